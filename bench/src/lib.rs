@@ -1,0 +1,1 @@
+//! Load drivers of rkafka's own benchmark.

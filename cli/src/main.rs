@@ -1,0 +1,2 @@
+//! The rkafka command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Settings declared once, under Kafka's own names.

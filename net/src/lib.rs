@@ -1,0 +1,1 @@
+//! Kafka frames over a stream, for clients and brokers.

@@ -1,0 +1,1 @@
+//! Kafka's wire protocol for rkafka: messages, record batches, compression.

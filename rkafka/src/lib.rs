@@ -1,0 +1,1 @@
+//! Kafka for Rust: producer, consumer, admin, schemas and an embedded broker.

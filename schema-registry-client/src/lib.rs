@@ -1,0 +1,1 @@
+//! Schema registry client and Avro serdes.

@@ -1,0 +1,1 @@
+//! Clients against the embedded broker, and the same tests against real Kafka.

@@ -1,0 +1,1 @@
+//! Foreign clients and a real Kafka as the oracle.

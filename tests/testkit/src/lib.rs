@@ -1,0 +1,1 @@
+//! TestCluster and the tools of the test rings.

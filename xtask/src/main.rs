@@ -1,0 +1,2 @@
+//! codegen, docs and tidy.
+fn main() {}
