@@ -1,0 +1,60 @@
+//! The one place where the broker learns the time.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+/// The broker's clock: milliseconds since the epoch for records, and moments for waiting.
+///
+/// Moments are always tokio's, so that a paused runtime moves them. The date is the system's, unless the clock was made
+/// by [`Clock::simulated`]: then it moves with tokio's clock too.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    simulated_from: Option<(i64, Instant)>,
+}
+
+impl Clock {
+    /// The system's date.
+    pub fn system() -> Self {
+        Self { simulated_from: None }
+    }
+
+    /// A date that begins at `start_ms` since the epoch and moves with tokio's clock, so that a simulation under
+    /// `tokio::time::pause` is the same in each run. To be called inside a tokio runtime.
+    #[expect(clippy::disallowed_methods, reason = "this is the driver that tells the machines the time")]
+    pub fn simulated(start_ms: i64) -> Self {
+        Self { simulated_from: Some((start_ms, Instant::now())) }
+    }
+
+    /// The date in milliseconds since the epoch.
+    #[expect(clippy::disallowed_methods, reason = "this is the driver that tells the machines the time")]
+    pub fn now_ms(&self) -> i64 {
+        match &self.simulated_from {
+            Some((start_ms, from)) => start_ms.saturating_add(milliseconds(from.elapsed())),
+            None => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, milliseconds),
+        }
+    }
+
+    /// The present moment on tokio's clock.
+    #[expect(clippy::disallowed_methods, reason = "this is the driver that tells the machines the time")]
+    pub fn now(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_simulated_date_moves_with_tokio() {
+        let clock = Clock::simulated(1_000);
+        assert_eq!(clock.now_ms(), 1_000);
+        tokio::time::advance(Duration::from_millis(250)).await;
+        assert_eq!(clock.now_ms(), 1_250);
+    }
+}

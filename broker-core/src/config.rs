@@ -1,0 +1,196 @@
+//! The broker's settings, under Kafka's own names. There is no setting that does nothing.
+
+use std::time::Duration;
+
+use rkafka_config::{Check, ConfigError, PropertiesError, parse_properties, setting_enum, settings};
+
+use crate::log::{FlushPolicy, LogConfig, TimestampType};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Kafka's "no limit" for times.
+pub(crate) const NO_LIMIT: Duration = Duration::from_millis(i64::MAX as u64);
+
+setting_enum! {
+    /// Which time a record bears.
+    pub enum MessageTimestampType {
+        /// The time that the producer set.
+        CreateTime = "CreateTime",
+        /// The time when the broker appended the record.
+        LogAppendTime = "LogAppendTime",
+    }
+}
+
+settings! {
+    /// The settings of a broker. Names, defaults and meaning are Kafka's where nothing else is said.
+    pub struct BrokerConfig {
+        /// The id of this broker.
+        "node.id" aka "broker.id" => node_id: i32 = 1, in 0.., because "ids below 0 stand for no broker";
+        /// The addresses to listen on, as `PLAINTEXT://host:port`. An empty host means every interface; port 0 means
+        /// any free port.
+        "listeners" => listeners: Vec<String> = vec!["PLAINTEXT://:9092".to_owned()],
+            in Check::new("at least one listener", |listeners: &Vec<String>| !listeners.is_empty()),
+            because "a broker without one cannot be reached";
+        /// The addresses that clients are told, one per listener by its name. Default: those of `listeners`, with
+        /// `localhost` for an empty host and the real port for port 0.
+        "advertised.listeners" => advertised_listeners: Vec<String> = Vec::new();
+        /// The security protocol of each listener name, as `INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT`. Only `PLAINTEXT` is
+        /// there.
+        "listener.security.protocol.map" => listener_security_protocol_map: Vec<String> =
+            vec!["PLAINTEXT:PLAINTEXT".to_owned()];
+        /// The directories of the partitions' logs; a new partition goes to the one that holds the fewest.
+        "log.dirs" aka "log.dir" => log_dirs: Vec<String> = vec!["/tmp/kafka-logs".to_owned()],
+            in Check::new("at least one directory", |dirs: &Vec<String>| !dirs.is_empty()),
+            because "records must be kept somewhere";
+        /// Keeps everything in memory and forgets it at the end. Not Kafka's; `log.dirs` is then unused.
+        "in.memory" => in_memory: bool = false;
+        /// How many partitions a topic gets that was created without saying so.
+        "num.partitions" => num_partitions: i32 = 1, in 1..=10_000, because "a topic needs a partition";
+        /// How many replicas a partition gets that was created without saying so.
+        "default.replication.factor" => default_replication_factor: i16 = 1,
+            in 1..=1, because "this broker is alone, and a partition has one replica per broker at most";
+        /// Whether asking for a topic's metadata creates the topic.
+        "auto.create.topics.enable" => auto_create_topics_enable: bool = true;
+        /// A log segment that would grow beyond this is closed and a new one begun.
+        "log.segment.bytes" => log_segment_bytes: i32 = 1_073_741_824,
+            in 1_048_576.., because "smaller segments cost more files than they are worth";
+        /// How old a log segment may get before it is closed; -1 means what `log.roll.hours` says.
+        "log.roll.ms" => log_roll_ms: Option<Duration> = None;
+        /// How old a log segment may get before it is closed, in hours.
+        "log.roll.hours" => log_roll_hours: Duration = DAY * 7,
+            in Duration::from_secs(3600).., because "segments younger than an hour are set by `log.roll.ms`";
+        /// About how many bytes of log lie between two entries of an index.
+        "log.index.interval.bytes" => log_index_interval_bytes: i32 = 4096, in 0.., because "it is a distance";
+        /// The largest an index file may become.
+        "log.index.size.max.bytes" => log_index_size_max_bytes: i32 = 10_485_760,
+            in 4.., because "an index must have room for an entry";
+        /// The largest batch of records that a producer may send.
+        "message.max.bytes" => message_max_bytes: i32 = 1_048_588, in 0.., because "a size is not negative";
+        /// Which time a record bears.
+        "log.message.timestamp.type" => log_message_timestamp_type: MessageTimestampType =
+            MessageTimestampType::CreateTime;
+        /// How far behind the broker's clock a record's time may be.
+        "log.message.timestamp.before.max.ms" => log_message_timestamp_before_max: Duration = NO_LIMIT;
+        /// How far ahead of the broker's clock a record's time may be.
+        "log.message.timestamp.after.max.ms" => log_message_timestamp_after_max: Duration =
+            Duration::from_secs(3600);
+        /// Syncs a partition's log to the disk after every batch when 1. By default nothing is synced before it is
+        /// acknowledged: the process may die without loss, but **a loss of power may take the last seconds of
+        /// acknowledged records**, as with one Kafka broker alone. Kafka's values between are not there.
+        "log.flush.interval.messages" => log_flush_interval_messages: i64 = i64::MAX,
+            in Check::new("1, or 9223372036854775807 for never", |every: &i64| *every == 1 || *every == i64::MAX),
+            because "batches are synced one by one or not at all";
+        /// How long an idempotent producer that is silent is remembered.
+        "producer.id.expiration.ms" => producer_id_expiration: Duration = DAY,
+            in Duration::from_millis(1).., because "a producer must be remembered for a while";
+        /// How many partitions `__consumer_offsets` gets when the first group needs it.
+        "offsets.topic.num.partitions" => offsets_topic_num_partitions: i32 = 50,
+            in 1..=10_000, because "the topic needs a partition";
+        /// The shortest session timeout that a member may ask for.
+        "group.min.session.timeout.ms" => group_min_session_timeout: Duration = Duration::from_secs(6);
+        /// The longest session timeout that a member may ask for.
+        "group.max.session.timeout.ms" => group_max_session_timeout: Duration = Duration::from_secs(1800);
+        /// How long the first rebalance of an empty group waits for more members.
+        "group.initial.rebalance.delay.ms" => group_initial_rebalance_delay: Duration = Duration::from_secs(3);
+        /// How many members a group may have.
+        "group.max.size" => group_max_size: i32 = i32::MAX, in 1.., because "a group needs a member";
+        /// The longest text that may be committed with an offset.
+        "offset.metadata.max.bytes" => offset_metadata_max_bytes: i32 = 4096, in 0.., because "it is a length";
+        /// The largest request that is read; a connection that announces a larger one is closed.
+        "socket.request.max.bytes" => socket_request_max_bytes: i32 = 104_857_600,
+            in 1.., because "a request has at least a byte";
+        /// How long a connection may be silent before it is closed.
+        "connections.max.idle.ms" => connections_max_idle: Duration = Duration::from_secs(600),
+            in Duration::from_millis(1).., because "0 would close every connection at once";
+        /// How many connections may be open at a time; more are closed as they come.
+        "max.connections" => max_connections: i32 = i32::MAX, in 1.., because "a broker without one cannot be reached";
+        /// The most bytes that the answer to one fetch holds, whatever the consumer asks for.
+        "fetch.max.bytes" => fetch_max_bytes: i32 = 57_671_680,
+            in 1024.., because "smaller answers do not move a consumer on";
+    }
+    validate = validate;
+}
+
+fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
+    if config.group_min_session_timeout > config.group_max_session_timeout {
+        return Err(ConfigError::Conflict {
+            name: "group.min.session.timeout.ms".to_owned(),
+            other: "group.max.session.timeout.ms".to_owned(),
+            reason: "the least is more than the most; lower the first or raise the second".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+impl BrokerConfig {
+    /// Reads a properties file as Kafka's brokers have it. Settings that this broker does not have are left out and
+    /// answered as the second value, one sentence each with its line, to be shown as warnings.
+    ///
+    /// # Errors
+    /// A line that is no property, a value that a setting cannot take, or settings that do not go together.
+    pub fn load_properties(text: &str) -> Result<(Self, Vec<String>), PropertiesError> {
+        let mut config = Self::new();
+        let mut warnings = Vec::new();
+        for property in parse_properties(text)? {
+            match config.set(&property.key, &property.value) {
+                Ok(()) => {}
+                Err(error @ ConfigError::Unknown { .. }) => {
+                    warnings.push(format!("line {}: {error}; the line is left out", property.line));
+                }
+                Err(source) => return Err(PropertiesError::Setting { line: property.line, source }),
+            }
+        }
+        config.validate()?;
+        Ok((config, warnings))
+    }
+
+    /// The settings of a log that no topic setting changes.
+    pub(crate) fn log_config(&self) -> LogConfig {
+        LogConfig {
+            segment_bytes: self.log_segment_bytes.max(1) as u64,
+            segment_ms: milliseconds(self.log_roll_ms.unwrap_or(self.log_roll_hours)),
+            index_interval_bytes: self.log_index_interval_bytes.max(0) as u32,
+            segment_index_bytes: self.log_index_size_max_bytes.max(4) as u32,
+            max_message_bytes: self.message_max_bytes.max(0) as u32,
+            message_timestamp_type: match self.log_message_timestamp_type {
+                MessageTimestampType::CreateTime => TimestampType::CreateTime,
+                MessageTimestampType::LogAppendTime => TimestampType::LogAppendTime,
+            },
+            message_timestamp_before_max_ms: milliseconds(self.log_message_timestamp_before_max),
+            message_timestamp_after_max_ms: milliseconds(self.log_message_timestamp_after_max),
+            producer_id_expiration_ms: milliseconds(self.producer_id_expiration),
+            flush_policy: if self.log_flush_interval_messages == 1 { FlushPolicy::EachBatch } else { FlushPolicy::None },
+            ..LogConfig::default()
+        }
+    }
+}
+
+/// A duration in Kafka's milliseconds.
+pub(crate) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_settings_warn_and_bad_ones_refuse() {
+        let text = "process.roles=broker,controller\nbroker.id=7\nlog.dirs=/a, /b\nnum.partitions=3\n";
+        let (config, warnings) = BrokerConfig::load_properties(text).unwrap();
+        assert_eq!((config.node_id, config.num_partitions), (7, 3));
+        assert_eq!(config.log_dirs, ["/a", "/b"]);
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].starts_with("line 1: there is no setting `process.roles`"), "{}", warnings[0]);
+
+        let error = BrokerConfig::load_properties("\n\nnum.partitions=none\n").unwrap_err().to_string();
+        assert!(error.starts_with("line 3: `num.partitions` cannot be `none`"), "{error}");
+        let error = BrokerConfig::load_properties("default.replication.factor=3").unwrap_err().to_string();
+        assert!(error.contains("this broker is alone"), "{error}");
+    }
+
+    #[test]
+    fn the_log_gets_kafkas_defaults() {
+        let defaults = BrokerConfig::new().log_config();
+        assert_eq!(defaults, LogConfig::default());
+    }
+}

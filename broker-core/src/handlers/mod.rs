@@ -1,0 +1,191 @@
+//! One file per API key, and the table that says which of them this broker offers in which versions.
+//!
+//! A handler takes a decoded request and answers with a response of the same version. It never sees a frame.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rkafka_protocol::ApiKey;
+use rkafka_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request, VersionRange, Writer};
+use thiserror::Error;
+
+use crate::BrokerState;
+
+pub mod api_versions;
+
+/// Who sent a request, and by which way.
+#[derive(Debug, Clone)]
+pub struct RequestContext {
+    /// The `client.id` of the request, empty where the client sent none.
+    pub client_id: String,
+    /// The client's address, without its port, as Kafka shows it in group descriptions (`/127.0.0.1`).
+    pub client_host: String,
+    /// A number that no other connection of this broker has.
+    pub connection_id: u64,
+    /// The name of the listener that took the connection; answers name the endpoints of this listener.
+    pub listener: Arc<str>,
+}
+
+/// Why there is no response.
+#[derive(Debug, Error)]
+pub enum HandlerError {
+    /// None is due, as with `acks=0`; the connection goes on.
+    #[error("no response is due")]
+    NoResponse,
+    /// The connection is closed without a response.
+    #[error("{0}")]
+    Close(String),
+}
+
+/// What a request cannot be answered for; the connection is closed.
+#[derive(Debug, Error)]
+pub(crate) enum DispatchError {
+    /// The frame does not begin with a request header.
+    #[error("the frame has no request header: {0}")]
+    Header(DecodeError),
+    /// This broker does not offer the API or the version.
+    #[error("API key {key} version {version} is not offered here")]
+    NotOffered {
+        /// The key as sent.
+        key: i16,
+        /// The version as sent.
+        version: i16,
+    },
+    /// The request cannot be read.
+    #[error("cannot read {message} version {version}: {source}")]
+    Decode {
+        /// The name of the request.
+        message: &'static str,
+        /// The version.
+        version: i16,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// The response cannot be written, which is a fault of this broker.
+    #[error("cannot write the response of {message} version {version}: {source}")]
+    Encode {
+        /// The name of the request.
+        message: &'static str,
+        /// The version.
+        version: i16,
+        /// What is wrong.
+        source: EncodeError,
+    },
+    /// The handler closes the connection.
+    #[error("{0}")]
+    Handler(String),
+}
+
+/// A request whose header has been read.
+pub(crate) struct Envelope {
+    pub key: i16,
+    pub version: i16,
+    pub correlation_id: i32,
+    pub client_id: Option<String>,
+    rest: Reader,
+}
+
+impl Envelope {
+    /// Reads the part of a request header that all of its versions have. The tagged fields of a flexible header stand
+    /// after it, and are read once the API is known.
+    pub fn read(frame: Bytes) -> Result<Self, DispatchError> {
+        let mut reader = Reader::new(frame);
+        let mut read = || {
+            Ok::<_, DecodeError>((reader.i16()?, reader.i16()?, reader.i32()?, reader.nullable_string(false)?))
+        };
+        let (key, version, correlation_id, client_id) = read().map_err(DispatchError::Header)?;
+        Ok(Self { key, version, correlation_id, client_id, rest: reader })
+    }
+}
+
+async fn serve<R, H, F>(envelope: Envelope, handle: H) -> Result<Option<Writer>, DispatchError>
+where
+    R: Request,
+    H: FnOnce(R) -> F,
+    F: Future<Output = Result<R::Response, HandlerError>>,
+{
+    let Envelope { version, correlation_id, mut rest, .. } = envelope;
+    let mut decode = || {
+        if R::header_version(version) >= 2 {
+            rest.tagged_fields(|_, _| Ok(false))?;
+        }
+        let request = R::decode(&mut rest, version)?;
+        rest.finish(R::NAME)?;
+        Ok(request)
+    };
+    let request = decode().map_err(|source| DispatchError::Decode { message: R::NAME, version, source })?;
+    drop(rest);
+    match handle(request).await {
+        Ok(response) => encode_response::<R>(&response, version, correlation_id).map(Some),
+        Err(HandlerError::NoResponse) => Ok(None),
+        Err(HandlerError::Close(reason)) => Err(DispatchError::Handler(reason)),
+    }
+}
+
+fn encode_response<R: Request>(
+    response: &R::Response,
+    version: i16,
+    correlation_id: i32,
+) -> Result<Writer, DispatchError> {
+    let mut writer = Writer::new();
+    writer.begin_frame();
+    writer.i32(correlation_id);
+    if R::response_header_version(version) >= 1 {
+        writer.unsigned_varint(0);
+    }
+    response
+        .encode(&mut writer, version)
+        .and_then(|()| writer.end_frame())
+        .map_err(|source| DispatchError::Encode { message: R::NAME, version, source })?;
+    Ok(writer)
+}
+
+/// Declares the APIs that this broker offers: the key, the versions, and the module whose `handle` answers.
+macro_rules! apis {
+    ($($key:ident $min:literal..=$max:literal => $module:ident;)*) => {
+        /// The APIs that this broker offers, with the versions of each, ascending by key.
+        pub const OFFERED: &[(ApiKey, VersionRange)] = &[$((ApiKey::$key, VersionRange::new($min, $max))),*];
+
+        async fn call(
+            broker: &Arc<BrokerState>,
+            context: &RequestContext,
+            key: ApiKey,
+            envelope: Envelope,
+        ) -> Result<Option<Writer>, DispatchError> {
+            let version = envelope.version;
+            match key {
+                $(ApiKey::$key => {
+                    serve(envelope, |request| $module::handle(broker, context, request, version)).await
+                })*
+                _ => Err(DispatchError::NotOffered { key: key as i16, version }),
+            }
+        }
+    };
+}
+
+apis! {
+    ApiVersions 0..=4 => api_versions;
+}
+
+/// The versions in which this broker offers `key`, `None` where it does not offer it.
+pub fn offered(key: i16) -> Option<(ApiKey, VersionRange)> {
+    OFFERED.iter().find(|(api, _)| *api as i16 == key).copied()
+}
+
+/// Answers one request; `None` where no response is due.
+pub(crate) async fn dispatch(
+    broker: &Arc<BrokerState>,
+    context: &RequestContext,
+    envelope: Envelope,
+) -> Result<Option<Writer>, DispatchError> {
+    let (number, version) = (envelope.key, envelope.version);
+    match offered(number) {
+        Some((key, versions)) if versions.contains(version) => call(broker, context, key, envelope).await,
+        // KIP-511: a client that is newer than this broker learns the versions from an answer of version 0.
+        Some((ApiKey::ApiVersions, _)) => {
+            use rkafka_protocol::messages::ApiVersionsRequest;
+            encode_response::<ApiVersionsRequest>(&api_versions::unsupported(), 0, envelope.correlation_id).map(Some)
+        }
+        _ => Err(DispatchError::NotOffered { key: number, version }),
+    }
+}
