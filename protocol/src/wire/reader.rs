@@ -177,10 +177,11 @@ impl Reader {
         }
         let left = self.left();
         // No element takes less than a byte, but for empty structs, of which the schemas have no arrays.
-        let count = usize::try_from(count)
-            .ok()
-            .filter(|count| *count <= left)
-            .ok_or(DecodeError::BadLength { at: self.at, length: count, left })?;
+        let count = usize::try_from(count).ok().filter(|count| *count <= left).ok_or(DecodeError::BadLength {
+            at: self.at,
+            length: count,
+            left,
+        })?;
         let mut elements = Vec::with_capacity(count.min(CAPACITY_CAP));
         for _ in 0..count {
             elements.push(element(self)?);
@@ -257,10 +258,7 @@ mod tests {
         assert!(matches!(reader(&[0xff, 0xfe]).nullable_string(false), Err(DecodeError::BadLength { length: -2, .. })));
         assert_eq!(reader(&[0xff, 0xff]).nullable_string(false), Ok(None));
         assert_eq!(reader(&[0]).nullable_string(true), Ok(None));
-        assert_eq!(
-            reader(&[0]).string(true, "name"),
-            Err(DecodeError::UnexpectedNull { field: "name" })
-        );
+        assert_eq!(reader(&[0]).string(true, "name"), Err(DecodeError::UnexpectedNull { field: "name" }));
     }
 
     #[test]

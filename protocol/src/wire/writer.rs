@@ -305,7 +305,9 @@ impl Writer {
         content(&mut aside)?;
         let size = aside.len();
         self.unsigned_varint(tag);
-        self.unsigned_varint(u32::try_from(size).map_err(|_| EncodeError::TooLong { length: size, limit: u32::MAX as usize })?);
+        self.unsigned_varint(
+            u32::try_from(size).map_err(|_| EncodeError::TooLong { length: size, limit: u32::MAX as usize })?,
+        );
         aside.chunks().for_each(|chunk| self.head.extend_from_slice(chunk));
         Ok(())
     }
