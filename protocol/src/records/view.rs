@@ -57,6 +57,17 @@ pub struct HeadersView<'a> {
 }
 
 impl<'a> HeadersView<'a> {
+    /// Headers that lie in `bytes`, back to back, as [`HeadersView::bytes`] gave them: for who keeps a record apart from
+    /// its batch. A count that does not fit the bytes shows as an error when they are iterated.
+    pub const fn from_parts(count: u32, bytes: &'a [u8]) -> Self {
+        Self { count, bytes, position: 0 }
+    }
+
+    /// The bytes that the headers lie in.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// How many headers the record declares: never more than its bytes can hold.
     pub const fn len(&self) -> usize {
         self.count as usize
