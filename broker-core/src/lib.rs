@@ -9,13 +9,9 @@ mod clock;
 pub mod config;
 pub mod handlers;
 mod internal_log;
-// The log and the storage are on their way; until they compile, only their settings are here.
-/// The log of a partition.
-pub mod log {
-    mod config;
-    pub use config::{FlushPolicy, LogConfig, TimestampType};
-}
+pub mod log;
 mod state;
+pub mod storage;
 
 pub use clock::Clock;
 pub use config::BrokerConfig;

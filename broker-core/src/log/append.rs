@@ -1,0 +1,432 @@
+//! Appending: checks on a batch's header and checksum, offsets patched into place, one write.
+
+use std::mem;
+use std::sync::Arc;
+
+use super::batch::{self, HEADER_BYTES, Header, Malformed, NO_TIMESTAMP};
+use super::config::{FlushPolicy, TimestampType};
+use super::error::{AppendError, LogError};
+use super::log_impl::Log;
+use super::producer_state::{Refusal, Verdict};
+use super::segment::LOG_SUFFIX;
+
+/// The largest file that the 4-byte positions of an index can address.
+const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
+
+/// Where records went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendInfo {
+    /// Offset of the first record.
+    pub base_offset: i64,
+    /// Offset of the last record.
+    pub last_offset: i64,
+    /// The broker's time that the records bear, or -1 where they bear the producer's (`CreateTime`).
+    pub log_append_time: i64,
+    /// The first offset of the log.
+    pub log_start_offset: i64,
+    /// True when the batch was in the log already and the offsets are those of its first append.
+    pub duplicate: bool,
+    /// True when a new segment was begun; a good time to flush the ones before.
+    pub rolled: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Client,
+    Broker,
+    Leader,
+}
+
+impl Log {
+    /// Appends batches from a producer. Their base offsets and leader epochs are written into `records`, and the bytes
+    /// are stored as they then are; records are not decoded.
+    ///
+    /// An idempotent batch that is one of its producer's last five is not appended again; the answer bears its first
+    /// offsets and [`AppendInfo::duplicate`].
+    ///
+    /// # Errors
+    /// On any error nothing of `records` is in the log. See [`AppendError`] for Kafka's names.
+    pub fn append_as_leader(
+        &mut self,
+        records: &mut [u8],
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        self.append(records, Origin::Client, leader_epoch, now_ms)
+    }
+
+    /// Appends batches that the broker itself made (group offsets, transaction state, control batches). They are checked
+    /// as bytes, but not against the limits and sequences that hold for clients.
+    pub fn append_internal(
+        &mut self,
+        records: &mut [u8],
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        self.append(records, Origin::Broker, leader_epoch, now_ms)
+    }
+
+    /// Appends batches fetched from the leader, with the offsets and epochs that they bear.
+    ///
+    /// # Errors
+    /// [`AppendError::OffsetGap`] where they do not begin at the log's end; the others as for a leader.
+    pub fn append_as_follower(&mut self, records: &[u8], now_ms: i64) -> Result<AppendInfo, AppendError> {
+        self.check_online()?;
+        let mut headers = mem::take(&mut self.headers);
+        let result = self.append_checked(records, &mut headers, Origin::Leader, now_ms);
+        self.headers = headers;
+        result
+    }
+
+    fn append(
+        &mut self,
+        records: &mut [u8],
+        origin: Origin,
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        self.check_online()?;
+        let mut headers = mem::take(&mut self.headers);
+        let result = self.assign_and_append(records, &mut headers, origin, leader_epoch, now_ms);
+        self.headers = headers;
+        result
+    }
+
+    fn assign_and_append(
+        &mut self,
+        records: &mut [u8],
+        headers: &mut Vec<(usize, Header)>,
+        origin: Origin,
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        self.parse(records, headers)?;
+        for (position, header) in headers.iter() {
+            self.check_batch(*position, header, origin, headers.len(), now_ms)?;
+        }
+        if let (Origin::Client, Some((_, header))) = (origin, headers.first())
+            && header.has_producer_id()
+            && let Some(duplicate) = self.check_sequence(header)?
+        {
+            return Ok(duplicate);
+        }
+        let log_append_time =
+            if self.config.message_timestamp_type == TimestampType::LogAppendTime { now_ms } else { NO_TIMESTAMP };
+        let mut next_offset = self.log_end_offset;
+        for (position, header) in headers.iter_mut() {
+            let count = i64::from(header.last_offset_delta) + 1;
+            let after = next_offset
+                .checked_add(count)
+                .filter(|after| *after < i64::MAX)
+                .ok_or(AppendError::OffsetOverflow { log_end_offset: self.log_end_offset, records: count })?;
+            header.base_offset = next_offset;
+            header.leader_epoch = leader_epoch;
+            if let Some(bytes) = records.get_mut(*position..*position + header.total_len) {
+                batch::set_offset_and_epoch(bytes, next_offset, leader_epoch);
+                if log_append_time != NO_TIMESTAMP {
+                    batch::set_log_append_time(bytes, log_append_time);
+                    header.max_timestamp = log_append_time;
+                }
+            }
+            next_offset = after;
+        }
+        self.store(records, headers, log_append_time, now_ms)
+    }
+
+    fn append_checked(
+        &mut self,
+        records: &[u8],
+        headers: &mut Vec<(usize, Header)>,
+        origin: Origin,
+        now_ms: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        self.parse(records, headers)?;
+        let mut expected = self.log_end_offset;
+        for (position, header) in headers.iter() {
+            self.check_batch(*position, header, origin, headers.len(), now_ms)?;
+            // A compacted log of the leader has holes, but what was compacted away never comes back: offsets may skip
+            // forward between batches of one fetch, and must not go back.
+            if header.base_offset < expected {
+                return Err(AppendError::OffsetGap { base_offset: header.base_offset, log_end_offset: expected });
+            }
+            expected = header.last_offset() + 1;
+        }
+        if let Some((_, first)) = headers.first()
+            && first.base_offset != self.log_end_offset
+        {
+            return Err(AppendError::OffsetGap { base_offset: first.base_offset, log_end_offset: self.log_end_offset });
+        }
+        self.store(records, headers, NO_TIMESTAMP, now_ms)
+    }
+
+    /// Splits the records into batches and checks each one's length, magic and checksum.
+    fn parse(&self, records: &[u8], headers: &mut Vec<(usize, Header)>) -> Result<(), AppendError> {
+        headers.clear();
+        let segment_bytes = self.segment_bytes_max();
+        if records.len() as u64 > segment_bytes {
+            return Err(AppendError::RecordListTooLarge { bytes: records.len(), segment_bytes });
+        }
+        let mut rest = records;
+        let mut position = 0;
+        loop {
+            let header = Header::read(rest).map_err(|reason| match reason {
+                Malformed::Magic(magic) => AppendError::UnsupportedMagic { position, magic },
+                reason => AppendError::CorruptMessage { position, reason: reason.to_string() },
+            })?;
+            if header.total_len > rest.len() {
+                let reason = format!("it has {} bytes, its length says {}", rest.len(), header.total_len);
+                return Err(AppendError::CorruptMessage { position, reason });
+            }
+            let (this, next) = rest.split_at(header.total_len);
+            if !header.crc_matches(this) {
+                let reason = format!("its checksum is not {:#010x}", header.crc);
+                return Err(AppendError::CorruptMessage { position, reason });
+            }
+            headers.push((position, header));
+            position += header.total_len;
+            rest = next;
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn segment_bytes_max(&self) -> u64 {
+        self.config.segment_bytes.min(SEGMENT_BYTES_MAX)
+    }
+
+    fn check_batch(
+        &self,
+        position: usize,
+        header: &Header,
+        origin: Origin,
+        batches: usize,
+        now_ms: i64,
+    ) -> Result<(), AppendError> {
+        let invalid = |reason: String| Err(AppendError::InvalidRecord { position, reason });
+        if origin == Origin::Leader {
+            return Ok(());
+        }
+        if header.record_count <= 0 || i64::from(header.record_count) != i64::from(header.last_offset_delta) + 1 {
+            return invalid(format!(
+                "it counts {} records and its last offset delta is {}",
+                header.record_count, header.last_offset_delta
+            ));
+        }
+        if origin == Origin::Broker {
+            return Ok(());
+        }
+        let max_message_bytes = self.config.max_message_bytes;
+        if header.total_len > max_message_bytes as usize {
+            return Err(AppendError::MessageTooLarge { bytes: header.total_len, max_message_bytes });
+        }
+        if header.compression() > 4 {
+            return invalid(format!("compression type {} is unknown", header.compression()));
+        }
+        if header.is_control() {
+            return invalid("clients may not write control batches".to_owned());
+        }
+        if header.has_producer_id() {
+            if header.base_sequence < 0 || header.producer_epoch < 0 {
+                return invalid(format!(
+                    "producer id {} comes with epoch {} and sequence {}",
+                    header.producer_id, header.producer_epoch, header.base_sequence
+                ));
+            }
+            if batches != 1 {
+                return invalid(format!("it has a producer id and is one of {batches} batches; one is allowed"));
+            }
+        } else if header.is_transactional() {
+            return invalid("it is transactional and has no producer id".to_owned());
+        }
+        self.check_timestamps(header, now_ms)
+    }
+
+    fn check_timestamps(&self, header: &Header, now_ms: i64) -> Result<(), AppendError> {
+        let invalid = |timestamp_ms, reason: String| Err(AppendError::InvalidTimestamp { timestamp_ms, reason });
+        if self.config.message_timestamp_type == TimestampType::LogAppendTime {
+            return Ok(());
+        }
+        if header.is_log_append_time() {
+            return invalid(header.max_timestamp, "a producer may not set the type LogAppendTime".to_owned());
+        }
+        let after = self.config.message_timestamp_after_max_ms;
+        if header.max_timestamp.saturating_sub(now_ms) > after {
+            return invalid(
+                header.max_timestamp,
+                format!(
+                    "it is further ahead of the broker's time {now_ms} than message.timestamp.after.max.ms={after}"
+                ),
+            );
+        }
+        let before = self.config.message_timestamp_before_max_ms;
+        let oldest = header.base_timestamp.min(header.max_timestamp);
+        if oldest != NO_TIMESTAMP && now_ms.saturating_sub(oldest) > before {
+            return invalid(
+                oldest,
+                format!(
+                    "it is further behind the broker's time {now_ms} than message.timestamp.before.max.ms={before}"
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// The answer for a duplicate, or `None` for a batch that continues its producer's sequence.
+    fn check_sequence(&self, header: &Header) -> Result<Option<AppendInfo>, AppendError> {
+        let (producer_id, epoch) = (header.producer_id, header.producer_epoch);
+        match self.producers.check(header) {
+            Ok(Verdict::New) => Ok(None),
+            Ok(Verdict::Duplicate(first)) => {
+                let stamped = self.config.message_timestamp_type == TimestampType::LogAppendTime;
+                Ok(Some(AppendInfo {
+                    base_offset: first.first_offset(),
+                    last_offset: first.last_offset,
+                    log_append_time: if stamped { first.timestamp_ms } else { NO_TIMESTAMP },
+                    log_start_offset: self.log_start_offset,
+                    duplicate: true,
+                    rolled: false,
+                }))
+            }
+            Err(Refusal::InvalidProducerEpoch { known_epoch }) => {
+                Err(AppendError::InvalidProducerEpoch { producer_id, epoch, known_epoch })
+            }
+            Err(Refusal::OutOfOrderSequence { last_sequence }) => Err(AppendError::OutOfOrderSequence {
+                producer_id,
+                epoch,
+                sequence: header.base_sequence,
+                last_sequence,
+            }),
+        }
+    }
+
+    /// Writes checked batches with their final offsets, and only then takes note of them.
+    fn store(
+        &mut self,
+        records: &[u8],
+        headers: &[(usize, Header)],
+        log_append_time: i64,
+        now_ms: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        let (Some((_, first)), Some((_, last))) = (headers.first(), headers.last()) else {
+            return Err(AppendError::CorruptMessage { position: 0, reason: Malformed::Short.to_string() });
+        };
+        let max_timestamp = headers.iter().map(|(_, header)| header.max_timestamp).max().unwrap_or(NO_TIMESTAMP);
+        let rolled = self.should_roll(records.len(), last.last_offset(), max_timestamp, now_ms)?;
+        if rolled {
+            self.roll(now_ms).map_err(|error| self.write_failed(error))?;
+        }
+        let start = self.write_active(records)?;
+        self.note(headers, start)?;
+        if self.config.flush_policy == FlushPolicy::EachBatch {
+            self.flush()?;
+        }
+        Ok(AppendInfo {
+            base_offset: first.base_offset,
+            last_offset: last.last_offset(),
+            log_append_time,
+            log_start_offset: self.log_start_offset,
+            duplicate: false,
+            rolled,
+        })
+    }
+
+    fn should_roll(
+        &mut self,
+        bytes: usize,
+        last_offset: i64,
+        max_timestamp: i64,
+        now_ms: i64,
+    ) -> Result<bool, LogError> {
+        let storage = Arc::clone(&self.storage);
+        let (interval, segment_bytes) = (self.config.index_interval_bytes, self.segment_bytes_max());
+        let index_bytes = self.config.segment_index_bytes as usize;
+        let segment_ms = self.config.segment_ms;
+        let Some(active) = self.segments.last_mut() else { return Ok(false) };
+        if active.size == 0 {
+            // Only a relative offset that does not fit can speak against an empty segment, and a roll would not help
+            // unless the log's end has moved away from the segment's base.
+            return Ok(
+                last_offset - active.base_offset > i64::from(i32::MAX) && self.log_end_offset > active.base_offset
+            );
+        }
+        if active.size + bytes as u64 > segment_bytes || last_offset - active.base_offset > i64::from(i32::MAX) {
+            return Ok(true);
+        }
+        let indexes = active.indexes(storage.as_ref(), interval)?;
+        if indexes.offset.len_bytes() + super::offset_index::ENTRY_BYTES > index_bytes
+            || indexes.time.len_bytes() + super::time_index::ENTRY_BYTES > index_bytes
+        {
+            return Ok(true);
+        }
+        if active.first_timestamp.is_none() {
+            let first = active.find_batch(storage.as_ref(), active.base_offset, interval)?;
+            active.first_timestamp = first.map(|(_, header)| header.max_timestamp);
+        }
+        let waited_ms = match active.first_timestamp {
+            Some(first) if first >= 0 && max_timestamp >= 0 => max_timestamp.saturating_sub(first),
+            _ => now_ms.saturating_sub(active.created_ms),
+        };
+        Ok(waited_ms > segment_ms)
+    }
+
+    /// Writes the bytes at the end of the active segment and returns where they begin.
+    fn write_active(&mut self, records: &[u8]) -> Result<u64, AppendError> {
+        let storage = Arc::clone(&self.storage);
+        let Some(active) = self.segments.last_mut() else {
+            return Err(AppendError::Log(self.go_offline(LogError::Offline {
+                dir: self.dir.to_path_buf(),
+                reason: "it has no segment".to_owned(),
+            })));
+        };
+        let (start, path) = (active.size, active.path(LOG_SUFFIX));
+        if start == 0 {
+            let created = active.create_file(storage.as_ref());
+            self.directory_changed = true;
+            if let Err(source) = created {
+                return Err(self.write_failed(LogError::Io { action: "create", path, source }));
+            }
+        }
+        let Some(active) = self.segments.last_mut() else { return Ok(start) };
+        let file = Arc::clone(active.file(storage.as_ref())?);
+        match file.write_at(start, records) {
+            Ok(()) => {
+                active.size += records.len() as u64;
+                Ok(start)
+            }
+            Err(source) => {
+                let refused = self.write_failed(LogError::Io { action: "write", path: path.clone(), source });
+                if matches!(refused, AppendError::NoSpace { .. })
+                    && let Err(source) = file.truncate(start)
+                {
+                    return Err(self.go_offline(LogError::Io { action: "truncate", path, source }).into());
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    /// Takes note of batches that are in the active segment from position `start` on.
+    pub(super) fn note(&mut self, headers: &[(usize, Header)], start: u64) -> Result<(), LogError> {
+        let storage = Arc::clone(&self.storage);
+        let interval = self.config.index_interval_bytes;
+        if let Some(active) = self.segments.last_mut() {
+            let base_offset = active.base_offset;
+            if start == 0 && active.first_timestamp.is_none() {
+                active.first_timestamp = headers.first().map(|(_, header)| header.max_timestamp);
+            }
+            let indexes = active.indexes_mut(storage.as_ref(), interval)?;
+            for (position, header) in headers {
+                indexes.add(base_offset, start + *position as u64, header, interval);
+            }
+        }
+        for (_, header) in headers {
+            self.epochs_changed |= self.epochs.assign(header.leader_epoch, header.base_offset);
+            self.producers.update(header);
+            self.log_end_offset = header.last_offset() + 1;
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(HEADER_BYTES == 61);

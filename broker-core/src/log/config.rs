@@ -1,0 +1,70 @@
+//! The settings of one log, under Kafka's own names.
+
+/// What a log does about durability on its own account, beyond what its owner asks of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FlushPolicy {
+    /// Never syncs by itself, as Kafka's default is: the operating system writes back when it likes, and a loss of
+    /// power may take the last seconds of records.
+    #[default]
+    None,
+    /// Syncs after every append, before the append returns (`flush.messages=1`).
+    EachBatch,
+}
+
+/// Which time a record bears (`message.timestamp.type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimestampType {
+    /// The time that the producer set (`CreateTime`).
+    #[default]
+    CreateTime,
+    /// The time when the broker appended the batch (`LogAppendTime`).
+    LogAppendTime,
+}
+
+/// Settings of a log. The defaults are those of Kafka 4.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment that would grow beyond this is closed and a new one begun. Default 1 GiB.
+    pub segment_bytes: u64,
+    /// `segment.ms`: a segment older than this is closed even when it is not full. Default 7 days, in milliseconds.
+    pub segment_ms: i64,
+    /// `index.interval.bytes`: about how many bytes of log lie between two entries of an index. Default 4096.
+    pub index_interval_bytes: u32,
+    /// `segment.index.bytes`: the largest an index file may become before its segment is closed. Default 10 MiB.
+    pub segment_index_bytes: u32,
+    /// `max.message.bytes`: the largest batch that a producer may append. Default 1,048,588.
+    pub max_message_bytes: u32,
+    /// `message.timestamp.type`. Default `CreateTime`.
+    pub message_timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`: how far behind the broker's clock a record's time may be. Default no limit.
+    pub message_timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`: how far ahead of the broker's clock a record's time may be. Default 1 hour.
+    pub message_timestamp_after_max_ms: i64,
+    /// `retention.ms`: segments whose newest record is older than this are removed; -1 keeps them. Default 7 days.
+    pub retention_ms: i64,
+    /// `retention.bytes`: the oldest segments beyond this size are removed; -1 keeps them. Default -1.
+    pub retention_bytes: i64,
+    /// `producer.id.expiration.ms`: how long an idempotent producer that is silent is remembered. Default 1 day.
+    pub producer_id_expiration_ms: i64,
+    /// When the log syncs by itself (`flush.messages`). Default never.
+    pub flush_policy: FlushPolicy,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig {
+            segment_bytes: 1024 * 1024 * 1024,
+            segment_ms: 7 * 24 * 60 * 60 * 1000,
+            index_interval_bytes: 4096,
+            segment_index_bytes: 10 * 1024 * 1024,
+            max_message_bytes: 1_048_588,
+            message_timestamp_type: TimestampType::CreateTime,
+            message_timestamp_before_max_ms: i64::MAX,
+            message_timestamp_after_max_ms: 60 * 60 * 1000,
+            retention_ms: 7 * 24 * 60 * 60 * 1000,
+            retention_bytes: -1,
+            producer_id_expiration_ms: 24 * 60 * 60 * 1000,
+            flush_policy: FlushPolicy::None,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Removing old segments, by time and by size.
+
+use std::sync::Arc;
+
+use super::error::LogError;
+use super::log_impl::Log;
+
+impl Log {
+    /// Removes the oldest segments for as long as they are too old (`retention.ms`) or the log is too large
+    /// (`retention.bytes`), or they lie wholly below the log's start. Never goes beyond `up_to_offset_exclusive`, which
+    /// is the high watermark. Returns how many segments went; the log's start has then moved to the first that stays.
+    pub fn apply_retention(&mut self, now_ms: i64, up_to_offset_exclusive: i64) -> Result<usize, LogError> {
+        self.check_online()?;
+        let storage = Arc::clone(&self.storage);
+        let interval = self.config.index_interval_bytes;
+        let (retention_ms, retention_bytes) = (self.config.retention_ms, self.config.retention_bytes);
+        let mut size = self.size_bytes();
+        let mut new_start = self.log_start_offset;
+        let mut all_gone = false;
+        for (at, segment) in self.segments.iter().enumerate() {
+            let next_base = self.segments.get(at + 1).map_or(self.log_end_offset, |next| next.base_offset);
+            if next_base > up_to_offset_exclusive || segment.size == 0 {
+                break;
+            }
+            let newest = segment.indexes(storage.as_ref(), interval)?.max_timestamp;
+            // Records without a time are as old as the moment when the segment was found.
+            let newest = if newest >= 0 { newest } else { segment.created_ms };
+            let too_old = retention_ms >= 0 && now_ms.saturating_sub(newest) > retention_ms;
+            let too_large = u64::try_from(retention_bytes).is_ok_and(|limit| size - segment.size >= limit);
+            if !too_old && !too_large && next_base > self.log_start_offset {
+                break;
+            }
+            size -= segment.size;
+            new_start = new_start.max(next_base);
+            all_gone = at + 1 == self.segments.len();
+        }
+        if all_gone {
+            // The active segment goes too, so another must carry the log's end on.
+            self.roll(now_ms).map_err(|error| self.go_offline(error))?;
+        }
+        if new_start > self.log_start_offset {
+            self.log_start_offset = new_start;
+            self.epochs_changed |= self.epochs.truncate_from_start(new_start);
+        }
+        self.remove_segments_below_start().map_err(|error| self.go_offline(error))
+    }
+}
