@@ -1,7 +1,8 @@
-//! The workspace's own chores: `cargo xtask codegen [--check]`.
+//! The workspace's own chores: `cargo xtask codegen [--check]`, `cargo xtask tidy`.
 #![expect(clippy::print_stderr, reason = "a tool of the terminal")]
 
 mod codegen;
+mod tidy;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,7 +13,8 @@ fn main() -> ExitCode {
     let check = arguments.iter().any(|argument| argument == "--check");
     let done = match arguments.first().map(String::as_str) {
         Some("codegen") => codegen::run(root, check),
-        _ => Err("usage: cargo xtask codegen [--check]".to_owned()),
+        Some("tidy") => tidy::run(root),
+        _ => Err("usage: cargo xtask codegen [--check] | tidy".to_owned()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

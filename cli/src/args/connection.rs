@@ -1,0 +1,69 @@
+//! How to reach the cluster.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+/// Options of every command that talks to a cluster.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// Brokers to start from, as HOST:PORT,HOST:PORT
+    ///
+    /// Else `bootstrap.servers` of -X or of the file, else localhost:9092.
+    #[arg(short = 'b', long = "brokers", alias = "bootstrap-server", value_name = "BROKERS", env = "RKAFKA_BROKERS")]
+    pub brokers: Option<String>,
+
+    /// A setting by its Kafka name, such as linger.ms=20 (may be repeated)
+    ///
+    /// Settings come from flags first, then -X, then the file of -F, then the defaults.
+    #[arg(short = 'X', long = "set", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
+
+    /// A file of settings in Java's .properties form
+    #[arg(short = 'F', long = "config", value_name = "FILE", env = "RKAFKA_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// How long the cluster may take to answer, as 10s, 500ms or a number of milliseconds
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+
+    /// Say nothing on stderr but errors
+    #[arg(short = 'q', long)]
+    pub quiet: bool,
+
+    /// Say more on stderr; twice for still more
+    #[arg(short = 'v', long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Reads `10s`, `500ms`, `1m`, or a number of milliseconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..end].parse().map_err(|_| format!("`{text}` is no time; write 10s, 500ms, 1m or 2h"))?;
+    let millis = match &text[end..] {
+        "" | "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        "d" => number.checked_mul(86_400_000),
+        _ => None,
+    };
+    millis.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is no time; write 10s, 500ms, 1m or 2h"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units_or_are_milliseconds() {
+        assert_eq!(duration("500").unwrap(), Duration::from_millis(500));
+        assert_eq!(duration("10s").unwrap(), Duration::from_secs(10));
+        assert_eq!(duration("2h").unwrap(), Duration::from_secs(7_200));
+        for bad in ["", "s", "1.5s", "-1s", "10x", "99999999999999999d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

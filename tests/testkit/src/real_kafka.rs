@@ -1,0 +1,234 @@
+//! A real Apache Kafka, started from its published jars, as the reference to test against.
+//!
+//! Needs Java 17 and Maven. The jars come from Maven Central once and stay in `$RKAFKA_TEST_CACHE`, else in
+//! `~/.cache/rkafka-tests`. Where any of it is missing, [`RealKafka::start`] says why, and a test that needs it calls
+//! [`skipped`], which cannot be overlooked.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The version of the reference.
+pub const KAFKA_VERSION: &str = "4.3.1";
+
+/// A cluster of one or more brokers, each also a controller. Ends with all its data when dropped.
+#[derive(Debug)]
+pub struct RealKafka {
+    folder: tempfile::TempDir,
+    jars: PathBuf,
+    brokers: Vec<Broker>,
+}
+
+#[derive(Debug)]
+struct Broker {
+    port: u16,
+    process: Child,
+}
+
+/// Says on stderr, past the test harness's capture, that a test did not run, and why.
+#[expect(clippy::explicit_write, reason = "the macros' output of a passing test is swallowed")]
+pub fn skipped(test: &str, why: &str) {
+    let line = format!("\nSKIPPED {test}: {why}\n");
+    drop(std::io::stderr().write_all(line.as_bytes()));
+}
+
+/// The folder with Kafka's jars, fetched on first use.
+///
+/// # Errors
+/// What is missing, in a sentence.
+pub fn kafka_jars() -> Result<PathBuf, String> {
+    static JARS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    JARS.get_or_init(fetch_jars).clone()
+}
+
+fn fetch_jars() -> Result<PathBuf, String> {
+    if std::env::var_os("RKAFKA_INTEROP").is_some_and(|value| value == "off") {
+        return Err("RKAFKA_INTEROP=off".into());
+    }
+    let java = Command::new("java").arg("-version").output().map_err(|_| "`java` is not installed (17 or newer)")?;
+    if !java.status.success() {
+        return Err("`java -version` fails".into());
+    }
+    let cache = match std::env::var_os("RKAFKA_TEST_CACHE") {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(std::env::var_os("HOME").ok_or("HOME is not set")?).join(".cache/rkafka-tests"),
+    };
+    let jars = cache.join(format!("kafka-{KAFKA_VERSION}"));
+    let complete = jars.join(".complete");
+    if complete.exists() {
+        return Ok(jars);
+    }
+    // Several test processes may want them at once: each fetches into a folder of its own and moves it into place.
+    let aside = cache.join(format!("kafka-{KAFKA_VERSION}.{}", std::process::id()));
+    std::fs::create_dir_all(&aside).map_err(|error| format!("{}: {error}", aside.display()))?;
+    let pom = aside.join("pom.xml");
+    std::fs::write(&pom, include_str!("../kafka/pom.xml")).map_err(|error| format!("{}: {error}", pom.display()))?;
+    let fetched = Command::new("mvn")
+        .args(["-q", "-B", "dependency:copy-dependencies", "-f"])
+        .arg(&pom)
+        .arg(format!("-DoutputDirectory={}", aside.display()))
+        .output()
+        .map_err(|_| "`mvn` (Maven) is not installed, so Kafka's jars cannot be fetched")?;
+    if !fetched.status.success() {
+        drop(std::fs::remove_dir_all(&aside));
+        return Err(format!("Maven could not fetch Kafka's jars: {}", String::from_utf8_lossy(&fetched.stdout).trim()));
+    }
+    std::fs::write(aside.join(".complete"), b"").map_err(|error| error.to_string())?;
+    if std::fs::rename(&aside, &jars).is_err() {
+        // Another process was quicker.
+        drop(std::fs::remove_dir_all(&aside));
+    }
+    if complete.exists() { Ok(jars) } else { Err(format!("{} could not be made", jars.display())) }
+}
+
+fn java(jars: &Path, heap: &str) -> Command {
+    let mut command = Command::new("java");
+    command
+        .arg(format!("-Xmx{heap}"))
+        .args(["-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
+        .arg(jars.join("*"));
+    command
+}
+
+/// Runs one of Kafka's own tools by its class, such as `org.apache.kafka.tools.TopicCommand`, with `input` as stdin.
+///
+/// # Errors
+/// The jars are missing, or Java cannot be started. The tool's own failure is in the output.
+pub fn kafka_tool<S: AsRef<OsStr>>(class: &str, arguments: &[S], input: &[u8]) -> Result<Output, String> {
+    let jars = kafka_jars()?;
+    let mut child = java(&jars, "256m")
+        .arg(class)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("java: {error}"))?;
+    let mut stdin = child.stdin.take().ok_or("stdin is piped")?;
+    let input = input.to_vec();
+    let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let output = child.wait_with_output().map_err(|error| format!("{class}: {error}"))?;
+    feeder.join().map_err(|_| "the feeder of stdin panicked".to_owned())?;
+    Ok(output)
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+impl RealKafka {
+    /// Starts `count` brokers and waits until each answers.
+    ///
+    /// # Errors
+    /// What is missing or went wrong, in a sentence.
+    pub fn start(count: u16) -> Result<Self, String> {
+        let jars = kafka_jars()?;
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let mut ports = Vec::new();
+        for _ in 0..count {
+            let pair = (|| Ok::<_, std::io::Error>((free_port()?, free_port()?)))().map_err(|error| error.to_string())?;
+            ports.push(pair);
+        }
+        let voters: Vec<String> = ports
+            .iter()
+            .enumerate()
+            .map(|(index, (_, controller))| format!("{}@127.0.0.1:{controller}", index + 1))
+            .collect();
+        // Any 16 bytes in base64url; the same for every broker.
+        let cluster_id = "cmthZmthLXRlc3RzLTEyMw";
+        let mut cluster = Self { folder, jars, brokers: Vec::new() };
+        for (index, (port, controller)) in ports.iter().enumerate() {
+            cluster.start_broker(index + 1, *port, *controller, &voters.join(","), cluster_id)?;
+        }
+        cluster.wait_until_ready()?;
+        Ok(cluster)
+    }
+
+    fn start_broker(&mut self, id: usize, port: u16, controller: u16, voters: &str, cluster: &str) -> Result<(), String> {
+        let home = self.folder.path().join(id.to_string());
+        std::fs::create_dir_all(&home).map_err(|error| error.to_string())?;
+        let replicas = voters.split(',').count().min(3);
+        let properties = format!(
+            "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.voters={voters}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\nlog.dirs={data}\n\
+             num.partitions=3\noffsets.topic.num.partitions=4\noffsets.topic.replication.factor={replicas}\n\
+             transaction.state.log.num.partitions=4\ntransaction.state.log.replication.factor={replicas}\n\
+             transaction.state.log.min.isr=1\ndefault.replication.factor={replicas}\n\
+             group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=true\n",
+            data = home.join("data").display()
+        );
+        let file = home.join("server.properties");
+        std::fs::write(&file, properties).map_err(|error| error.to_string())?;
+        let formatted = java(&self.jars, "128m")
+            .args(["kafka.tools.StorageTool", "format", "-t", cluster, "-c"])
+            .arg(&file)
+            .output()
+            .map_err(|error| format!("java: {error}"))?;
+        if !formatted.status.success() {
+            return Err(format!("Kafka could not format its folder: {}", String::from_utf8_lossy(&formatted.stderr)));
+        }
+        let log = std::fs::File::create(home.join("server.log")).map_err(|error| error.to_string())?;
+        let also = log.try_clone().map_err(|error| error.to_string())?;
+        let process = java(&self.jars, "512m")
+            .arg("kafka.Kafka")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(also)
+            .spawn()
+            .map_err(|error| format!("java: {error}"))?;
+        self.brokers.push(Broker { port, process });
+        Ok(())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "waits for another process to come up")]
+    fn wait_until_ready(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        for (index, broker) in self.brokers.iter_mut().enumerate() {
+            // The port opens once the broker has joined the cluster.
+            while TcpStream::connect((Ipv4Addr::LOCALHOST, broker.port)).is_err() {
+                let log = || {
+                    let path = self.folder.path().join((index + 1).to_string()).join("server.log");
+                    std::fs::read_to_string(path).unwrap_or_default()
+                };
+                if let Ok(Some(status)) = broker.process.try_wait() {
+                    return Err(format!("Kafka ended with {status}: {}", log()));
+                }
+                if Instant::now() > deadline {
+                    return Err(format!("Kafka did not come up within two minutes: {}", log()));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
+    }
+
+    /// The brokers as `bootstrap.servers` has them.
+    pub fn bootstrap(&self) -> String {
+        self.brokers.iter().map(|broker| format!("127.0.0.1:{}", broker.port)).collect::<Vec<_>>().join(",")
+    }
+
+    /// Kills a broker, counted from 0, as `kill -9` does.
+    ///
+    /// # Errors
+    /// The process cannot be killed.
+    pub fn kill(&mut self, index: usize) -> std::io::Result<()> {
+        self.brokers[index].process.kill()?;
+        self.brokers[index].process.wait().map(drop)
+    }
+}
+
+impl Drop for RealKafka {
+    fn drop(&mut self) {
+        for broker in &mut self.brokers {
+            drop(broker.process.kill());
+            drop(broker.process.wait());
+        }
+    }
+}
