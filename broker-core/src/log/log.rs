@@ -11,7 +11,7 @@ use super::error::{AppendError, LogError};
 use super::producer_state::ProducerStates;
 use super::recovery::{self, RecoveryReport};
 use super::segment::{self, LOG_SUFFIX, SNAPSHOT_SUFFIX, Segment};
-use crate::storage::{Storage, is_out_of_space};
+use crate::storage::{Storage, is_out_of_space, write_file_atomically};
 
 /// What the owner of the data directory knows about a log before it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,9 +223,11 @@ impl Log {
         let new_base = self.log_end_offset;
         let promised = self.promised_recovery_point;
         self.directory_changed = true;
+        let mut is_promised = false;
         if let Some(active) = self.segments.last_mut() {
             active.write_index_files(storage.as_ref(), interval)?;
-            if active.base_offset < promised {
+            is_promised = active.base_offset < promised;
+            if is_promised {
                 let files = [LOG_SUFFIX, segment::INDEX_SUFFIX, segment::TIME_INDEX_SUFFIX];
                 for path in files.map(|suffix| active.path(suffix)) {
                     let sync = storage.open(&path).and_then(|file| file.sync());
@@ -233,10 +235,24 @@ impl Log {
                 }
             }
         }
+        if is_promised {
+            self.write_epochs()?;
+        }
         self.write_snapshot(new_base)?;
         let next = Segment::empty(&self.dir, new_base, now_ms);
         next.create_file(storage.as_ref()).map_err(|source| self.io_error("create", &next.path(LOG_SUFFIX), source))?;
         self.segments.push(next);
+        Ok(())
+    }
+
+    /// Writes the epochs' file durably if they have changed.
+    pub(super) fn write_epochs(&mut self) -> Result<(), LogError> {
+        if self.epochs_changed {
+            let path = self.epochs_path();
+            write_file_atomically(self.storage.as_ref(), &path, self.epochs.encode().as_bytes())
+                .map_err(|source| self.io_error("write", &path, source))?;
+            self.epochs_changed = false;
+        }
         Ok(())
     }
 

@@ -70,7 +70,10 @@ impl Log {
         }
         self.directory_changed = true;
         self.log_end_offset = new_end;
+        // Now, and not at the next flush: a recovery that trusts an older recovery point must not find epochs of records
+        // that are gone. Not before the cut either, for until then they are there.
         self.epochs_changed |= self.epochs.truncate_from_end(new_end);
+        self.write_epochs()?;
         self.rebuild_producers()?;
         Ok(new_end)
     }
@@ -85,6 +88,9 @@ impl Log {
     fn restart_at(&mut self, offset: i64, now_ms: i64) -> Result<(), LogError> {
         self.truncations += 1;
         self.recovery_point = self.recovery_point.min(offset);
+        // Without its file the epochs are collected from whatever segments a crash leaves.
+        remove_if_there(self.storage.as_ref(), &self.epochs_path())?;
+        self.sync_directory()?;
         self.remove_segments_from(0)?;
         self.remove_snapshots(|_| true)?;
         self.sync_directory()?;

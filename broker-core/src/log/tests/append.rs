@@ -1,0 +1,192 @@
+use super::super::{AppendError, FlushPolicy, LogError, TimestampType};
+use super::*;
+use crate::storage::faulty::{Fault, FaultyStorage};
+
+fn new_log() -> (Log, Arc<dyn Storage>) {
+    let storage = memory();
+    (open_in(&storage, &LogConfig::default(), OpenState::clean()).0, storage)
+}
+
+#[test]
+fn offsets_and_epochs_are_patched_in() {
+    let (mut log, _) = new_log();
+    let mut two = [batch(3, 10), batch(2, 10)].concat();
+    let first = log.append_as_leader(&mut two, 4, NOW_MS).unwrap();
+    assert_eq!((first.base_offset, first.last_offset, first.log_append_time, first.duplicate), (0, 4, -1, false));
+    let second = log.append_as_leader(&mut batch(1, 10), 5, NOW_MS).unwrap();
+    assert_eq!(second.base_offset, 5);
+    assert_eq!(offsets(&contents(&log)), (0..6).collect::<Vec<_>>());
+    assert_eq!(log.end_offset_for_epoch(4), Some((4, 5)));
+    assert_eq!(log.end_offset_for_epoch(5), Some((5, 6)));
+}
+
+#[test]
+fn every_damaged_byte_is_refused_and_nothing_is_kept() {
+    let (mut log, _) = new_log();
+    let good = batch(2, 5);
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x20;
+        // The base offset and the leader epoch are not the producer's to set, and are overwritten.
+        if at < 8 || (12..16).contains(&at) {
+            continue;
+        }
+        assert!(log.append_as_leader(&mut bad, 0, NOW_MS).is_err(), "byte {at}");
+        assert!(log.append_as_leader(&mut good[..at].to_vec(), 0, NOW_MS).is_err(), "cut at {at}");
+    }
+    assert!(log.append_as_leader(&mut [], 0, NOW_MS).is_err());
+    assert_eq!((log.log_end_offset(), log.size_bytes()), (0, 0));
+}
+
+#[test]
+fn limits_have_kafkas_error_codes() {
+    let storage = memory();
+    let config = LogConfig { max_message_bytes: 200, segment_bytes: 400, ..LogConfig::default() };
+    let (mut log, _) = open_in(&storage, &config, OpenState::clean());
+    let code = |log: &mut Log, mut records: Vec<u8>| {
+        log.append_as_leader(&mut records, 0, NOW_MS).unwrap_err().kafka_error_code()
+    };
+    assert_eq!(code(&mut log, batch(1, 200)), 10);
+    assert_eq!(code(&mut log, [batch(1, 80), batch(1, 80), batch(1, 80)].concat()), 18);
+    assert_eq!(code(&mut log, batch_of(None, &[NOW_MS + 3_600_001], 1, Compression::None)), 32);
+    assert_eq!(code(&mut log, [idempotent(1, 0, 0, 1), idempotent(1, 0, 1, 1)].concat()), 87);
+    let mut old = batch(1, 1);
+    old[16] = 1;
+    assert_eq!(code(&mut log, old), 43);
+    log.append_as_leader(&mut batch_of(None, &[NOW_MS + 3_600_000], 1, Compression::None), 0, NOW_MS).unwrap();
+}
+
+#[test]
+fn idempotent_batches_are_kept_once() {
+    let (mut log, storage) = new_log();
+    for n in 0..5 {
+        log.append_as_leader(&mut idempotent(9, 0, n * 2, 2), 0, NOW_MS).unwrap();
+    }
+    let size = log.size_bytes();
+    for n in 0..5 {
+        let again = log.append_as_leader(&mut idempotent(9, 0, n * 2, 2), 0, NOW_MS).unwrap();
+        assert!(again.duplicate);
+        assert_eq!((again.base_offset, again.last_offset), (i64::from(n) * 2, i64::from(n) * 2 + 1));
+    }
+    let gap = log.append_as_leader(&mut idempotent(9, 0, 12, 1), 0, NOW_MS);
+    assert!(matches!(gap, Err(AppendError::OutOfOrderSequence { last_sequence: 9, .. })));
+    log.append_as_leader(&mut idempotent(9, 1, 0, 1), 0, NOW_MS).unwrap();
+    let fenced = log.append_as_leader(&mut idempotent(9, 0, 10, 1), 0, NOW_MS);
+    assert_eq!(fenced.unwrap_err().kafka_error_code(), 47);
+    assert!(log.size_bytes() > size);
+    // What was a duplicate before a restart, clean or not, is one after it.
+    for n in 0..4 {
+        log.append_as_leader(&mut idempotent(9, 1, 1 + n, 1), 0, NOW_MS).unwrap();
+    }
+    drop(log);
+    let (mut log, _) = open_in(&storage, &LogConfig::default(), OpenState::unclean(0));
+    assert!(log.append_as_leader(&mut idempotent(9, 1, 0, 1), 0, NOW_MS).unwrap().duplicate);
+    log.close_clean().unwrap();
+    let (mut log, report) = open_in(&storage, &LogConfig::default(), OpenState::clean());
+    assert!(!report.producer_snapshot_missing);
+    assert!(log.append_as_leader(&mut idempotent(9, 1, 0, 1), 0, NOW_MS).unwrap().duplicate);
+}
+
+#[test]
+fn log_append_time_is_the_brokers() {
+    let storage = memory();
+    let config = LogConfig { message_timestamp_type: TimestampType::LogAppendTime, ..LogConfig::default() };
+    let (mut log, _) = open_in(&storage, &config, OpenState::clean());
+    let info = log.append_as_leader(&mut batch_of(None, &[5, 6], 1, Compression::Gzip), 0, NOW_MS).unwrap();
+    assert_eq!(info.log_append_time, NOW_MS);
+    let all = contents(&log);
+    let batch = RecordBatch::read(&all).unwrap();
+    batch.verify_crc().unwrap();
+    let mut arena = DecompressArena::default();
+    let times: Vec<i64> = batch.records(&mut arena).unwrap().map(|record| record.unwrap().timestamp).collect();
+    assert_eq!(times, [NOW_MS, NOW_MS]);
+    let found = log.offset_for_timestamp(NOW_MS).unwrap().unwrap();
+    assert_eq!((found.offset, found.timestamp_ms), (0, NOW_MS));
+}
+
+#[test]
+fn a_follower_keeps_offsets_and_epochs() {
+    let (mut leader, _) = new_log();
+    leader.append_as_leader(&mut batch(3, 10), 4, NOW_MS).unwrap();
+    leader.append_as_leader(&mut batch(2, 10), 7, NOW_MS).unwrap();
+    let records = contents(&leader);
+    let (mut follower, _) = new_log();
+    let info = follower.append_as_follower(&records, NOW_MS).unwrap();
+    assert_eq!((info.base_offset, info.last_offset), (0, 4));
+    assert_eq!(contents(&follower), records);
+    assert_eq!(follower.epochs(), leader.epochs());
+    let again = follower.append_as_follower(&records, NOW_MS);
+    assert!(matches!(again, Err(AppendError::OffsetGap { base_offset: 0, log_end_offset: 5 })));
+}
+
+#[test]
+fn a_full_disk_refuses_and_serves_on() {
+    let disk = FaultyStorage::new();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let (mut log, _) = open_in(&storage, &small_segments(), OpenState::clean());
+    log.append_as_leader(&mut batch(2, 100), 0, NOW_MS).unwrap();
+    let before = contents(&log);
+    disk.fail_at(disk.operations(), Fault::NoSpace);
+    // The second append needs a new segment, so both kinds of write are refused.
+    for size in [10, 300] {
+        let refused = log.append_as_leader(&mut batch(1, size), 0, NOW_MS);
+        assert!(matches!(refused, Err(AppendError::NoSpace { .. })), "{refused:?}");
+        assert_eq!(contents(&log), before);
+    }
+    disk.lift();
+    log.append_as_leader(&mut batch(1, 300), 0, NOW_MS).unwrap();
+    log.append_as_leader(&mut batch(1, 300), 0, NOW_MS).unwrap();
+    assert_eq!(offsets(&contents(&log)), [0, 1, 2, 3]);
+    assert_derived_from_bytes(&log, storage.as_ref());
+}
+
+#[test]
+fn a_failed_write_or_sync_ends_the_log() {
+    let disk = FaultyStorage::new();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let config = LogConfig { flush_policy: FlushPolicy::EachBatch, ..LogConfig::default() };
+    let (mut log, _) = open_in(&storage, &config, OpenState::clean());
+    log.append_as_leader(&mut batch(1, 10), 0, NOW_MS).unwrap();
+    assert_eq!(log.recovery_point(), 1);
+    for operation in [1, 2] {
+        disk.fail_at(disk.operations() + operation, Fault::IoError);
+        assert!(log.append_as_leader(&mut batch(1, 10), 0, NOW_MS).is_err());
+        disk.lift();
+        let after = log.append_as_leader(&mut batch(1, 10), 0, NOW_MS);
+        assert!(matches!(after, Err(AppendError::Log(LogError::Offline { .. }))), "{after:?}");
+        assert!(log.read(0, 100, i64::MAX, true).is_err());
+        assert!(log.flush().is_err());
+        log = open_in(&storage, &config, OpenState::unclean(1)).0;
+        log.append_as_leader(&mut batch(1, 10), 0, NOW_MS).unwrap();
+    }
+}
+
+#[test]
+fn segments_roll_by_time() {
+    let storage = memory();
+    let config = LogConfig { segment_ms: 1000, ..LogConfig::default() };
+    let (mut log, _) = open_in(&storage, &config, OpenState::clean());
+    let mut append =
+        |time| log.append_as_leader(&mut batch_of(None, &[time], 1, Compression::None), 0, NOW_MS).unwrap();
+    assert!(!append(NOW_MS).rolled);
+    assert!(!append(NOW_MS + 1000).rolled);
+    assert!(append(NOW_MS + 1001).rolled);
+    assert!(!append(NOW_MS + 1002).rolled);
+}
+
+#[test]
+fn retention_removes_whole_segments() {
+    let storage = memory();
+    let config = LogConfig { retention_ms: 1000, retention_bytes: 1300, ..small_segments() };
+    let (mut log, _) = open_in(&storage, &config, OpenState::clean());
+    for _ in 0..6 {
+        log.append_as_leader(&mut batch(1, 400), 0, NOW_MS).unwrap();
+    }
+    assert_eq!(log.segments().len(), 6);
+    assert_eq!(log.apply_retention(NOW_MS, 1).unwrap(), 1);
+    assert_eq!(log.apply_retention(NOW_MS, 6).unwrap(), 2);
+    assert_eq!((log.log_start_offset(), log.segments().len()), (3, 3));
+    assert_eq!(log.apply_retention(NOW_MS + 1001, 6).unwrap(), 3);
+    assert_eq!((log.log_start_offset(), log.log_end_offset(), log.segments().len()), (6, 6, 1));
+    assert_eq!(log.append_as_leader(&mut batch(1, 4), 0, NOW_MS).unwrap().base_offset, 6);
+}
