@@ -179,43 +179,25 @@ impl BatchBuilder {
         let end = start + varint_size(body as i32) + body;
         self.buffer.reserve(end - start);
 
+        let buffer = &mut self.buffer;
         let mut run = VarintRun::new();
-        run.varint(body as i32);
-        run.byte(0);
-        run.varlong(timestamp_delta);
-        run.varint(offset_delta);
-        match key {
-            Some(key) => {
-                run.varint(key.len() as i32);
-                self.buffer.extend_from_slice(run.as_slice());
-                self.buffer.extend_from_slice(key);
-                run = VarintRun::new();
-            }
-            None => run.varint(-1),
+        run.varint(body as i32, buffer);
+        // The attributes of a record are unused so far: the byte 0, which is also the varint 0.
+        run.varint(0, buffer);
+        run.varlong(timestamp_delta, buffer);
+        run.varint(offset_delta, buffer);
+        append_field(buffer, &mut run, key);
+        append_field(buffer, &mut run, value);
+        run.varint(header_count as i32, buffer);
+        for header in headers {
+            append_field(buffer, &mut run, Some(header.key));
+            append_field(buffer, &mut run, header.value);
         }
-        match value {
-            Some(value) => {
-                run.varint(value.len() as i32);
-                self.buffer.extend_from_slice(run.as_slice());
-                self.buffer.extend_from_slice(value);
-                run = VarintRun::new();
-            }
-            None => run.varint(-1),
+        run.flush(buffer);
+        if buffer.len() != end {
+            buffer.truncate(start);
+            return Err(RecordError::UnstableHeaders);
         }
-        run.varint(header_count as i32);
-        if header_count == 0 && run.as_slice().len() == 1 {
-            self.buffer.push(0);
-        } else {
-            self.buffer.extend_from_slice(run.as_slice());
-        }
-        if header_count != 0 {
-            self.append_headers(headers);
-            if self.buffer.len() != end {
-                self.buffer.truncate(start);
-                return Err(RecordError::UnstableHeaders);
-            }
-        }
-        debug_assert_eq!(self.buffer.len(), end);
 
         if first {
             self.base_timestamp = timestamp_ms;
@@ -224,19 +206,6 @@ impl BatchBuilder {
         self.last_offset_delta = offset_delta;
         self.record_count += 1;
         Ok(())
-    }
-
-    fn append_headers<'h>(&mut self, headers: impl Iterator<Item = HeaderRef<'h>>) {
-        for header in headers {
-            let mut run = VarintRun::new();
-            run.varint(header.key.len() as i32);
-            self.buffer.extend_from_slice(run.as_slice());
-            self.buffer.extend_from_slice(header.key);
-            let mut run = VarintRun::new();
-            run.varint(header.value.map_or(-1, |value| value.len() as i32));
-            self.buffer.extend_from_slice(run.as_slice());
-            self.buffer.extend_from_slice(header.value.unwrap_or_default());
-        }
     }
 
     #[cold]
@@ -359,6 +328,19 @@ where
     let body = body_size(timestamp_delta, offset_delta, key, value, header_count, headers_len);
     // A body beyond 2 GiB is refused by `append`; its prefix would take the most.
     i32::try_from(body).map_or(5, varint_size) + body
+}
+
+/// A length, or -1 for null, and the bytes. The caller has checked that the length fits.
+#[inline(always)]
+fn append_field(buffer: &mut Vec<u8>, run: &mut VarintRun, field: Option<&[u8]>) {
+    match field {
+        Some(bytes) => {
+            run.varint(bytes.len() as i32, buffer);
+            run.flush(buffer);
+            buffer.extend_from_slice(bytes);
+        }
+        None => run.varint(-1, buffer),
+    }
 }
 
 #[inline]

@@ -256,7 +256,9 @@ impl Compressor {
             #[cfg(feature = "gzip")]
             Compression::Gzip => gzip::compress(&mut self.gzip, codec.level, input, output),
             #[cfg(feature = "snappy")]
-            Compression::Snappy => snappy::compress(self.snappy.get_or_insert_with(|| Box::new(snap::raw::Encoder::new())), input, output),
+            Compression::Snappy => {
+                snappy::compress(self.snappy.get_or_insert_with(|| Box::new(snap::raw::Encoder::new())), input, output)
+            }
             #[cfg(feature = "lz4")]
             Compression::Lz4 => self.lz4.get_or_insert_default().compress(input, output),
             #[cfg(feature = "zstd")]

@@ -42,7 +42,7 @@ pub(super) fn decompress(
 ) -> Result<(), RecordError> {
     let start = output.len();
     if !input.starts_with(&MAGIC) {
-        return block(decoder, input, output, limit);
+        return block(decoder, input, output, start, limit);
     }
     let Some(header) = input.first_chunk::<HEADER_LEN>() else {
         return Err(damaged(Compression::Snappy, "the stream header is cut off"));
@@ -74,21 +74,22 @@ pub(super) fn decompress(
                 format_args!("a block declares {length} bytes, but {} are left", after.len()),
             ));
         };
-        block(decoder, compressed, output, limit - (output.len() - start))?;
+        block(decoder, compressed, output, start, limit)?;
         rest = after;
     }
     Ok(())
 }
 
-/// One raw block, at most `limit` bytes of output.
+/// One raw block; all output from `stream_start` on may take `limit` bytes.
 fn block(
     decoder: &mut snap::raw::Decoder,
     input: &[u8],
     output: &mut Vec<u8>,
+    stream_start: usize,
     limit: usize,
 ) -> Result<(), RecordError> {
     let length = snap::raw::decompress_len(input).map_err(|error| damaged(Compression::Snappy, error))?;
-    if length > limit {
+    if length > limit - (output.len() - stream_start) {
         return Err(RecordError::DecompressedTooLarge { compression: Compression::Snappy, limit });
     }
     if length > input.len().saturating_mul(MAX_EXPANSION) {
