@@ -1,0 +1,629 @@
+//! The classic group protocol (JoinGroup, SyncGroup, Heartbeat, LeaveGroup) with eager rebalances, as a machine.
+//!
+//! Errors lead where Java's `ConsumerCoordinator` goes: a lost coordinator is looked for again, a lost identity is
+//! dropped and the partitions count as lost, a fenced static member is done for.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rkafka_protocol::ErrorCode;
+
+/// What the member is told at the start.
+#[derive(Debug, Clone)]
+pub(crate) struct ClassicConfig {
+    /// Whether `group.instance.id` is set: a static member does not leave, it is waited for.
+    pub(crate) is_static: bool,
+    pub(crate) session_timeout: Duration,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) max_poll_interval: Duration,
+    pub(crate) retry_backoff: Duration,
+}
+
+/// Where the member stands.
+///
+/// `Unjoined` → `Joining` → (`Assigning` →) `Syncing` → `Installing` → `Stable` → `Revoking` → `Joining`; every state
+/// may fall back to `Unjoined`, and to `Leaving` → `Left` or `Failed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not in the group, or wants to join anew.
+    Unjoined,
+    /// JoinGroup is in flight.
+    Joining,
+    /// The leader works out who gets what.
+    Assigning,
+    /// SyncGroup is to be sent, or in flight.
+    Syncing,
+    /// The assignment is being put in place.
+    Installing,
+    /// Has its assignment and only beats.
+    Stable,
+    /// Gives its partitions up before it joins anew or leaves.
+    Revoking,
+    /// LeaveGroup is to be sent, or in flight.
+    Leaving,
+    /// Has left for good.
+    Left,
+    /// Cannot be a member any more.
+    Failed,
+}
+
+/// What the driver must do next.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// Look for the coordinator; answer by `on_coordinator`.
+    FindCoordinator,
+    /// Send JoinGroup; answer by `on_join`. It may take as long as the rebalance timeout.
+    Join {
+        /// Empty for a member that has no id yet.
+        member_id: String,
+    },
+    /// Work out the assignment; answer by `on_assigned`.
+    Assign {
+        /// The assignor that all members know.
+        protocol: String,
+        /// The members and their subscriptions.
+        members: Vec<JoinedMember>,
+    },
+    /// Send SyncGroup; answer by `on_sync`.
+    Sync {
+        generation: i32,
+        member_id: String,
+        protocol: String,
+        /// By member id; empty unless this member is the leader.
+        assignments: Vec<(String, Bytes)>,
+    },
+    /// Put the assignment in place and call the hook; answer by `on_installed`.
+    Install {
+        generation: i32,
+        /// A `ConsumerProtocolAssignment`.
+        assignment: Bytes,
+        /// Whether this member leads, and so watches the topics' partitions.
+        is_leader: bool,
+    },
+    /// Send Heartbeat, beside whatever else goes on; answer by `on_heartbeat`.
+    Heartbeat {
+        generation: i32,
+        member_id: String,
+    },
+    /// Give up all partitions; answer by `on_revoked`. Lost ones belong to others already: nothing may be committed.
+    Revoke {
+        lost: bool,
+    },
+    /// Send LeaveGroup; answer by `on_left`, whatever came of it.
+    Leave {
+        member_id: String,
+        reason: &'static str,
+    },
+    /// Tell the application; nothing more will happen.
+    Fail(ErrorCode),
+}
+
+/// A member, as the leader is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct JoinedMember {
+    pub(crate) member_id: String,
+    pub(crate) instance_id: Option<String>,
+    /// A `ConsumerProtocolSubscription`.
+    pub(crate) metadata: Bytes,
+}
+
+/// A JoinGroup that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Joined {
+    pub(crate) generation: i32,
+    pub(crate) member_id: String,
+    pub(crate) leader_id: String,
+    pub(crate) protocol: String,
+    pub(crate) skip_assignment: bool,
+    pub(crate) members: Vec<JoinedMember>,
+}
+
+/// Why a request to the coordinator brought no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The coordinator refused; with MEMBER_ID_REQUIRED it gave a member id.
+    Refused { code: ErrorCode, member_id: Option<String> },
+    /// No answer came.
+    Lost,
+}
+
+impl Failure {
+    pub(crate) fn refused(code: ErrorCode) -> Self {
+        Self::Refused { code, member_id: None }
+    }
+}
+
+/// One member of a classic group.
+#[derive(Debug)]
+pub(crate) struct Classic {
+    config: ClassicConfig,
+    state: State,
+    /// Whether the action of the state was handed out and is not answered.
+    busy: bool,
+    member_id: String,
+    generation: i32,
+    protocol: String,
+    is_leader: bool,
+    pending_members: Vec<JoinedMember>,
+    pending_assignments: Vec<(String, Bytes)>,
+    pending_install: Bytes,
+    /// Whether an assignment was installed and not revoked.
+    owns: bool,
+    lost: bool,
+    coordinator_known: bool,
+    finding: bool,
+    heartbeat_in_flight: bool,
+    next_heartbeat: Instant,
+    last_heard: Instant,
+    last_poll: Instant,
+    not_before: Option<Instant>,
+    /// Fell out for not polling, and joins again when the application polls.
+    awaiting_poll: bool,
+    rejoin_wanted: bool,
+    closing: bool,
+    failure: Option<ErrorCode>,
+    failure_told: bool,
+}
+
+impl Classic {
+    /// A member that wants to join.
+    pub(crate) fn new(config: ClassicConfig, now: Instant) -> Self {
+        Self {
+            config,
+            state: State::Unjoined,
+            busy: false,
+            member_id: String::new(),
+            generation: -1,
+            protocol: String::new(),
+            is_leader: false,
+            pending_members: Vec::new(),
+            pending_assignments: Vec::new(),
+            pending_install: Bytes::new(),
+            owns: false,
+            lost: false,
+            coordinator_known: false,
+            finding: false,
+            heartbeat_in_flight: false,
+            next_heartbeat: now,
+            last_heard: now,
+            last_poll: now,
+            not_before: None,
+            awaiting_poll: false,
+            rejoin_wanted: false,
+            closing: false,
+            failure: None,
+            failure_told: false,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// The member id and generation to commit under; `None` outside of a generation.
+    pub(crate) fn identity(&self) -> Option<(i32, &str)> {
+        (self.generation >= 0).then_some((self.generation, self.member_id.as_str()))
+    }
+
+    /// Whether nothing more will happen.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == State::Left || (self.state == State::Failed && self.failure_told && !self.owns)
+    }
+
+    /// Whether the member holds an assignment and no rebalance is under way.
+    pub(crate) fn is_stable(&self) -> bool {
+        self.state == State::Stable
+    }
+
+    /// Whether a generation is held, so that heartbeats must go out.
+    fn beats(&self) -> bool {
+        self.generation >= 0
+            && matches!(
+                self.state,
+                State::Assigning | State::Syncing | State::Installing | State::Stable | State::Revoking
+            )
+    }
+
+    /// What to do next, if anything.
+    pub(crate) fn poll_action(&mut self, now: Instant) -> Option<Action> {
+        if self.beats() && !self.closing && now >= self.poll_expiry() {
+            return self.fall_out();
+        }
+        if self.beats() && now >= self.session_expiry() && self.coordinator_known && !self.heartbeat_in_flight {
+            // Java: the session timed out without a word from the coordinator, so another one is looked for.
+            self.coordinator_known = false;
+            self.last_heard = now;
+        }
+        if self.beats() && self.coordinator_known && !self.heartbeat_in_flight && now >= self.next_heartbeat {
+            self.heartbeat_in_flight = true;
+            self.next_heartbeat = now + self.config.heartbeat_interval;
+            return Some(Action::Heartbeat { generation: self.generation, member_id: self.member_id.clone() });
+        }
+        if self.busy || self.state == State::Left {
+            return None;
+        }
+        if self.state == State::Revoking {
+            self.busy = true;
+            return Some(Action::Revoke { lost: self.lost });
+        }
+        if self.state == State::Failed {
+            if self.owns {
+                self.begin_revoking(true);
+                return self.poll_action(now);
+            }
+            return match self.failure {
+                Some(code) if !self.failure_told => {
+                    self.failure_told = true;
+                    Some(Action::Fail(code))
+                }
+                _ => None,
+            };
+        }
+        if self.closing && !matches!(self.state, State::Leaving) {
+            if self.owns {
+                self.begin_revoking(false);
+                return self.poll_action(now);
+            }
+            self.state = State::Leaving;
+        }
+        if self.state == State::Leaving {
+            if self.config.is_static || self.member_id.is_empty() || !self.coordinator_known {
+                self.left();
+                return None;
+            }
+            self.busy = true;
+            return Some(Action::Leave { member_id: self.member_id.clone(), reason: "the consumer is being closed" });
+        }
+        if self.state == State::Installing {
+            self.busy = true;
+            let assignment = std::mem::take(&mut self.pending_install);
+            return Some(Action::Install { generation: self.generation, assignment, is_leader: self.is_leader });
+        }
+        if self.state == State::Assigning {
+            self.busy = true;
+            let members = std::mem::take(&mut self.pending_members);
+            return Some(Action::Assign { protocol: self.protocol.clone(), members });
+        }
+        if self.state == State::Stable && self.rejoin_wanted {
+            self.rejoin();
+            return self.poll_action(now);
+        }
+        if self.awaiting_poll || self.not_before.is_some_and(|at| now < at) {
+            return None;
+        }
+        if !self.coordinator_known {
+            if self.finding {
+                return None;
+            }
+            self.finding = true;
+            return Some(Action::FindCoordinator);
+        }
+        match self.state {
+            State::Unjoined => {
+                if self.owns {
+                    self.rejoin();
+                    return self.poll_action(now);
+                }
+                self.state = State::Joining;
+                self.busy = true;
+                self.rejoin_wanted = false;
+                Some(Action::Join { member_id: self.member_id.clone() })
+            }
+            State::Syncing => {
+                self.busy = true;
+                Some(Action::Sync {
+                    generation: self.generation,
+                    member_id: self.member_id.clone(),
+                    protocol: self.protocol.clone(),
+                    assignments: std::mem::take(&mut self.pending_assignments),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// When [`Classic::poll_action`] should be asked again although nothing came in.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let mut deadline = self.not_before;
+        let mut take = |at: Instant| deadline = Some(deadline.map_or(at, |other| other.min(at)));
+        if self.beats() {
+            if self.coordinator_known && !self.heartbeat_in_flight {
+                take(self.next_heartbeat);
+                take(self.session_expiry());
+            }
+            if !self.closing {
+                take(self.poll_expiry());
+            }
+        }
+        deadline
+    }
+
+    fn poll_expiry(&self) -> Instant {
+        self.last_poll + self.config.max_poll_interval
+    }
+
+    fn session_expiry(&self) -> Instant {
+        self.last_heard + self.config.session_timeout
+    }
+
+    /// The application polls, or waits in a poll.
+    pub(crate) fn on_poll(&mut self, now: Instant) {
+        self.last_poll = now;
+        self.awaiting_poll = false;
+    }
+
+    /// The subscription, or the partitions of a subscribed topic, are other than they were at the last JoinGroup.
+    pub(crate) fn on_subscription_changed(&mut self) {
+        self.rejoin_wanted = true;
+    }
+
+    /// The consumer closes: give up, leave, be done.
+    pub(crate) fn on_close(&mut self) {
+        self.closing = true;
+        // Whoever waits for a JoinGroup or a SyncGroup is not waited for: the coordinator knows the member id.
+        if matches!(self.state, State::Joining | State::Assigning | State::Syncing) {
+            self.busy = false;
+            self.state = State::Unjoined;
+        }
+        self.not_before = None;
+    }
+
+    /// The coordinator was found, or not.
+    pub(crate) fn on_coordinator(&mut self, now: Instant, found: Result<(), Failure>) {
+        self.finding = false;
+        match found {
+            Ok(()) => {
+                self.coordinator_known = true;
+                self.last_heard = now;
+                self.not_before = None;
+                // A session may run out while no coordinator is known: the next one hears from us at once.
+                self.next_heartbeat = now;
+            }
+            Err(Failure::Refused {
+                code: code @ (ErrorCode::GroupAuthorizationFailed | ErrorCode::InvalidGroupId), ..
+            }) => self.fail(code),
+            Err(_) => self.back_off(now),
+        }
+    }
+
+    /// The answer to JoinGroup.
+    pub(crate) fn on_join(&mut self, now: Instant, answer: Result<Joined, Failure>) {
+        if self.state != State::Joining {
+            return;
+        }
+        self.busy = false;
+        match answer {
+            Ok(joined) => {
+                self.heard(now);
+                self.next_heartbeat = now + self.config.heartbeat_interval;
+                self.generation = joined.generation;
+                self.is_leader = joined.member_id == joined.leader_id && !joined.member_id.is_empty();
+                self.member_id = joined.member_id;
+                self.protocol = joined.protocol;
+                self.pending_assignments.clear();
+                self.state = if self.is_leader && !joined.skip_assignment {
+                    self.pending_members = joined.members;
+                    State::Assigning
+                } else {
+                    State::Syncing
+                };
+            }
+            Err(Failure::Refused { code: ErrorCode::MemberIdRequired, member_id: Some(member_id) }) => {
+                // KIP-394: the id comes first, and the same request again with it.
+                self.heard(now);
+                if !self.member_id.is_empty() {
+                    // It was there already: whatever this is, it is not to be asked in a tight loop.
+                    self.back_off(now);
+                }
+                self.member_id = member_id;
+                self.state = State::Unjoined;
+            }
+            Err(failure) => {
+                self.state = State::Unjoined;
+                let was_known = !self.member_id.is_empty();
+                self.on_failure(now, &failure);
+                if !was_known && self.state == State::Unjoined {
+                    self.back_off(now);
+                }
+            }
+        }
+    }
+
+    /// The leader's assignment, by member id.
+    pub(crate) fn on_assigned(&mut self, assignments: Vec<(String, Bytes)>) {
+        if self.state == State::Assigning {
+            self.busy = false;
+            self.pending_assignments = assignments;
+            self.state = State::Syncing;
+        }
+    }
+
+    /// The answer to SyncGroup.
+    pub(crate) fn on_sync(&mut self, now: Instant, answer: Result<Bytes, Failure>) {
+        if self.state != State::Syncing {
+            return;
+        }
+        self.busy = false;
+        match answer {
+            Ok(assignment) => {
+                self.heard(now);
+                self.pending_install = assignment;
+                self.state = State::Installing;
+            }
+            Err(Failure::Refused { code: ErrorCode::RebalanceInProgress, .. }) => {
+                self.heard(now);
+                self.state = State::Unjoined;
+            }
+            Err(failure) => {
+                self.state = State::Unjoined;
+                self.on_failure(now, &failure);
+            }
+        }
+    }
+
+    /// The assignment is in place.
+    pub(crate) fn on_installed(&mut self) {
+        if self.state == State::Installing {
+            self.busy = false;
+            self.owns = true;
+            self.lost = false;
+            self.state = State::Stable;
+            if self.generation < 0 {
+                // The identity was lost meanwhile.
+                self.begin_revoking(true);
+            }
+        }
+    }
+
+    /// The answer to a Heartbeat that was sent in `generation`.
+    pub(crate) fn on_heartbeat(&mut self, now: Instant, generation: i32, answer: Result<(), Failure>) {
+        self.heartbeat_in_flight = false;
+        if generation != self.generation || !self.beats() {
+            return;
+        }
+        match answer {
+            Ok(()) => self.heard(now),
+            Err(Failure::Refused { code: ErrorCode::RebalanceInProgress, .. }) => {
+                self.heard(now);
+                // Otherwise the member is on its way already.
+                if self.state == State::Stable {
+                    self.rejoin();
+                }
+            }
+            Err(failure) => self.on_failure(now, &failure),
+        }
+    }
+
+    /// The group refused a commit by this error: what it says of the membership holds for a heartbeat too.
+    pub(crate) fn on_commit_refused(&mut self, now: Instant, generation: i32, code: ErrorCode) {
+        if generation == self.generation
+            && matches!(
+                code,
+                ErrorCode::RebalanceInProgress
+                    | ErrorCode::IllegalGeneration
+                    | ErrorCode::UnknownMemberId
+                    | ErrorCode::FencedInstanceId
+                    | ErrorCode::NotCoordinator
+                    | ErrorCode::CoordinatorNotAvailable
+            )
+        {
+            let in_flight = self.heartbeat_in_flight;
+            self.on_heartbeat(now, generation, Err(Failure::refused(code)));
+            self.heartbeat_in_flight = in_flight;
+        }
+    }
+
+    /// All partitions are given up.
+    pub(crate) fn on_revoked(&mut self) {
+        if self.state != State::Revoking {
+            return;
+        }
+        self.busy = false;
+        self.owns = false;
+        self.lost = false;
+        self.state = if self.failure.is_some() { State::Failed } else { State::Unjoined };
+    }
+
+    /// LeaveGroup was answered, or was not.
+    pub(crate) fn on_left(&mut self) {
+        if self.state == State::Leaving {
+            self.left();
+        }
+    }
+
+    fn left(&mut self) {
+        self.busy = false;
+        self.generation = -1;
+        self.member_id.clear();
+        self.state = if self.closing { State::Left } else { State::Unjoined };
+    }
+
+    fn heard(&mut self, now: Instant) {
+        self.last_heard = now;
+        self.not_before = None;
+    }
+
+    fn back_off(&mut self, now: Instant) {
+        self.not_before = Some(now + self.config.retry_backoff);
+    }
+
+    fn begin_revoking(&mut self, lost: bool) {
+        self.lost |= lost;
+        self.state = State::Revoking;
+        self.busy = false;
+    }
+
+    /// Joins anew, after giving up what is held (eager rebalance).
+    fn rejoin(&mut self) {
+        if self.owns { self.begin_revoking(false) } else { self.state = State::Unjoined }
+    }
+
+    /// The identity is void: what was held belongs to others.
+    fn lose_identity(&mut self, keep_member_id: bool) {
+        self.generation = -1;
+        if !keep_member_id {
+            self.member_id.clear();
+        }
+        match self.state {
+            State::Stable if self.owns => self.begin_revoking(true),
+            // Already giving up: the driver may be at it, and its commit will be refused.
+            State::Revoking => self.lost = true,
+            // The driver puts an assignment in place: it is given up right after.
+            State::Installing if self.busy => {}
+            State::Leaving | State::Left | State::Failed => {}
+            _ => {
+                self.busy = false;
+                self.state = State::Unjoined;
+            }
+        }
+    }
+
+    fn on_failure(&mut self, now: Instant, failure: &Failure) {
+        match failure {
+            Failure::Lost => {
+                self.coordinator_known = false;
+                self.back_off(now);
+            }
+            Failure::Refused { code, .. } => match code {
+                ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
+                    self.coordinator_known = false;
+                    self.back_off(now);
+                }
+                ErrorCode::UnknownMemberId => self.lose_identity(false),
+                ErrorCode::IllegalGeneration => self.lose_identity(true),
+                code if code.is_retriable() || *code == ErrorCode::RebalanceInProgress => self.back_off(now),
+                code => self.fail(*code),
+            },
+        }
+    }
+
+    fn fail(&mut self, code: ErrorCode) {
+        self.generation = -1;
+        self.failure = Some(code);
+        match self.state {
+            State::Revoking => self.lost = true,
+            State::Installing if self.busy => {}
+            _ => {
+                self.busy = false;
+                self.state = State::Failed;
+            }
+        }
+    }
+
+    /// The application has not polled for `max.poll.interval.ms`: the partitions are better off with others.
+    fn fall_out(&mut self) -> Option<Action> {
+        self.awaiting_poll = true;
+        let member_id = std::mem::take(&mut self.member_id);
+        tracing::warn!(
+            max_poll_interval_ms = self.config.max_poll_interval.as_millis() as u64,
+            "the application has not polled within max.poll.interval.ms: leaving the group until it does"
+        );
+        self.lose_identity(false);
+        if self.config.is_static || !self.coordinator_known {
+            // Static members are waited for until their session ends.
+            return None;
+        }
+        Some(Action::Leave { member_id, reason: "the application has not polled within max.poll.interval.ms" })
+    }
+}

@@ -1,0 +1,5 @@
+//! Membership of a group, one machine per protocol. KIP-848's and share groups' will stand beside the classic one.
+
+pub(crate) mod classic;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! The classic machine against a coordinator in a few lines, over virtual time.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use rkafka_protocol::ErrorCode;
+
+use super::classic::{Action, Classic, ClassicConfig, Failure, Joined, JoinedMember, State};
+
+fn start() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a base for virtual time: only differences matter")]
+    Instant::now()
+}
+
+fn config(is_static: bool) -> ClassicConfig {
+    ClassicConfig {
+        is_static,
+        session_timeout: Duration::from_secs(45),
+        heartbeat_interval: Duration::from_secs(3),
+        max_poll_interval: Duration::from_secs(300),
+        retry_backoff: Duration::from_millis(100),
+    }
+}
+
+fn joined(generation: i32, member_id: &str, leader_id: &str) -> Joined {
+    Joined {
+        generation,
+        member_id: member_id.to_owned(),
+        leader_id: leader_id.to_owned(),
+        protocol: "range".to_owned(),
+        skip_assignment: false,
+        members: vec![JoinedMember { member_id: leader_id.to_owned(), instance_id: None, metadata: Bytes::new() }],
+    }
+}
+
+fn refused<T>(code: ErrorCode) -> Result<T, Failure> {
+    Err(Failure::refused(code))
+}
+
+/// Brings a fresh member into generation 1 as its leader.
+fn stable(is_static: bool, now: Instant) -> Classic {
+    let mut member = Classic::new(config(is_static), now);
+    assert_eq!(member.poll_action(now), Some(Action::FindCoordinator));
+    assert_eq!(member.poll_action(now), None, "one search at a time");
+    member.on_coordinator(now, Ok(()));
+    assert_eq!(member.poll_action(now), Some(Action::Join { member_id: String::new() }));
+    assert_eq!(member.poll_action(now), None);
+    member.on_join(now, Err(Failure::Refused { code: ErrorCode::MemberIdRequired, member_id: Some("m".to_owned()) }));
+    assert_eq!(member.poll_action(now), Some(Action::Join { member_id: "m".to_owned() }));
+    member.on_join(now, Ok(joined(1, "m", "m")));
+    assert!(matches!(member.poll_action(now), Some(Action::Assign { members, .. }) if members.len() == 1));
+    member.on_assigned(vec![("m".to_owned(), Bytes::from_static(b"all"))]);
+    assert!(matches!(
+        member.poll_action(now),
+        Some(Action::Sync { generation: 1, assignments, .. }) if assignments.len() == 1
+    ));
+    member.on_sync(now, Ok(Bytes::from_static(b"all")));
+    assert!(matches!(member.poll_action(now), Some(Action::Install { generation: 1, is_leader: true, .. })));
+    member.on_installed();
+    assert_eq!(member.state(), State::Stable);
+    assert_eq!(member.identity(), Some((1, "m")));
+    member
+}
+
+#[test]
+fn beats_on_time_and_only_once_at_a_time() {
+    let now = start();
+    let mut member = stable(false, now);
+    assert_eq!(member.poll_action(now), None);
+    assert_eq!(member.deadline(), Some(now + Duration::from_secs(3)));
+    let later = now + Duration::from_secs(3);
+    assert_eq!(member.poll_action(later), Some(Action::Heartbeat { generation: 1, member_id: "m".to_owned() }));
+    assert_eq!(member.poll_action(later + Duration::from_secs(4)), None, "one is in flight");
+    member.on_heartbeat(later, 1, Ok(()));
+    assert_eq!(member.poll_action(later), None);
+    assert_eq!(member.deadline(), Some(later + Duration::from_secs(3)));
+}
+
+#[test]
+fn a_rebalance_gives_up_then_joins_and_beats_meanwhile() {
+    let now = start();
+    let mut member = stable(false, now);
+    let later = now + Duration::from_secs(3);
+    member.poll_action(later);
+    member.on_heartbeat(later, 1, refused(ErrorCode::RebalanceInProgress));
+    assert_eq!(member.poll_action(later), Some(Action::Revoke { lost: false }));
+    let slow = later + Duration::from_secs(3);
+    assert!(matches!(member.poll_action(slow), Some(Action::Heartbeat { .. })), "a slow hook does not stop the beat");
+    member.on_heartbeat(slow, 1, refused(ErrorCode::RebalanceInProgress));
+    assert_eq!(member.poll_action(slow), None, "it is on its way already");
+    assert_eq!(member.identity(), Some((1, "m")), "so that the hook can commit");
+    member.on_revoked();
+    assert_eq!(member.poll_action(slow), Some(Action::Join { member_id: "m".to_owned() }));
+    member.on_join(slow, Ok(joined(2, "m", "other")));
+    assert!(
+        matches!(member.poll_action(slow), Some(Action::Sync { generation: 2, assignments, .. }) if assignments.is_empty()),
+        "who does not lead assigns nothing"
+    );
+    member.on_sync(slow, refused(ErrorCode::RebalanceInProgress));
+    assert!(matches!(member.poll_action(slow), Some(Action::Join { .. })), "a member came in between");
+}
+
+#[test]
+fn a_lost_identity_loses_the_partitions() {
+    for (code, kept) in [(ErrorCode::UnknownMemberId, ""), (ErrorCode::IllegalGeneration, "m")] {
+        let now = start();
+        let mut member = stable(false, now);
+        let later = now + Duration::from_secs(3);
+        member.poll_action(later);
+        member.on_heartbeat(later, 1, refused(code));
+        assert_eq!(member.poll_action(later), Some(Action::Revoke { lost: true }));
+        assert_eq!(member.identity(), None, "nothing can be committed any more");
+        member.on_revoked();
+        assert_eq!(member.poll_action(later), Some(Action::Join { member_id: kept.to_owned() }));
+    }
+}
+
+#[test]
+fn a_fenced_member_is_done() {
+    let now = start();
+    let mut member = stable(true, now);
+    let later = now + Duration::from_secs(3);
+    member.poll_action(later);
+    member.on_heartbeat(later, 1, refused(ErrorCode::FencedInstanceId));
+    assert_eq!(member.poll_action(later), Some(Action::Revoke { lost: true }));
+    member.on_revoked();
+    assert_eq!(member.poll_action(later), Some(Action::Fail(ErrorCode::FencedInstanceId)));
+    assert!(member.is_done());
+    assert_eq!(member.poll_action(later), None);
+}
+
+#[test]
+fn who_does_not_poll_leaves_until_it_does() {
+    for is_static in [false, true] {
+        let now = start();
+        let mut member = stable(is_static, now);
+        let late = now + Duration::from_secs(300);
+        let action = member.poll_action(late);
+        if is_static {
+            assert_eq!(action, None, "a static member is waited for");
+        } else {
+            assert!(matches!(action, Some(Action::Leave { member_id, .. }) if member_id == "m"));
+        }
+        assert_eq!(member.poll_action(late), Some(Action::Revoke { lost: true }));
+        member.on_revoked();
+        assert_eq!(member.poll_action(late), None);
+        member.on_poll(late);
+        assert_eq!(member.poll_action(late), Some(Action::Join { member_id: String::new() }));
+    }
+}
+
+#[test]
+fn a_silent_coordinator_is_looked_for_again() {
+    let now = start();
+    let mut member = stable(false, now);
+    let later = now + Duration::from_secs(3);
+    member.poll_action(later);
+    member.on_heartbeat(later, 1, Err(Failure::Lost));
+    assert_eq!(member.poll_action(later), None, "after a backoff");
+    let backed_off = later + Duration::from_millis(100);
+    assert_eq!(member.deadline(), Some(backed_off));
+    assert_eq!(member.poll_action(backed_off), Some(Action::FindCoordinator));
+    member.on_coordinator(backed_off, Ok(()));
+    assert!(
+        matches!(member.poll_action(backed_off), Some(Action::Heartbeat { generation: 1, .. })),
+        "the member goes on where it was"
+    );
+}
+
+#[test]
+fn closing_gives_up_and_leaves_unless_static() {
+    for is_static in [false, true] {
+        let now = start();
+        let mut member = stable(is_static, now);
+        member.on_close();
+        assert_eq!(member.poll_action(now), Some(Action::Revoke { lost: false }));
+        member.on_revoked();
+        if !is_static {
+            assert!(matches!(member.poll_action(now), Some(Action::Leave { member_id, .. }) if member_id == "m"));
+            member.on_left();
+        }
+        assert_eq!(member.poll_action(now), None);
+        assert!(member.is_done());
+    }
+}
+
+#[test]
+fn closing_while_joining_leaves_by_the_member_id() {
+    let now = start();
+    let mut member = stable(false, now);
+    member.on_subscription_changed();
+    assert_eq!(member.poll_action(now), Some(Action::Revoke { lost: false }));
+    member.on_revoked();
+    assert!(matches!(member.poll_action(now), Some(Action::Join { .. })));
+    member.on_close();
+    assert!(matches!(member.poll_action(now), Some(Action::Leave { .. })));
+    member.on_left();
+    assert!(member.is_done());
+}
+
+#[test]
+fn an_identity_lost_while_an_assignment_is_installed_gives_it_up_after() {
+    let now = start();
+    let mut member = stable(false, now);
+    member.on_subscription_changed();
+    member.poll_action(now);
+    member.on_revoked();
+    member.poll_action(now);
+    member.on_join(now, Ok(joined(2, "m", "other")));
+    member.poll_action(now);
+    member.on_sync(now, Ok(Bytes::new()));
+    assert!(matches!(member.poll_action(now), Some(Action::Install { .. })));
+    let later = now + Duration::from_secs(3);
+    assert!(matches!(member.poll_action(later), Some(Action::Heartbeat { .. })));
+    member.on_heartbeat(later, 2, refused(ErrorCode::UnknownMemberId));
+    assert_eq!(member.poll_action(later), None, "the hook is still running");
+    member.on_installed();
+    assert_eq!(member.poll_action(later), Some(Action::Revoke { lost: true }));
+}
+
+proptest! {
+    /// Against a coordinator that answers anything: installs and revocations alternate, nothing is asked twice at a
+    /// time, heartbeats carry the generation, and once the coordinator behaves the member becomes stable.
+    #[test]
+    fn any_answers_leave_it_sound_and_it_settles(
+        answers in proptest::collection::vec((0..10u8, 0..4u8, 0..5000u16), 0..150),
+        is_static in any::<bool>(),
+    ) {
+        const CODES: [ErrorCode; 8] = [
+            ErrorCode::RebalanceInProgress, ErrorCode::UnknownMemberId, ErrorCode::IllegalGeneration,
+            ErrorCode::NotCoordinator, ErrorCode::CoordinatorLoadInProgress, ErrorCode::CoordinatorNotAvailable,
+            ErrorCode::RequestTimedOut, ErrorCode::MemberIdRequired,
+        ];
+        let mut now = start();
+        let mut member = Classic::new(config(is_static), now);
+        let mut generation = 0;
+        let mut owns = false;
+        // Actions handed out and not answered.
+        let mut open: Vec<Action> = Vec::new();
+        let quiet = answers.len();
+        let mut script = answers.into_iter();
+        for round in 0..quiet + 60 {
+            member.on_poll(now);
+            while let Some(action) = member.poll_action(now) {
+                match &action {
+                    Action::Install { .. } => { prop_assert!(!owns, "installed over what was not revoked"); owns = true; }
+                    Action::Revoke { .. } => { prop_assert!(owns, "revoked what was not installed"); owns = false; }
+                    Action::Join { .. } => prop_assert!(!owns, "joined while owning, in an eager group"),
+                    Action::Heartbeat { generation: beaten, .. } => {
+                        prop_assert_eq!(Some(*beaten), member.identity().map(|(generation, _)| generation));
+                    }
+                    Action::Fail(code) => prop_assert!(false, "{:?} is no reason to fail", code),
+                    _ => {}
+                }
+                prop_assert!(
+                    !open.iter().any(|other| std::mem::discriminant(other) == std::mem::discriminant(&action)),
+                    "asked twice: {:?}", action
+                );
+                open.push(action);
+                prop_assert!(open.len() < 6);
+            }
+            let (choice, how, wait) = script.next().unwrap_or((9, 3, 1000));
+            now += Duration::from_millis(u64::from(wait));
+            let settled = round >= quiet;
+            while !open.is_empty() && (settled || how > 0) {
+                let action = open.remove(usize::from(how) % open.len());
+                let failure = if choice == 8 {
+                    Err(Failure::Lost)
+                } else {
+                    match CODES.get(usize::from(choice)) {
+                        // Nothing but JoinGroup is answered so.
+                        Some(ErrorCode::MemberIdRequired) if !matches!(action, Action::Join { .. }) => Ok(()),
+                        Some(ErrorCode::MemberIdRequired) => Err(Failure::Refused {
+                            code: ErrorCode::MemberIdRequired, member_id: Some("m".to_owned()),
+                        }),
+                        Some(code) => refused(*code),
+                        None => Ok(()),
+                    }
+                };
+                match action {
+                    Action::FindCoordinator => member.on_coordinator(now, failure),
+                    Action::Join { .. } => {
+                        generation += 1;
+                        let leader = if generation % 2 == 0 { "m" } else { "other" };
+                        member.on_join(now, failure.map(|()| joined(generation, "m", leader)));
+                    }
+                    Action::Assign { .. } => member.on_assigned(Vec::new()),
+                    Action::Sync { .. } => member.on_sync(now, failure.map(|()| Bytes::new())),
+                    Action::Install { .. } => member.on_installed(),
+                    Action::Heartbeat { generation, .. } => member.on_heartbeat(now, generation, failure),
+                    Action::Revoke { .. } => member.on_revoked(),
+                    Action::Leave { .. } => member.on_left(),
+                    Action::Fail(_) => {}
+                }
+                if !settled { break; }
+            }
+        }
+        prop_assert_eq!(member.state(), State::Stable);
+        prop_assert!(owns);
+    }
+}

@@ -1,0 +1,7 @@
+//! What decides: no I/O, no clock, no randomness. Events go in with `now`, actions come out, `deadline()` says when to
+//! ask again. The drivers next door move the bytes.
+
+pub(crate) mod inbox;
+pub(crate) mod membership;
+pub(crate) mod positions;
+pub(crate) mod progress;

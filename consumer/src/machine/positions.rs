@@ -1,0 +1,424 @@
+//! Where each assigned partition is: which offset is looked up, fetched, handed out and committed.
+//!
+//! A partition's [`Cursor`] is in exactly one place: here while it is ready, or in the fetch in flight, to which it
+//! moves by value and from which it comes back with the outcome. So no partition is ever in two fetches at once, and
+//! none is forgotten. A seek or a revocation begins a new life of the partition; a cursor that comes back from an
+//! earlier life is dropped.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rkafka_protocol::ErrorCode;
+use uuid::Uuid;
+
+use super::progress::Progress;
+use crate::config::OffsetReset;
+use crate::error::PartitionError;
+use crate::subscription::Start;
+
+mod cursor;
+mod lookup;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use cursor::{Cursor, Fetched, Verdict};
+pub(crate) use lookup::{Lookup, Target};
+
+/// The timestamps by which ListOffsets means something else than a time.
+pub(crate) const LATEST_TIMESTAMP: i64 = -1;
+pub(crate) const EARLIEST_TIMESTAMP: i64 = -2;
+
+/// Who leads a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Leader {
+    /// The broker's node id.
+    pub(crate) broker: i32,
+    /// The leader epoch, or -1 where the broker did not say.
+    pub(crate) epoch: i32,
+}
+
+/// What is known of a topic's partitions, from metadata.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TopicView {
+    /// The topic's id, nil where the cluster has none.
+    pub(crate) id: Uuid,
+    /// The leaders by partition; partitions without a leader are absent.
+    pub(crate) leaders: HashMap<i32, Leader>,
+}
+
+/// Where a partition's cursor is.
+#[derive(Debug)]
+enum Stage {
+    /// An offset must be looked up before anything can be fetched.
+    Seeking(Target),
+    /// The lookup is under way.
+    LookingUp(Target),
+    /// May go into the next fetch of the leader.
+    Ready(Cursor),
+    /// In a fetch in flight.
+    InFlight,
+    /// Nothing is fetched until a seek: the application was told why.
+    Stopped,
+}
+
+#[derive(Debug)]
+struct Slot {
+    incarnation: u64,
+    stage: Stage,
+    paused: bool,
+    progress: Arc<Progress>,
+    leader: Option<Leader>,
+    high_watermark: Option<i64>,
+    last_stable_offset: Option<i64>,
+    log_start_offset: Option<i64>,
+    committed: Option<i64>,
+    not_before: Option<Instant>,
+    /// A count that grows with every response that brought records, so that who was served last waits longest.
+    served: u64,
+}
+
+#[derive(Debug, Default)]
+struct Topic {
+    id: Uuid,
+    slots: BTreeMap<i32, Slot>,
+}
+
+/// Where every assigned partition is.
+#[derive(Debug)]
+pub(crate) struct Positions {
+    topics: HashMap<Arc<str>, Topic>,
+    reset: OffsetReset,
+    read_committed: bool,
+    retry_backoff: Duration,
+    next_incarnation: u64,
+    serving: u64,
+}
+
+/// An offset that is to be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Committable {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: i32,
+}
+
+impl Positions {
+    pub(crate) fn new(reset: OffsetReset, read_committed: bool, retry_backoff: Duration) -> Self {
+        Self {
+            topics: HashMap::new(),
+            reset,
+            read_committed,
+            retry_backoff,
+            next_incarnation: 0,
+            serving: 0,
+        }
+    }
+
+    fn incarnate(&mut self) -> u64 {
+        self.next_incarnation += 1;
+        self.next_incarnation
+    }
+
+    /// Makes `wanted` the whole assignment. Partitions that stay keep where they are; the others begin at their start,
+    /// and those that are gone end.
+    pub(crate) fn assign(&mut self, wanted: &[(Arc<str>, i32, Start)]) {
+        let keep: std::collections::HashSet<(&str, i32)> =
+            wanted.iter().map(|(topic, partition, _)| (&**topic, *partition)).collect();
+        self.topics.retain(|name, topic| {
+            topic.slots.retain(|partition, slot| {
+                let stays = keep.contains(&(&**name, *partition));
+                if !stays {
+                    slot.progress.end();
+                }
+                stays
+            });
+            !topic.slots.is_empty()
+        });
+        for (name, partition, start) in wanted {
+            if self.slot(name, *partition).is_none() {
+                let incarnation = self.incarnate();
+                let topic = self.topics.entry(Arc::clone(name)).or_default();
+                let mut slot = Slot {
+                    incarnation,
+                    stage: Stage::Stopped,
+                    paused: false,
+                    progress: Arc::default(),
+                    leader: None,
+                    high_watermark: None,
+                    last_stable_offset: None,
+                    log_start_offset: None,
+                    committed: None,
+                    not_before: None,
+                    served: 0,
+                };
+                slot.place(Arc::clone(name), *partition, topic.id, Target::from(*start));
+                topic.slots.insert(*partition, slot);
+            }
+        }
+    }
+
+    fn slot(&self, topic: &str, partition: i32) -> Option<&Slot> {
+        self.topics.get(topic)?.slots.get(&partition)
+    }
+
+    fn slot_mut(&mut self, topic: &str, partition: i32) -> Option<&mut Slot> {
+        self.topics.get_mut(topic)?.slots.get_mut(&partition)
+    }
+
+    /// Every slot, in no order.
+    fn slots(&self) -> impl Iterator<Item = (&Arc<str>, i32, &Slot)> {
+        self.topics
+            .iter()
+            .flat_map(|(name, topic)| topic.slots.iter().map(move |(partition, slot)| (name, *partition, slot)))
+    }
+
+    /// Moves a partition to `start`: whatever was fetched before is void. `false` where it is not assigned.
+    pub(crate) fn seek(&mut self, topic: &str, partition: i32, start: Start) -> bool {
+        let Some((name, _)) = self.topics.get_key_value(topic) else { return false };
+        let name = Arc::clone(name);
+        let incarnation = self.incarnate();
+        let Some(of_topic) = self.topics.get_mut(topic) else { return false };
+        let id = of_topic.id;
+        let Some(slot) = of_topic.slots.get_mut(&partition) else { return false };
+        slot.restart(incarnation);
+        slot.place(name, partition, id, Target::from(start));
+        true
+    }
+
+    /// Gives up what was fetched of a partition and not handed out, so that it is fetched again from the position.
+    pub(crate) fn rewind(&mut self, topic: &str, partition: i32) {
+        let Some(position) = self.position(topic, partition) else { return };
+        let Some(slot) = self.slot(topic, partition) else { return };
+        let (processed, epoch) = (slot.progress.processed(), slot.progress.leader_epoch());
+        self.seek(topic, partition, Start::Offset(position));
+        if let Some(slot) = self.slot(topic, partition) {
+            // What was handed out stays unprocessed until the application comes back.
+            slot.progress.start(processed.unwrap_or(position), epoch);
+            slot.progress.hand_out(position);
+        }
+    }
+
+    /// Pauses or resumes a partition. `false` where it is not assigned.
+    pub(crate) fn set_paused(&mut self, topic: &str, partition: i32, paused: bool) -> bool {
+        match self.slot_mut(topic, partition) {
+            Some(slot) => {
+                slot.paused = paused;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether a partition is assigned and paused.
+    pub(crate) fn is_paused(&self, topic: &str, partition: i32) -> bool {
+        self.slot(topic, partition).is_some_and(|slot| slot.paused)
+    }
+
+    /// Whether a partition is assigned.
+    pub(crate) fn is_assigned(&self, topic: &str, partition: i32) -> bool {
+        self.slot(topic, partition).is_some()
+    }
+
+    /// Every assigned partition, by topic and number.
+    pub(crate) fn assignment(&self) -> Vec<(Arc<str>, i32)> {
+        let mut all: Vec<_> = self.slots().map(|(topic, partition, _)| (Arc::clone(topic), partition)).collect();
+        all.sort();
+        all
+    }
+
+    /// The assigned topics.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.topics.keys()
+    }
+
+    /// The next offset that the application will be given.
+    pub(crate) fn position(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.slot(topic, partition)?.progress.position()
+    }
+
+    /// The end of a partition, as the last fetch told: the last stable offset where only committed records are read,
+    /// else the high watermark.
+    pub(crate) fn end_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        let slot = self.slot(topic, partition)?;
+        self.end_of(slot)
+    }
+
+    fn end_of(&self, slot: &Slot) -> Option<i64> {
+        if self.read_committed { slot.last_stable_offset } else { slot.high_watermark }
+    }
+
+    /// How many offsets the application is behind the end of a partition, as far as is known.
+    pub(crate) fn lag(&self, topic: &str, partition: i32) -> Option<i64> {
+        let end = self.end_offset(topic, partition)?;
+        Some(end.saturating_sub(self.position(topic, partition)?).max(0))
+    }
+
+    /// The earliest offset of a partition, as the last fetch told.
+    pub(crate) fn log_start_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.slot(topic, partition)?.log_start_offset
+    }
+
+    /// Whether the application has been given everything of every partition that is not paused, up to the end that the
+    /// last fetch told. `false` where nothing is assigned, or an end is not known yet.
+    pub(crate) fn is_at_end(&self) -> bool {
+        let mut any = false;
+        for (_, _, slot) in self.slots() {
+            any = true;
+            if slot.paused || matches!(slot.stage, Stage::Stopped) {
+                continue;
+            }
+            match (self.end_of(slot), slot.progress.position()) {
+                (Some(end), Some(position)) if position >= end => {}
+                _ => return false,
+            }
+        }
+        any
+    }
+
+    /// Takes in who leads what.
+    pub(crate) fn on_metadata<'a>(&mut self, mut view: impl FnMut(&str) -> Option<&'a TopicView>) {
+        for (name, topic) in &mut self.topics {
+            let Some(view) = view(name) else { continue };
+            topic.id = view.id;
+            for (partition, slot) in &mut topic.slots {
+                let leader = view.leaders.get(partition).copied();
+                if leader.is_some() && leader != slot.leader {
+                    // A new leader may be asked at once.
+                    slot.not_before = None;
+                }
+                if let Some(leader) = leader {
+                    slot.leader = Some(leader);
+                } else {
+                    slot.leader = None;
+                }
+                if let Stage::Ready(cursor) = &mut slot.stage {
+                    cursor.topic_id = view.id;
+                }
+            }
+        }
+    }
+
+    /// The brokers that lead an assigned partition.
+    pub(crate) fn leaders(&self) -> std::collections::BTreeSet<i32> {
+        self.slots().filter_map(|(_, _, slot)| slot.leader.map(|leader| leader.broker)).collect()
+    }
+
+    /// Whether a partition has no known leader, so that metadata should be asked again.
+    pub(crate) fn lacks_leader(&self) -> bool {
+        self.slots().any(|(_, _, slot)| slot.leader.is_none())
+    }
+
+    /// What the application may commit: every partition's offset (`returned`: all that was handed out; else only what
+    /// it has come back from), where that differs from what is committed.
+    pub(crate) fn committable(&self, returned: bool) -> Vec<Committable> {
+        let mut all: Vec<Committable> = self
+            .slots()
+            .filter_map(|(topic, partition, slot)| {
+                let progress = &slot.progress;
+                let offset = if returned { progress.position() } else { progress.processed() }?;
+                (slot.committed != Some(offset)).then(|| Committable {
+                    topic: Arc::clone(topic),
+                    partition,
+                    offset,
+                    leader_epoch: progress.leader_epoch(),
+                })
+            })
+            .collect();
+        all.sort_by(|left, right| (&left.topic, left.partition).cmp(&(&right.topic, right.partition)));
+        all
+    }
+
+    /// Remembers what the group has committed, so that it is not committed again.
+    pub(crate) fn on_committed(&mut self, topic: &str, partition: i32, offset: i64) {
+        if let Some(slot) = self.slot_mut(topic, partition) {
+            slot.committed = Some(offset);
+        }
+    }
+
+    /// When the earliest retry after `now` is due.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.slots().filter_map(|(_, _, slot)| slot.not_before).filter(|at| *at > now).min()
+    }
+
+    /// What an offset out of range, or no offset at all, leads to: a lookup by `auto.offset.reset`, or an error.
+    fn reset_target(reset: OffsetReset) -> Option<Target> {
+        match reset {
+            OffsetReset::Earliest => Some(Target::Beginning),
+            OffsetReset::Latest => Some(Target::End),
+            OffsetReset::None => None,
+        }
+    }
+
+    fn stop_or_reset(&mut self, topic: &Arc<str>, partition: i32, error: PartitionError) -> Option<PartitionError> {
+        let target = Self::reset_target(self.reset);
+        let incarnation = self.incarnate();
+        let slot = self.slot_mut(topic, partition)?;
+        match target {
+            Some(target) => {
+                tracing::info!(topic = &**topic, partition, %error, "resetting the offset by auto.offset.reset");
+                // What was fetched before the error is still good: only the cursor moves.
+                slot.stage = Stage::Seeking(target);
+                slot.incarnation = incarnation;
+                None
+            }
+            None => {
+                slot.stage = Stage::Stopped;
+                Some(error)
+            }
+        }
+    }
+
+    /// An error that a retry may heal: the partition waits `retry.backoff.ms`.
+    fn back_off(&mut self, topic: &str, partition: i32, now: Instant) {
+        let backoff = self.retry_backoff;
+        if let Some(slot) = self.slot_mut(topic, partition) {
+            slot.not_before = now.checked_add(backoff);
+        }
+    }
+}
+
+impl Slot {
+    /// Begins a new life of the partition.
+    fn restart(&mut self, incarnation: u64) {
+        self.progress.end();
+        self.progress = Arc::default();
+        self.incarnation = incarnation;
+        self.not_before = None;
+    }
+
+    /// Puts the cursor at an offset that is known, or has it looked up.
+    fn place(&mut self, topic: Arc<str>, partition: i32, topic_id: Uuid, target: Target) {
+        self.stage = match target {
+            Target::Offset { offset, last_epoch } => {
+                self.progress.start(offset, last_epoch);
+                Stage::Ready(Cursor {
+                    topic,
+                    topic_id,
+                    partition,
+                    offset,
+                    leader_epoch: -1,
+                    last_fetched_epoch: last_epoch,
+                    end_known: false,
+                    incarnation: self.incarnation,
+                    progress: Arc::clone(&self.progress),
+                })
+            }
+            lookup => Stage::Seeking(lookup),
+        };
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|at| at <= now)
+    }
+}
+
+/// Whether an error of a partition only says that the metadata is old or that the leader is not ready.
+pub(crate) fn is_passing(code: ErrorCode) -> bool {
+    code.is_retriable()
+        || matches!(
+            code,
+            ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch | ErrorCode::UnknownTopicId | ErrorCode::InconsistentTopicId
+        )
+}

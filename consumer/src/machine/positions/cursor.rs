@@ -1,0 +1,204 @@
+//! The cursor that a fetch takes along, and what its return means.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rkafka_protocol::ErrorCode;
+use uuid::Uuid;
+
+use super::{Leader, Positions, Stage, is_passing};
+use crate::error::PartitionError;
+use crate::machine::progress::Progress;
+
+/// Where to fetch a partition next. Not `Clone`: it is here or in flight, never both.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    pub(crate) topic: Arc<str>,
+    pub(crate) topic_id: Uuid,
+    pub(crate) partition: i32,
+    /// The next offset to fetch.
+    pub(crate) offset: i64,
+    /// The epoch of the leader that is asked, or -1.
+    pub(crate) leader_epoch: i32,
+    /// The epoch of the last batch fetched, or -1: by it the leader sees that the log was truncated (KIP-320).
+    pub(crate) last_fetched_epoch: i32,
+    /// Whether the end of the partition is known. Until it is, the fetch should not wait for records to come.
+    pub(crate) end_known: bool,
+    pub(super) incarnation: u64,
+    pub(crate) progress: Arc<Progress>,
+}
+
+/// What a fetch brought for one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fetched {
+    /// The leader answered, with or without records.
+    Read {
+        /// The offset after the last batch, or the cursor's own where none came.
+        next_offset: i64,
+        /// The leader epoch of the last batch, where one came.
+        last_epoch: Option<i32>,
+        /// The high watermark.
+        high_watermark: i64,
+        /// The last stable offset, -1 where it is not known.
+        last_stable_offset: i64,
+        /// The log start offset, -1 where it is not known.
+        log_start_offset: i64,
+    },
+    /// The log was truncated below the cursor: the epochs agree up to `end_offset` (KIP-595's `DivergingEpoch`).
+    Diverged {
+        /// Where the logs part.
+        end_offset: i64,
+        /// The epoch up to there.
+        epoch: i32,
+    },
+    /// The leader refused.
+    Refused(ErrorCode),
+    /// The answer did not speak of the partition, or the bytes make no sense: asked again after a backoff.
+    Malformed(String),
+    /// No answer came.
+    Lost,
+}
+
+/// What the return of a cursor means for others.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// The records that came along are wanted.
+    pub(crate) accept: bool,
+    /// The metadata is old.
+    pub(crate) refresh_metadata: bool,
+    /// What the application is told.
+    pub(crate) error: Option<PartitionError>,
+}
+
+impl Positions {
+    /// Takes the cursors that may go into a fetch from `broker`, those that were served longest ago first.
+    pub(crate) fn take(&mut self, broker: i32, now: Instant) -> Vec<Cursor> {
+        let mut taken = Vec::new();
+        for (_, topic) in &mut self.topics {
+            for (_, slot) in &mut topic.slots {
+                let Some(leader) = slot.leader else { continue };
+                if leader.broker != broker || slot.paused || !slot.is_due(now) {
+                    continue;
+                }
+                match std::mem::replace(&mut slot.stage, Stage::InFlight) {
+                    Stage::Ready(mut cursor) => {
+                        slot.not_before = None;
+                        cursor.leader_epoch = leader.epoch;
+                        cursor.topic_id = topic.id;
+                        taken.push((slot.served, cursor));
+                    }
+                    other => slot.stage = other,
+                }
+            }
+        }
+        taken.sort_by(|(left_served, left), (right_served, right)| {
+            (left_served, &left.topic, left.partition).cmp(&(right_served, &right.topic, right.partition))
+        });
+        taken.into_iter().map(|(_, cursor)| cursor).collect()
+    }
+
+    /// Whether [`Positions::take`] would give anything.
+    pub(crate) fn can_take(&self, broker: i32, now: Instant) -> bool {
+        self.slots().any(|(_, _, slot)| {
+            slot.leader.is_some_and(|leader| leader.broker == broker)
+                && !slot.paused
+                && matches!(slot.stage, Stage::Ready(_))
+                && slot.is_due(now)
+        })
+    }
+
+    /// Whether a partition of `broker` will soon join its fetches, so that a fetch should not wait long without it.
+    pub(crate) fn is_unsettled(&self, broker: i32) -> bool {
+        self.slots().any(|(_, _, slot)| {
+            slot.leader.is_some_and(|leader| leader.broker == broker)
+                && !slot.paused
+                && (matches!(slot.stage, Stage::Seeking(_) | Stage::LookingUp(_)) || slot.not_before.is_some())
+        })
+    }
+
+    /// Takes a cursor back from the fetch that it went with.
+    pub(crate) fn give_back(&mut self, mut cursor: Cursor, fetched: Fetched, now: Instant) -> Verdict {
+        let mut verdict = Verdict::default();
+        let (topic, partition, offset) = (Arc::clone(&cursor.topic), cursor.partition, cursor.offset);
+        self.serving += 1;
+        let serving = self.serving;
+        let Some(slot) = self.slot_mut(&topic, partition) else { return verdict };
+        if slot.incarnation != cursor.incarnation {
+            return verdict;
+        }
+        match fetched {
+            Fetched::Read { next_offset, last_epoch, high_watermark, last_stable_offset, log_start_offset } => {
+                slot.high_watermark = Some(high_watermark);
+                slot.last_stable_offset =
+                    Some(if last_stable_offset < 0 { high_watermark } else { last_stable_offset });
+                slot.log_start_offset = Some(log_start_offset).filter(|offset| *offset >= 0);
+                if next_offset > cursor.offset {
+                    cursor.offset = next_offset;
+                    slot.served = serving;
+                }
+                cursor.last_fetched_epoch = last_epoch.unwrap_or(cursor.last_fetched_epoch);
+                cursor.end_known = true;
+                slot.stage = Stage::Ready(cursor);
+                verdict.accept = true;
+            }
+            Fetched::Diverged { end_offset, epoch } => {
+                let error = PartitionError::LogTruncated { offset, end_offset };
+                if Self::reset_target(self.reset).is_none() {
+                    verdict.error = self.stop_or_reset(&topic, partition, error);
+                    return verdict;
+                }
+                tracing::warn!(topic = &*topic, partition, %error, "reading on from where the logs agree");
+                // What the application has not been given yet is read again, what it was given above is void.
+                let next = self.position(&topic, partition).unwrap_or(offset).min(end_offset);
+                self.seek(&topic, partition, crate::subscription::Start::Offset(next.max(0)));
+                if let Some(Stage::Ready(cursor)) = self.slot_mut(&topic, partition).map(|slot| &mut slot.stage) {
+                    cursor.last_fetched_epoch = epoch;
+                }
+            }
+            Fetched::Refused(ErrorCode::OffsetOutOfRange) => {
+                let caught_up = slot.progress.position() == Some(cursor.offset);
+                slot.stage = Stage::Ready(cursor);
+                if !caught_up {
+                    // What was fetched before is good and is handed out first; then the leader is asked again.
+                    self.back_off(&topic, partition, now);
+                    return verdict;
+                }
+                verdict.error = self.stop_or_reset(&topic, partition, PartitionError::OffsetOutOfRange { offset });
+            }
+            Fetched::Refused(code) => {
+                verdict.refresh_metadata = code.is_stale_metadata() || is_passing(code);
+                slot.stage = Stage::Ready(cursor);
+                self.back_off(&topic, partition, now);
+                if !is_passing(code) {
+                    verdict.error = Some(PartitionError::Broker { code });
+                }
+            }
+            Fetched::Malformed(what) => {
+                slot.stage = Stage::Ready(cursor);
+                self.back_off(&topic, partition, now);
+                verdict.error = Some(PartitionError::Malformed { offset, what });
+            }
+            Fetched::Lost => {
+                slot.stage = Stage::Ready(cursor);
+                self.back_off(&topic, partition, now);
+                verdict.refresh_metadata = true;
+            }
+        }
+        verdict
+    }
+
+    /// Takes a cursor back from a fetch that was never sent.
+    pub(crate) fn put_back(&mut self, cursor: Cursor) {
+        let (topic, partition) = (Arc::clone(&cursor.topic), cursor.partition);
+        if let Some(slot) = self.slot_mut(&topic, partition)
+            && slot.incarnation == cursor.incarnation
+        {
+            slot.stage = Stage::Ready(cursor);
+        }
+    }
+
+    /// The leader of a partition, as far as is known.
+    pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<Leader> {
+        self.slot(topic, partition)?.leader
+    }
+}

@@ -1,0 +1,315 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const BACKOFF: Duration = Duration::from_millis(100);
+
+fn now() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a base for virtual time: only differences matter")]
+    Instant::now()
+}
+
+fn view(partitions: i32, broker: i32) -> TopicView {
+    TopicView { id: Uuid::from_u128(7), leaders: (0..partitions).map(|p| (p, Leader { broker, epoch: 3 })).collect() }
+}
+
+fn positions(reset: OffsetReset, starts: &[Start]) -> Positions {
+    let mut positions = Positions::new(reset, false, BACKOFF);
+    let wanted: Vec<_> = starts.iter().enumerate().map(|(p, start)| (Arc::from("t"), p as i32, *start)).collect();
+    positions.assign(&wanted);
+    let view = view(starts.len() as i32, 1);
+    positions.on_metadata(|_| Some(&view));
+    positions
+}
+
+fn read(next_offset: i64, high_watermark: i64) -> Fetched {
+    Fetched::Read { next_offset, last_epoch: Some(3), high_watermark, last_stable_offset: -1, log_start_offset: 0 }
+}
+
+#[test]
+fn a_cursor_is_here_or_in_flight_never_both() {
+    let mut positions = positions(OffsetReset::Latest, &[Start::Offset(5)]);
+    let mut taken = positions.take(1, now());
+    assert_eq!(taken.len(), 1);
+    assert!(positions.take(1, now()).is_empty(), "it is in flight");
+    assert!(positions.take(2, now()).is_empty(), "and not another broker's");
+    let cursor = taken.pop().unwrap();
+    assert_eq!((cursor.offset, cursor.leader_epoch, cursor.end_known), (5, 3, false));
+    assert!(positions.give_back(cursor, read(9, 12), now()).accept);
+    let cursor = positions.take(1, now()).pop().unwrap();
+    assert_eq!((cursor.offset, cursor.last_fetched_epoch, cursor.end_known), (9, 3, true));
+    assert_eq!(positions.position("t", 0), Some(5), "nothing was handed out yet");
+    assert_eq!(positions.lag("t", 0), Some(7));
+}
+
+#[test]
+fn a_seek_voids_the_fetch_in_flight() {
+    let mut positions = positions(OffsetReset::Latest, &[Start::Offset(5)]);
+    let old = positions.take(1, now()).pop().unwrap();
+    assert!(positions.seek("t", 0, Start::Offset(70)));
+    assert!(!old.progress.is_live());
+    let new = positions.take(1, now()).pop().unwrap();
+    assert_eq!(new.offset, 70);
+    let verdict = positions.give_back(old, read(9, 12), now());
+    assert!(!verdict.accept);
+    assert!(positions.give_back(new, read(71, 80), now()).accept);
+    assert_eq!(positions.end_offset("t", 0), Some(80));
+    assert!(!positions.seek("t", 1, Start::Beginning), "not assigned");
+}
+
+#[test]
+fn an_offset_out_of_range_is_reset_or_told() {
+    for (reset, timestamp) in [(OffsetReset::Earliest, EARLIEST_TIMESTAMP), (OffsetReset::Latest, LATEST_TIMESTAMP)] {
+        let mut positions = positions(reset, &[Start::Offset(5)]);
+        let cursor = positions.take(1, now()).pop().unwrap();
+        let verdict = positions.give_back(cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), now());
+        assert_eq!(verdict.error, None);
+        let lookup = positions.take_lookups(now()).pop().unwrap();
+        assert_eq!(lookup.timestamp, Some(timestamp));
+        assert_eq!(positions.on_lookup(&lookup, Ok(Some((40, 2))), now()), None);
+        assert_eq!(positions.take(1, now()).pop().unwrap().offset, 40);
+        assert_eq!(positions.position("t", 0), Some(40));
+    }
+    let mut positions = positions(OffsetReset::None, &[Start::Offset(5)]);
+    let cursor = positions.take(1, now()).pop().unwrap();
+    let verdict = positions.give_back(cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), now());
+    assert_eq!(verdict.error, Some(PartitionError::OffsetOutOfRange { offset: 5 }));
+    assert!(positions.take(1, now()).is_empty() && positions.take_lookups(now()).is_empty(), "stopped until a seek");
+    assert!(positions.seek("t", 0, Start::Beginning));
+    assert_eq!(positions.take_lookups(now()).len(), 1);
+}
+
+#[test]
+fn what_was_fetched_is_handed_out_before_a_reset() {
+    let mut positions = positions(OffsetReset::Earliest, &[Start::Offset(5)]);
+    let start = now();
+    let cursor = positions.take(1, start).pop().unwrap();
+    let progress = Arc::clone(&cursor.progress);
+    positions.give_back(cursor, read(9, 12), start);
+    let cursor = positions.take(1, start).pop().unwrap();
+    positions.give_back(cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), start);
+    assert!(positions.take_lookups(start).is_empty(), "5 to 8 are not handed out yet");
+    progress.hand_out(9);
+    let cursor = positions.take(1, start + BACKOFF).pop().unwrap();
+    positions.give_back(cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), start);
+    assert_eq!(positions.take_lookups(start).len(), 1);
+    assert_eq!(positions.committable(true)[0].offset, 9, "and no more than was handed out is committed");
+}
+
+#[test]
+fn a_truncated_log_is_read_again_from_where_it_parts() {
+    let mut positions = positions(OffsetReset::Latest, &[Start::Offset(50)]);
+    let cursor = positions.take(1, now()).pop().unwrap();
+    positions.give_back(cursor, Fetched::Diverged { end_offset: 45, epoch: 2 }, now());
+    let cursor = positions.take(1, now()).pop().unwrap();
+    assert_eq!((cursor.offset, cursor.last_fetched_epoch), (45, 2));
+    let mut positions = self::positions(OffsetReset::None, &[Start::Offset(50)]);
+    let cursor = positions.take(1, now()).pop().unwrap();
+    let verdict = positions.give_back(cursor, Fetched::Diverged { end_offset: 45, epoch: 2 }, now());
+    assert_eq!(verdict.error, Some(PartitionError::LogTruncated { offset: 50, end_offset: 45 }));
+}
+
+#[test]
+fn the_last_so_many_never_begin_before_the_beginning() {
+    for (end, beginning, expected) in [(100, 0, 90), (100, 95, 95), (3, 0, 0)] {
+        let mut positions = positions(OffsetReset::Latest, &[Start::RelativeToEnd(-10)]);
+        for answer in [end, beginning] {
+            let lookup = positions.take_lookups(now()).pop().unwrap();
+            positions.on_lookup(&lookup, Ok(Some((answer, -1))), now());
+        }
+        assert_eq!(positions.take(1, now()).pop().unwrap().offset, expected);
+    }
+}
+
+#[test]
+fn a_time_after_the_last_record_is_the_end() {
+    let mut positions = positions(OffsetReset::Earliest, &[Start::Timestamp(1_700_000_000_000)]);
+    let lookup = positions.take_lookups(now()).pop().unwrap();
+    assert_eq!(lookup.timestamp, Some(1_700_000_000_000));
+    positions.on_lookup(&lookup, Ok(None), now());
+    assert_eq!(positions.take_lookups(now()).pop().unwrap().timestamp, Some(LATEST_TIMESTAMP));
+}
+
+#[test]
+fn nothing_committed_goes_by_the_reset() {
+    let mut positions = positions(OffsetReset::None, &[Start::Committed, Start::Committed]);
+    let lookups = positions.take_lookups(now());
+    assert!(lookups.iter().all(|lookup| lookup.timestamp.is_none()));
+    assert_eq!(positions.on_lookup(&lookups[0], Ok(None), now()), Some(PartitionError::NoOffset));
+    assert_eq!(positions.on_lookup(&lookups[1], Ok(Some((8, 2))), now()), None);
+    let cursor = positions.take(1, now()).pop().unwrap();
+    assert_eq!((cursor.offset, cursor.last_fetched_epoch), (8, 2));
+    assert!(positions.committable(true).is_empty(), "8 is committed already");
+}
+
+#[test]
+fn a_lost_answer_waits_and_a_new_leader_ends_the_wait() {
+    let mut positions = positions(OffsetReset::Latest, &[Start::Offset(5)]);
+    let start = now();
+    let cursor = positions.take(1, start).pop().unwrap();
+    let verdict = positions.give_back(cursor, Fetched::Refused(ErrorCode::NotLeaderOrFollower), start);
+    assert!(verdict.refresh_metadata && verdict.error.is_none());
+    assert!(positions.take(1, start).is_empty());
+    assert_eq!(positions.deadline(start), Some(start + BACKOFF));
+    let view = view(1, 2);
+    positions.on_metadata(|_| Some(&view));
+    assert_eq!(positions.take(2, start).len(), 1, "the new leader is asked at once");
+}
+
+#[test]
+fn who_was_served_last_comes_last() {
+    let mut positions = positions(OffsetReset::Latest, &[Start::Offset(0); 3]);
+    let mut cursors = positions.take(1, now());
+    let last = cursors.remove(0);
+    let served = last.partition;
+    positions.give_back(last, read(10, 20), now());
+    for cursor in cursors {
+        positions.give_back(cursor, read(0, 20), now());
+    }
+    assert_eq!(positions.take(1, now()).last().map(|cursor| cursor.partition), Some(served));
+}
+
+#[test]
+fn the_end_is_where_the_application_is_not_where_the_fetch_is() {
+    let mut positions = positions(OffsetReset::Latest, &[Start::Offset(0), Start::Offset(0)]);
+    assert!(!positions.is_at_end(), "no end is known");
+    let cursors = positions.take(1, now());
+    let progress: Vec<_> = cursors.iter().map(|cursor| Arc::clone(&cursor.progress)).collect();
+    for (cursor, next) in cursors.into_iter().zip([10, 0]) {
+        positions.give_back(cursor, read(next, next), now());
+    }
+    assert!(!positions.is_at_end(), "ten records were fetched and not handed out");
+    progress[0].hand_out(10);
+    assert!(positions.is_at_end());
+    assert_eq!(positions.committable(false).iter().map(|all| all.offset).sum::<i64>(), 0, "nor dealt with yet");
+    progress[0].settle();
+    assert_eq!(positions.committable(false).iter().map(|all| all.offset).sum::<i64>(), 10);
+    assert!(!Positions::new(OffsetReset::Latest, false, BACKOFF).is_at_end(), "nothing assigned has no end");
+}
+
+#[test]
+fn a_rewind_forgets_what_was_fetched_but_not_what_was_handed_out() {
+    let mut positions = positions(OffsetReset::Latest, &[Start::Offset(0)]);
+    let cursor = positions.take(1, now()).pop().unwrap();
+    let progress = Arc::clone(&cursor.progress);
+    positions.give_back(cursor, read(10, 20), now());
+    progress.hand_out(4);
+    positions.rewind("t", 0);
+    assert_eq!(positions.take(1, now()).pop().unwrap().offset, 4);
+    assert_eq!(positions.committable(true)[0].offset, 4);
+    assert_eq!(positions.committable(false)[0].offset, 0);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Assign(u8),
+    Seek(i32, i64),
+    Pause(i32, bool),
+    Take(i32),
+    Return(usize, u8),
+    Lookup,
+    Answer(usize, u8),
+    Metadata(u8),
+    Wait(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        any::<u8>().prop_map(Step::Assign),
+        (0..6i32, 0..100i64).prop_map(|(p, offset)| Step::Seek(p, offset)),
+        (0..6i32, any::<bool>()).prop_map(|(p, paused)| Step::Pause(p, paused)),
+        (0..3i32).prop_map(Step::Take),
+        (any::<usize>(), any::<u8>()).prop_map(|(i, how)| Step::Return(i, how)),
+        Just(Step::Lookup),
+        (any::<usize>(), any::<u8>()).prop_map(|(i, how)| Step::Answer(i, how)),
+        any::<u8>().prop_map(Step::Metadata),
+        (0..300u16).prop_map(Step::Wait),
+    ]
+}
+
+fn fetched(how: u8, offset: i64) -> Fetched {
+    match how % 8 {
+        0 => Fetched::Lost,
+        1 => Fetched::Refused(ErrorCode::NotLeaderOrFollower),
+        2 => Fetched::Refused(ErrorCode::OffsetOutOfRange),
+        3 => Fetched::Refused(ErrorCode::TopicAuthorizationFailed),
+        4 => Fetched::Diverged { end_offset: offset - 3, epoch: 1 },
+        5 => Fetched::Malformed("nonsense".to_owned()),
+        _ => read(offset + i64::from(how), offset + 300),
+    }
+}
+
+proptest! {
+    /// Whatever happens, no partition is in two fetches of one life, and once all is answered every partition that is
+    /// assigned can be fetched again: none is forgotten.
+    #[test]
+    fn no_partition_is_doubled_or_forgotten(steps in proptest::collection::vec(step(), 0..120)) {
+        let mut time = now();
+        let mut positions = Positions::new(OffsetReset::Earliest, false, BACKOFF);
+        let mut flights: Vec<Cursor> = Vec::new();
+        let mut lookups: Vec<Lookup> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Assign(mask) => {
+                    let wanted: Vec<_> = (0..6).filter(|p| mask >> p & 1 == 1)
+                        .map(|p| (Arc::from("t"), p, if mask & 64 == 0 { Start::Beginning } else { Start::Committed }))
+                        .collect();
+                    positions.assign(&wanted);
+                    prop_assert_eq!(positions.assignment().len(), wanted.len());
+                }
+                Step::Seek(p, offset) => { positions.seek("t", p, Start::Offset(offset)); }
+                Step::Pause(p, paused) => { positions.set_paused("t", p, paused); }
+                Step::Take(broker) => flights.extend(positions.take(broker, time)),
+                Step::Return(i, how) => if !flights.is_empty() {
+                    let cursor = flights.swap_remove(i % flights.len());
+                    let outcome = fetched(how, cursor.offset);
+                    positions.give_back(cursor, outcome, time);
+                },
+                Step::Lookup => lookups.extend(positions.take_lookups(time)),
+                Step::Answer(i, how) => if !lookups.is_empty() {
+                    let lookup = lookups.swap_remove(i % lookups.len());
+                    match how % 4 {
+                        0 => positions.on_lookup_lost(&lookup, time),
+                        1 => { positions.on_lookup(&lookup, Err(ErrorCode::NotLeaderOrFollower), time); }
+                        2 => { positions.on_lookup(&lookup, Ok(None), time); }
+                        _ => { positions.on_lookup(&lookup, Ok(Some((i64::from(how), 1))), time); }
+                    }
+                },
+                Step::Metadata(seed) => {
+                    let view = TopicView {
+                        id: Uuid::from_u128(7),
+                        leaders: (0..6).filter(|p| seed >> p & 1 == 1)
+                            .map(|p| (p, Leader { broker: (i32::from(seed) + p) % 3, epoch: i32::from(seed) })).collect(),
+                    };
+                    positions.on_metadata(|_| Some(&view));
+                }
+                Step::Wait(ms) => time += Duration::from_millis(u64::from(ms)),
+            }
+            let mut alive: BTreeMap<i32, usize> = BTreeMap::new();
+            for cursor in flights.iter().filter(|cursor| cursor.progress.is_live()) {
+                *alive.entry(cursor.partition).or_default() += 1;
+            }
+            prop_assert!(alive.values().all(|count| *count == 1), "two fetches of one life: {:?}", alive);
+        }
+        for cursor in flights {
+            positions.give_back(cursor, Fetched::Lost, time);
+        }
+        for lookup in lookups {
+            positions.on_lookup_lost(&lookup, time);
+        }
+        let view = view(6, 1);
+        positions.on_metadata(|_| Some(&view));
+        for (topic, partition) in positions.assignment() {
+            positions.set_paused(&topic, partition, false);
+        }
+        time += BACKOFF;
+        for _ in 0..3 {
+            for lookup in positions.take_lookups(time) {
+                positions.on_lookup(&lookup, Ok(Some((1, 1))), time);
+            }
+        }
+        prop_assert_eq!(positions.take(1, time).len(), positions.assignment().len());
+    }
+}

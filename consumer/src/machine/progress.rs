@@ -1,0 +1,81 @@
+//! How far the application is in one partition, readable without a lock.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+
+/// How far the application is in one partition, from one assignment or seek to the next. A batch carries its
+/// partition's progress with it, so that handing out a record takes no lock; one `Progress` is never used again after
+/// a seek or a revocation, so that what was fetched before cannot move what came after.
+///
+/// The offsets only tell how far the application is: nobody reads memory on the word of one, so relaxed order is
+/// enough. Reading a value that is a record old commits less than was processed, never more.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// The next offset that the application will be given, or -1 while no offset is known.
+    position: AtomicI64,
+    /// Everything before this offset has been dealt with: the application has come back for more.
+    processed: AtomicI64,
+    /// The leader epoch of the batch at hand, or -1.
+    leader_epoch: AtomicI32,
+    /// Whether the application may still be given records under this progress.
+    live: AtomicBool,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            position: AtomicI64::new(-1),
+            processed: AtomicI64::new(-1),
+            leader_epoch: AtomicI32::new(-1),
+            live: AtomicBool::new(true),
+        }
+    }
+}
+
+impl Progress {
+    /// Starts at `offset`, with nothing before it left to do.
+    pub(crate) fn start(&self, offset: i64, leader_epoch: i32) {
+        self.position.store(offset, Ordering::Relaxed);
+        self.processed.store(offset, Ordering::Relaxed);
+        self.leader_epoch.store(leader_epoch, Ordering::Relaxed);
+    }
+
+    /// The next offset that the application will be given, or `None` while no offset is known.
+    pub(crate) fn position(&self) -> Option<i64> {
+        Some(self.position.load(Ordering::Relaxed)).filter(|offset| *offset >= 0)
+    }
+
+    /// The offset before which everything has been dealt with, or `None` while no offset is known.
+    pub(crate) fn processed(&self) -> Option<i64> {
+        Some(self.processed.load(Ordering::Relaxed)).filter(|offset| *offset >= 0)
+    }
+
+    /// The leader epoch of the last batch that was begun, or -1.
+    pub(crate) fn leader_epoch(&self) -> i32 {
+        self.leader_epoch.load(Ordering::Relaxed)
+    }
+
+    /// Says which batch is at hand.
+    pub(crate) fn begin_batch(&self, leader_epoch: i32) {
+        self.leader_epoch.store(leader_epoch, Ordering::Relaxed);
+    }
+
+    /// Says that everything before `next_offset` has been handed to the application.
+    pub(crate) fn hand_out(&self, next_offset: i64) {
+        self.position.store(next_offset, Ordering::Relaxed);
+    }
+
+    /// Says that the application has dealt with all that it was handed.
+    pub(crate) fn settle(&self) {
+        self.processed.store(self.position.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Ends this progress: nothing more is handed out under it.
+    pub(crate) fn end(&self) {
+        self.live.store(false, Ordering::Release);
+    }
+
+    /// Whether records may still be handed out under it.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
+    }
+}

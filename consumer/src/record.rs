@@ -1,0 +1,158 @@
+//! A record that the application may keep.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rkafka_protocol::records::{HeadersView, OwnedBatch, RecordView, TimestampType};
+
+/// What the records of one batch share.
+#[derive(Debug)]
+pub(crate) struct SharedBatch {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) batch: OwnedBatch,
+}
+
+/// Where a field lies in the records section of its batch; the length is -1 for a field that is null.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: u32,
+    length: i32,
+}
+
+impl Span {
+    fn of(section: &[u8], part: Option<&[u8]>) -> Self {
+        match part {
+            None => Self { start: 0, length: -1 },
+            Some(part) => {
+                // The part was cut from the section, which is never larger than an `i32` can count.
+                let start = (part.as_ptr() as usize).wrapping_sub(section.as_ptr() as usize);
+                Self { start: start as u32, length: part.len() as i32 }
+            }
+        }
+    }
+
+    fn get<'a>(&self, section: &'a [u8]) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.length).ok()?;
+        section.get(self.start as usize..)?.get(..length)
+    }
+}
+
+/// A record that is owned: one reference to its batch, and where its fields lie there. Cloning it is one more
+/// reference; its key and value are copied only where the application asks for a copy.
+#[derive(Clone)]
+pub struct ConsumerRecord {
+    batch: Arc<SharedBatch>,
+    offset: i64,
+    timestamp: i64,
+    key: Span,
+    value: Span,
+    headers: Span,
+    header_count: u32,
+}
+
+impl ConsumerRecord {
+    pub(crate) fn new(batch: &Arc<SharedBatch>, view: &RecordView<'_>) -> Self {
+        let section = batch.batch.records_bytes();
+        Self {
+            batch: Arc::clone(batch),
+            offset: view.offset,
+            timestamp: view.timestamp,
+            key: Span::of(section, view.key),
+            value: Span::of(section, view.value),
+            headers: Span::of(section, Some(view.headers.bytes()).filter(|bytes| !bytes.is_empty())),
+            header_count: u32::try_from(view.headers.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn section(&self) -> &Bytes {
+        self.batch.batch.records_bytes()
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.batch.topic
+    }
+
+    /// The topic's name, shared.
+    pub fn topic_arc(&self) -> Arc<str> {
+        Arc::clone(&self.batch.topic)
+    }
+
+    /// The partition's number.
+    pub fn partition(&self) -> i32 {
+        self.batch.partition
+    }
+
+    /// The record's offset in its partition.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// Milliseconds since 1970, or -1: the producer's, or the broker's where the topic has `LogAppendTime`.
+    pub fn timestamp(&self) -> i64 {
+        self.timestamp
+    }
+
+    /// Whose clock the timestamp is of.
+    pub fn timestamp_type(&self) -> TimestampType {
+        self.batch.batch.header().attributes.timestamp_type()
+    }
+
+    /// The epoch of the leader that wrote the record, where the broker told.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        Some(self.batch.batch.header().partition_leader_epoch).filter(|epoch| *epoch >= 0)
+    }
+
+    /// The key.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.key.get(self.section())
+    }
+
+    /// The value; `None` is a tombstone in a compacted topic.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.value.get(self.section())
+    }
+
+    /// The key as `Bytes`, by reference to the batch.
+    pub fn key_bytes(&self) -> Option<Bytes> {
+        self.key().map(|key| self.batch.batch.bytes_of(key))
+    }
+
+    /// The value as `Bytes`, by reference to the batch.
+    pub fn value_bytes(&self) -> Option<Bytes> {
+        self.value().map(|value| self.batch.batch.bytes_of(value))
+    }
+
+    /// The headers, parsed as they are iterated.
+    pub fn headers(&self) -> HeadersView<'_> {
+        HeadersView::from_parts(self.header_count, self.headers.get(self.section()).unwrap_or_default())
+    }
+
+    /// The record as a view, as those of a batch are.
+    pub fn view(&self) -> RecordView<'_> {
+        RecordView {
+            offset: self.offset,
+            timestamp: self.timestamp,
+            key: self.key(),
+            value: self.value(),
+            headers: self.headers(),
+        }
+    }
+}
+
+impl fmt::Debug for ConsumerRecord {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ConsumerRecord")
+            .field("topic", &self.topic())
+            .field("partition", &self.partition())
+            .field("offset", &self.offset)
+            .field("timestamp", &self.timestamp)
+            .field("key_size", &self.key().map(<[u8]>::len))
+            .field("value_size", &self.value().map(<[u8]>::len))
+            .field("headers", &self.header_count)
+            .finish()
+    }
+}
