@@ -3,7 +3,12 @@
 use std::mem;
 use std::sync::Arc;
 
-use super::batch::{self, HEADER_BYTES, Header, Malformed, NO_TIMESTAMP};
+use rkafka_protocol::records::{
+    RecordError, TimestampType as WireTimestampType, set_base_offset, set_log_append_time, set_partition_leader_epoch,
+    verify_crc,
+};
+
+use super::batch::{self, Header, Malformed, NO_TIMESTAMP};
 use super::config::{FlushPolicy, TimestampType};
 use super::error::{AppendError, LogError};
 use super::log_impl::Log;
@@ -100,7 +105,7 @@ impl Log {
         leader_epoch: i32,
         now_ms: i64,
     ) -> Result<AppendInfo, AppendError> {
-        self.parse(records, headers)?;
+        self.parse(records, headers, origin)?;
         for (position, header) in headers.iter() {
             self.check_batch(*position, header, origin, headers.len(), now_ms)?;
         }
@@ -120,11 +125,12 @@ impl Log {
                 .filter(|after| *after < i64::MAX)
                 .ok_or(AppendError::OffsetOverflow { log_end_offset: self.log_end_offset, records: count })?;
             header.base_offset = next_offset;
-            header.leader_epoch = leader_epoch;
-            if let Some(bytes) = records.get_mut(*position..*position + header.total_len) {
-                batch::set_offset_and_epoch(bytes, next_offset, leader_epoch);
+            header.partition_leader_epoch = leader_epoch;
+            if let Some(bytes) = records.get_mut(*position..*position + header.total_len()) {
+                set_base_offset(bytes, next_offset).map_err(|error| corrupt(*position, error))?;
+                set_partition_leader_epoch(bytes, leader_epoch).map_err(|error| corrupt(*position, error))?;
                 if log_append_time != NO_TIMESTAMP {
-                    batch::set_log_append_time(bytes, log_append_time);
+                    set_log_append_time(bytes, log_append_time).map_err(|error| corrupt(*position, error))?;
                     header.max_timestamp = log_append_time;
                 }
             }
@@ -140,7 +146,7 @@ impl Log {
         origin: Origin,
         now_ms: i64,
     ) -> Result<AppendInfo, AppendError> {
-        self.parse(records, headers)?;
+        self.parse(records, headers, origin)?;
         let mut expected = self.log_end_offset;
         for (position, header) in headers.iter() {
             self.check_batch(*position, header, origin, headers.len(), now_ms)?;
@@ -160,7 +166,7 @@ impl Log {
     }
 
     /// Splits the records into batches and checks each one's length, magic and checksum.
-    fn parse(&self, records: &[u8], headers: &mut Vec<(usize, Header)>) -> Result<(), AppendError> {
+    fn parse(&self, records: &[u8], headers: &mut Vec<(usize, Header)>, origin: Origin) -> Result<(), AppendError> {
         headers.clear();
         let segment_bytes = self.segment_bytes_max();
         if records.len() as u64 > segment_bytes {
@@ -169,21 +175,19 @@ impl Log {
         let mut rest = records;
         let mut position = 0;
         loop {
-            let header = Header::read(rest).map_err(|reason| match reason {
+            let read = if origin == Origin::Leader { batch::read_stored(rest) } else { batch::read(rest) };
+            let header = read.map_err(|reason| match reason {
                 Malformed::Magic(magic) => AppendError::UnsupportedMagic { position, magic },
                 reason => AppendError::CorruptMessage { position, reason: reason.to_string() },
             })?;
-            if header.total_len > rest.len() {
-                let reason = format!("it has {} bytes, its length says {}", rest.len(), header.total_len);
+            if header.total_len() > rest.len() {
+                let reason = format!("it has {} bytes, its length says {}", rest.len(), header.total_len());
                 return Err(AppendError::CorruptMessage { position, reason });
             }
-            let (this, next) = rest.split_at(header.total_len);
-            if !header.crc_matches(this) {
-                let reason = format!("its checksum is not {:#010x}", header.crc);
-                return Err(AppendError::CorruptMessage { position, reason });
-            }
+            let (this, next) = rest.split_at(header.total_len());
+            verify_crc(this).map_err(|error| corrupt(position, error))?;
             headers.push((position, header));
-            position += header.total_len;
+            position += header.total_len();
             rest = next;
             if rest.is_empty() {
                 return Ok(());
@@ -217,13 +221,13 @@ impl Log {
             return Ok(());
         }
         let max_message_bytes = self.config.max_message_bytes;
-        if header.total_len > max_message_bytes as usize {
-            return Err(AppendError::MessageTooLarge { bytes: header.total_len, max_message_bytes });
+        if header.total_len() > max_message_bytes as usize {
+            return Err(AppendError::MessageTooLarge { bytes: header.total_len(), max_message_bytes });
         }
-        if header.compression() > 4 {
-            return invalid(format!("compression type {} is unknown", header.compression()));
+        if let Err(error) = header.attributes.compression() {
+            return invalid(error.to_string());
         }
-        if header.is_control() {
+        if header.attributes.is_control() {
             return invalid("clients may not write control batches".to_owned());
         }
         if header.has_producer_id() {
@@ -236,7 +240,7 @@ impl Log {
             if batches != 1 {
                 return invalid(format!("it has a producer id and is one of {batches} batches; one is allowed"));
             }
-        } else if header.is_transactional() {
+        } else if header.attributes.is_transactional() {
             return invalid("it is transactional and has no producer id".to_owned());
         }
         self.check_timestamps(header, now_ms)
@@ -247,7 +251,7 @@ impl Log {
         if self.config.message_timestamp_type == TimestampType::LogAppendTime {
             return Ok(());
         }
-        if header.is_log_append_time() {
+        if header.attributes.timestamp_type() == WireTimestampType::LogAppendTime {
             return invalid(header.max_timestamp, "a producer may not set the type LogAppendTime".to_owned());
         }
         let after = self.config.message_timestamp_after_max_ms;
@@ -317,7 +321,8 @@ impl Log {
             self.roll(now_ms).map_err(|error| self.write_failed(error))?;
         }
         let start = self.write_active(records)?;
-        self.note(headers, start)?;
+        // The bytes are in the file now, so a log that cannot take note of them must not go on.
+        self.note(headers, start).map_err(|error| self.go_offline(error))?;
         if self.config.flush_policy == FlushPolicy::EachBatch {
             self.flush()?;
         }
@@ -421,7 +426,7 @@ impl Log {
             }
         }
         for (_, header) in headers {
-            self.epochs_changed |= self.epochs.assign(header.leader_epoch, header.base_offset);
+            self.epochs_changed |= self.epochs.assign(header.partition_leader_epoch, header.base_offset);
             self.producers.update(header);
             self.log_end_offset = header.last_offset() + 1;
         }
@@ -429,4 +434,6 @@ impl Log {
     }
 }
 
-const _: () = assert!(HEADER_BYTES == 61);
+fn corrupt(position: usize, error: RecordError) -> AppendError {
+    AppendError::CorruptMessage { position, reason: error.to_string() }
+}

@@ -105,8 +105,8 @@ impl EpochCache {
         }
     }
 
-    /// The epoch that wrote this offset.
-    pub(crate) fn epoch_for_offset(&self, offset: i64) -> Option<i32> {
+    /// The epoch that wrote this offset, or `None` below all known epochs.
+    pub fn epoch_for_offset(&self, offset: i64) -> Option<i32> {
         let after = self.entries.partition_point(|entry| entry.start_offset <= offset);
         after.checked_sub(1).and_then(|at| self.entries.get(at)).map(|entry| entry.epoch)
     }

@@ -6,7 +6,9 @@ use std::collections::{HashMap, VecDeque};
 
 use crc32c::crc32c;
 
-use super::batch::{Header, increment_sequence};
+use rkafka_protocol::records::increment_sequence;
+
+use super::batch::Header;
 
 /// How many batches of a producer are remembered; a producer has at most this many in flight.
 const BATCHES_KEPT: usize = 5;
@@ -161,11 +163,11 @@ impl ProducerStates {
             entry.batches.clear();
         }
         entry.last_timestamp_ms = header.max_timestamp;
-        if header.is_control() {
+        if header.attributes.is_control() {
             entry.current_txn_first_offset = None;
             return;
         }
-        if header.is_transactional() && entry.current_txn_first_offset.is_none() {
+        if header.attributes.is_transactional() && entry.current_txn_first_offset.is_none() {
             entry.current_txn_first_offset = Some(header.base_offset);
         }
         if header.base_sequence < 0 {
@@ -267,15 +269,17 @@ impl Fields<'_> {
 
 #[cfg(test)]
 mod tests {
+    use rkafka_protocol::records::Attributes;
+
     use super::*;
 
     fn batch(epoch: i16, sequence: i32, count: i32, base_offset: i64) -> Header {
         Header {
             base_offset,
-            total_len: 100,
-            leader_epoch: 0,
+            batch_length: 100,
+            partition_leader_epoch: 0,
             crc: 0,
-            attributes: 0,
+            attributes: Attributes(0),
             last_offset_delta: count - 1,
             base_timestamp: 0,
             max_timestamp: 1000,

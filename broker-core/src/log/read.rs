@@ -176,7 +176,7 @@ impl Log {
             if header.last_offset() < offset {
                 continue;
             }
-            if header.last_offset() >= up_to || (header.total_len > max_bytes && !min_one_batch) {
+            if header.last_offset() >= up_to || (header.total_len() > max_bytes && !min_one_batch) {
                 return Ok(Some(LogRead { records: Bytes::new(), first_offset: offset, next_offset: offset }));
             }
             let records = self.read_batch(segment, found, &header)?;
@@ -192,8 +192,8 @@ impl Log {
     /// Reads the whole batch whose header is known.
     fn read_batch(&self, segment: &Segment, position: u64, header: &Header) -> Result<Bytes, LogError> {
         let file = segment.file(self.storage.as_ref())?;
-        let bytes = file.read_at(position, header.total_len).map_err(|source| segment.read_error(source))?;
-        if bytes.len() < header.total_len {
+        let bytes = file.read_at(position, header.total_len()).map_err(|source| segment.read_error(source))?;
+        if bytes.len() < header.total_len() {
             return Err(LogError::Corrupt {
                 path: segment.path(super::segment::LOG_SUFFIX),
                 position,
@@ -220,7 +220,11 @@ impl Log {
                     offset >= self.log_start_offset && timestamp >= timestamp_ms
                 })?;
                 if let Some((offset, timestamp_ms)) = found {
-                    return Ok(Some(TimestampAndOffset { timestamp_ms, offset, leader_epoch: header.leader_epoch }));
+                    return Ok(Some(TimestampAndOffset {
+                        timestamp_ms,
+                        offset,
+                        leader_epoch: header.partition_leader_epoch,
+                    }));
                 }
                 from = header.last_offset() + 1;
             }

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rkafka_protocol::records::verify_crc;
+
 use super::config::LogConfig;
 use super::epoch_cache::EpochCache;
 use super::error::LogError;
@@ -175,7 +177,7 @@ impl Log {
             let file = segment.file(self.storage.as_ref())?;
             let mut walk = Walk::headers(file.as_ref(), 0, segment.size);
             while let Some((_, header, _)) = walk.next().map_err(|error| segment.walk_error(error))? {
-                self.epochs.assign(header.leader_epoch, header.base_offset);
+                self.epochs.assign(header.partition_leader_epoch, header.base_offset);
             }
         }
         self.epochs_changed = true;
@@ -365,11 +367,11 @@ impl Log {
                     format!("offset {} comes after {}", header.base_offset, self.log_end_offset - 1)
                 } else if header.last_offset() - base_offset > i64::from(i32::MAX) {
                     format!("offset {} is too far from the segment's base", header.last_offset())
-                } else if !header.crc_matches(&bytes) {
+                } else if verify_crc(&bytes).is_err() {
                     "its checksum does not match".to_owned()
                 } else {
                     indexes.add(base_offset, position, &header, interval);
-                    self.epochs_changed |= self.epochs.assign(header.leader_epoch, header.base_offset);
+                    self.epochs_changed |= self.epochs.assign(header.partition_leader_epoch, header.base_offset);
                     self.producers.update(&header);
                     self.log_end_offset = header.last_offset() + 1;
                     continue;

@@ -68,7 +68,7 @@ impl Indexes {
                 self.bytes_since_entry = 0;
             }
         }
-        self.bytes_since_entry += header.total_len as u64;
+        self.bytes_since_entry += header.total_len() as u64;
     }
 
     /// Makes the newest time findable; done for every entry, and once more when the segment is closed.

@@ -23,7 +23,7 @@ pub(crate) struct TimeIndex {
 impl TimeIndex {
     /// Reads a file; says what is wrong where it cannot be trusted.
     pub fn decode(bytes: &[u8]) -> Result<TimeIndex, &'static str> {
-        if bytes.len() % ENTRY_BYTES != 0 {
+        if !bytes.len().is_multiple_of(ENTRY_BYTES) {
             return Err("its size is not a multiple of 12");
         }
         let mut entries: Vec<Entry> = Vec::with_capacity(bytes.len() / ENTRY_BYTES);

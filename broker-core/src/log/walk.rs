@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::batch::{HEADER_BYTES, Header, Malformed};
+use super::batch::{self, HEADER_BYTES, Header, Malformed};
 use crate::storage::StorageFile;
 
 /// How much a walk over headers reads at a time.
@@ -46,11 +46,6 @@ impl<'a> Walk<'a> {
         Walk { file, position, end, window: Bytes::new(), window_start: 0, window_bytes, whole_batches: true }
     }
 
-    /// Where the next batch begins.
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
     /// The bytes from `position` on, at least `len` of them unless the file ends before.
     fn bytes_at(&mut self, position: u64, len: usize) -> io::Result<Bytes> {
         let held = position
@@ -74,21 +69,21 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let bytes = self.bytes_at(position, HEADER_BYTES).map_err(WalkError::Io)?;
-        let header = Header::read(&bytes).map_err(|reason| WalkError::Malformed { position, reason })?;
-        let next = position + header.total_len as u64;
+        let header = batch::read_stored(&bytes).map_err(|reason| WalkError::Malformed { position, reason })?;
+        let next = position + header.total_len() as u64;
         if next > self.end {
             let reason = Malformed::Fields("it ends beyond the end of the file".to_owned());
             return Err(WalkError::Malformed { position, reason });
         }
         let bytes = if self.whole_batches {
-            let mut bytes = self.bytes_at(position, header.total_len).map_err(WalkError::Io)?;
-            if bytes.len() < header.total_len {
+            let mut bytes = self.bytes_at(position, header.total_len()).map_err(WalkError::Io)?;
+            if bytes.len() < header.total_len() {
                 return Err(WalkError::Malformed { position, reason: Malformed::Short });
             }
-            bytes.truncate(header.total_len);
+            bytes.truncate(header.total_len());
             bytes
         } else {
-            self.window_bytes = if header.total_len > WINDOW_BYTES { SMALL_WINDOW_BYTES } else { WINDOW_BYTES };
+            self.window_bytes = if header.total_len() > WINDOW_BYTES { SMALL_WINDOW_BYTES } else { WINDOW_BYTES };
             bytes
         };
         self.position = next;

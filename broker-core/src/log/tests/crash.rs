@@ -1,3 +1,5 @@
+use rkafka_protocol::records::{set_base_offset, set_partition_leader_epoch};
+
 use super::*;
 use crate::storage::faulty::{Fault, FaultyStorage, Survival};
 
@@ -26,7 +28,8 @@ fn live(storage: &Arc<dyn Storage>, expectation: &mut Expectation) -> Option<()>
         let base = log.log_end_offset();
         // The batch that is being written may be found whole, with the offset that it was to get.
         let mut stamped = records.clone();
-        super::super::batch::set_offset_and_epoch(&mut stamped, base, n / 4);
+        set_base_offset(&mut stamped, base).unwrap();
+        set_partition_leader_epoch(&mut stamped, n / 4).unwrap();
         expectation.possible.push([all.clone(), stamped].concat());
         log.append_as_leader(&mut records, n / 4, NOW_MS).ok()?;
         all.extend_from_slice(&records);
