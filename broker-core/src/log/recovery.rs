@@ -191,8 +191,11 @@ impl Log {
     ) -> Result<(), LogError> {
         let storage = Arc::clone(&self.storage);
         let interval = self.config.index_interval_bytes;
+        // The listing is sorted by name.
         let is_there = |path: PathBuf| {
-            path.file_name().is_some_and(|name| entries.iter().any(|entry| entry.name.as_str() == name))
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| entries.binary_search_by(|entry| entry.name.as_str().cmp(name)).is_ok())
         };
         let closed = self.segments.len().saturating_sub(1);
         for segment in self.segments.iter_mut().take(closed) {

@@ -190,3 +190,66 @@ fn retention_removes_whole_segments() {
     assert_eq!((log.log_start_offset(), log.log_end_offset(), log.segments().len()), (6, 6, 1));
     assert_eq!(log.append_as_leader(&mut batch(1, 4), 0, NOW_MS).unwrap().base_offset, 6);
 }
+
+#[test]
+fn an_append_is_one_write() {
+    let disk = FaultyStorage::new();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let (mut log, _) = open_in(&storage, &LogConfig::default(), OpenState::clean());
+    log.append_as_leader(&mut batch(1, 10), 0, NOW_MS).unwrap();
+    let before = disk.operations();
+    for n in 0..50 {
+        log.append_as_leader(&mut idempotent(1, 0, n * 3, 3), n, NOW_MS).unwrap();
+    }
+    assert_eq!(disk.operations() - before, 50);
+}
+
+#[test]
+fn a_full_index_rolls() {
+    let storage = memory();
+    let config = LogConfig { index_interval_bytes: 1, segment_index_bytes: 64, ..LogConfig::default() };
+    let (mut log, _) = open_in(&storage, &config, OpenState::clean());
+    for n in 0..40 {
+        let time = NOW_MS + n;
+        log.append_as_leader(&mut batch_of(None, &[time], 1, Compression::None), 0, time).unwrap();
+    }
+    assert!(log.segments().len() > 4);
+    assert_eq!(offsets(&contents(&log)), (0..40).collect::<Vec<_>>());
+    log.close_clean().unwrap();
+    let largest = storage.list_dir(&dir()).unwrap().into_iter().filter(|entry| entry.name.ends_with("index"));
+    assert!(largest.map(|entry| entry.len).max().unwrap() <= 64);
+}
+
+#[test]
+fn a_flush_beside_a_truncation_claims_nothing() {
+    let (mut log, _) = new_log();
+    for _ in 0..4 {
+        log.append_as_leader(&mut batch(1, 10), 0, NOW_MS).unwrap();
+    }
+    let task = log.prepare_flush().unwrap().unwrap();
+    assert_eq!(task.up_to(), 4);
+    log.truncate_to(2, NOW_MS).unwrap();
+    log.append_as_leader(&mut batch(3, 10), 1, NOW_MS).unwrap();
+    let result = task.run();
+    assert_eq!(log.complete_flush(task, result).unwrap(), 0);
+    assert_eq!(log.flush().unwrap(), 5);
+    assert!(log.prepare_flush().unwrap().is_none());
+}
+
+#[test]
+fn the_brokers_own_batches_pass_the_clients_limits() {
+    let storage = memory();
+    let config = LogConfig { max_message_bytes: 100, ..LogConfig::default() };
+    let (mut log, _) = open_in(&storage, &config, OpenState::clean());
+    assert!(log.append_as_leader(&mut batch(1, 300), 0, NOW_MS).is_err());
+    assert_eq!(log.append_internal(&mut batch(1, 300), 0, NOW_MS).unwrap().base_offset, 0);
+    let mut damaged = batch(1, 300);
+    damaged[100] ^= 1;
+    assert_eq!(log.append_internal(&mut damaged, 0, NOW_MS).unwrap_err().kafka_error_code(), 2);
+}
+
+#[test]
+fn a_log_may_be_shared_by_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Log>();
+}
