@@ -435,7 +435,7 @@ impl Classic {
         if self.state == State::Assigning {
             self.busy = false;
             self.pending_assignments = assignments;
-            self.state = State::Syncing;
+            self.state = if self.generation < 0 { State::Unjoined } else { State::Syncing };
         }
     }
 
@@ -446,6 +446,7 @@ impl Classic {
         }
         self.busy = false;
         match answer {
+            Ok(_) if self.generation < 0 => self.state = State::Unjoined,
             Ok(assignment) => {
                 self.heard(now);
                 self.pending_install = assignment;
@@ -571,6 +572,8 @@ impl Classic {
             State::Revoking => self.lost = true,
             // The driver puts an assignment in place: it is given up right after.
             State::Installing if self.busy => {}
+            // The answer is waited for, so that it is not taken for that of the next round.
+            State::Assigning | State::Syncing if self.busy => {}
             State::Leaving | State::Left | State::Failed => {}
             _ => {
                 self.busy = false;
