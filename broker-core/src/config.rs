@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rkafka_config::{Check, ConfigError, PropertiesError, parse_properties, setting_enum, settings};
+use rkafka_config::{Check, ConfigError, PropertiesError, Setting, parse_properties, setting_enum, settings};
 
 use crate::log::{FlushPolicy, LogConfig, TimestampType};
 
@@ -17,6 +17,40 @@ setting_enum! {
         CreateTime = "CreateTime",
         /// The time when the broker appended the record.
         LogAppendTime = "LogAppendTime",
+    }
+}
+
+/// How long records are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Retention {
+    /// What the setting with the coarser unit says.
+    #[default]
+    Unset,
+    /// For ever.
+    Unlimited,
+    /// As long as this.
+    For(Duration),
+}
+
+impl Setting for Retention {
+    fn from_text(text: &str, name: &str) -> Option<Self> {
+        match text {
+            "" => Some(Self::Unset),
+            "-1" => Some(Self::Unlimited),
+            text => Duration::from_text(text, name).map(Self::For),
+        }
+    }
+
+    fn to_text(&self, name: &str) -> String {
+        match self {
+            Self::Unset => String::new(),
+            Self::Unlimited => "-1".to_owned(),
+            Self::For(duration) => duration.to_text(name),
+        }
+    }
+
+    fn expected(name: &str) -> String {
+        format!("{}; or -1 for no limit", Duration::expected(name))
     }
 }
 
@@ -79,6 +113,17 @@ settings! {
         "log.flush.interval.messages" => log_flush_interval_messages: i64 = i64::MAX,
             in Check::new("1, or 9223372036854775807 for never", |every: &i64| *every == 1 || *every == i64::MAX),
             because "batches are synced one by one or not at all";
+        /// How old a log segment may get before it is removed; -1 for no limit, nothing for what
+        /// `log.retention.hours` says.
+        "log.retention.ms" => log_retention_ms: Retention = Retention::Unset;
+        /// How old a log segment may get before it is removed, in hours.
+        "log.retention.hours" => log_retention_hours: Duration = DAY * 7,
+            in Duration::from_secs(3600).., because "less is set by `log.retention.ms`";
+        /// How large a partition's log may get before its oldest segments are removed; -1 for no limit.
+        "log.retention.bytes" => log_retention_bytes: i64 = -1, in -1.., because "a size is not negative";
+        /// How often segments are looked for that are too old or too much.
+        "log.retention.check.interval.ms" => log_retention_check_interval: Duration = Duration::from_secs(300),
+            in Duration::from_millis(1).., because "there must be a moment between";
         /// How long an idempotent producer that is silent is remembered.
         "producer.id.expiration.ms" => producer_id_expiration: Duration = DAY,
             in Duration::from_millis(1).., because "a producer must be remembered for a while";
@@ -101,7 +146,7 @@ settings! {
         /// How long a connection may be silent before it is closed.
         "connections.max.idle.ms" => connections_max_idle: Duration = Duration::from_secs(600),
             in Duration::from_millis(1).., because "0 would close every connection at once";
-        /// How many connections may be open at a time; more are closed as they come.
+        /// How many connections may be open at a time; more wait to be taken until others are gone.
         "max.connections" => max_connections: i32 = i32::MAX, in 1.., because "a broker without one cannot be reached";
         /// The most bytes that the answer to one fetch holds, whatever the consumer asks for.
         "fetch.max.bytes" => fetch_max_bytes: i32 = 57_671_680,
@@ -143,6 +188,15 @@ impl BrokerConfig {
         Ok((config, warnings))
     }
 
+    /// How long records are kept, in milliseconds; -1 for ever.
+    pub(crate) fn retention_ms(&self) -> i64 {
+        match self.log_retention_ms {
+            Retention::Unset => milliseconds(self.log_retention_hours),
+            Retention::Unlimited => -1,
+            Retention::For(duration) => milliseconds(duration),
+        }
+    }
+
     /// The settings of a log that no topic setting changes.
     pub(crate) fn log_config(&self) -> LogConfig {
         LogConfig {
@@ -151,6 +205,8 @@ impl BrokerConfig {
             index_interval_bytes: self.log_index_interval_bytes.max(0) as u32,
             segment_index_bytes: self.log_index_size_max_bytes.max(4) as u32,
             max_message_bytes: self.message_max_bytes.max(0) as u32,
+            retention_ms: self.retention_ms(),
+            retention_bytes: self.log_retention_bytes,
             message_timestamp_type: match self.log_message_timestamp_type {
                 MessageTimestampType::CreateTime => TimestampType::CreateTime,
                 MessageTimestampType::LogAppendTime => TimestampType::LogAppendTime,
@@ -159,7 +215,6 @@ impl BrokerConfig {
             message_timestamp_after_max_ms: milliseconds(self.log_message_timestamp_after_max),
             producer_id_expiration_ms: milliseconds(self.producer_id_expiration),
             flush_policy: if self.log_flush_interval_messages == 1 { FlushPolicy::EachBatch } else { FlushPolicy::None },
-            ..LogConfig::default()
         }
     }
 }

@@ -1,7 +1,17 @@
 //! What coordinators need of the broker: append records to an internal topic's partition, and read it all back.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
+use rkafka_protocol::records::{BatchIter, BatchOptions, DecompressArena, RecordError, encode_batch};
+
+use crate::BrokerState;
+use crate::controller::{Decision, placed_replicas, topic_records};
+use crate::log::LogError;
+
+/// How much of a partition is read at once while it is replayed.
+const REPLAY_BYTES: usize = 1024 * 1024;
 
 /// A record for an internal topic.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,4 +76,120 @@ pub trait InternalLog: Send + Sync {
         partition: i32,
         each: &mut dyn FnMut(ReplayedRecord),
     ) -> Result<i64, ErrorCode>;
+}
+
+impl InternalLog for BrokerState {
+    fn ensure_internal_topic(&self, topic: &str) -> Result<i32, ErrorCode> {
+        if let Some(count) = self.partition_count(topic) {
+            return Ok(count);
+        }
+        let partitions = if topic == OFFSETS_TOPIC { self.config.offsets_topic_num_partitions } else { 1 };
+        // What Kafka's GroupCoordinatorService gives the topic.
+        let configs = BTreeMap::from(
+            [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        let created = self.controller.submit(self.clock.now_ms(), |image| {
+            // Somebody else may have been quicker.
+            if image.topic(topic).is_some() {
+                return Decision { records: Vec::new(), reply: Ok(()) };
+            }
+            match placed_replicas(image, usize::try_from(partitions).unwrap_or(1), 1, 0) {
+                Ok(replicas) => {
+                    let (_, directory_id) = self.dirs.metadata_dir();
+                    let records = topic_records(topic, BrokerState::new_id(), &replicas, &configs, directory_id);
+                    Decision { records, reply: Ok(()) }
+                }
+                Err(refusal) => Decision { records: Vec::new(), reply: Err(refusal.error) },
+            }
+        });
+        match created {
+            Ok(Ok(())) => self.partition_count(topic).ok_or(ErrorCode::UnknownTopicOrPartition),
+            Ok(Err(error)) => Err(error),
+            Err(error) => {
+                tracing::error!(%topic, %error, "an internal topic cannot be made");
+                Err(ErrorCode::KafkaStorageError)
+            }
+        }
+    }
+
+    fn partition_count(&self, topic: &str) -> Option<i32> {
+        self.image().topic(topic).map(|topic| i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX))
+    }
+
+    fn append_internal(
+        &self,
+        topic: &str,
+        partition: i32,
+        records: &[InternalRecord],
+        now_ms: i64,
+    ) -> Result<i64, ErrorCode> {
+        let found = self.partition(topic, partition)?;
+        if records.is_empty() {
+            return found.with_log(now_ms, crate::log::Log::log_end_offset);
+        }
+        let pairs = records.iter().map(|record| (Some(&record.key[..]), record.value.as_deref()));
+        let batch = encode_batch(Vec::new(), BatchOptions::at(0, found.leader_epoch), now_ms, pairs);
+        let mut batch = batch
+            .map_err(|error| {
+                tracing::error!(%topic, partition, %error, "internal records cannot be written");
+                ErrorCode::RecordListTooLarge
+            })?
+            .into_bytes();
+        let appended = found.append_internal(&mut batch, now_ms).map_err(|failure| {
+            tracing::error!(%topic, partition, error = %failure.message, "internal records were not appended");
+            failure.error
+        })?;
+        Ok(appended.base_offset)
+    }
+
+    fn replay_internal(
+        &self,
+        topic: &str,
+        partition: i32,
+        each: &mut dyn FnMut(ReplayedRecord),
+    ) -> Result<i64, ErrorCode> {
+        let found = self.partition(topic, partition)?;
+        let now_ms = self.clock.now_ms();
+        let mut arena = DecompressArena::default();
+        let mut from = found.with_log(now_ms, crate::log::Log::log_start_offset)?;
+        loop {
+            let read = found.with_log(now_ms, |log| log.read(from, REPLAY_BYTES, log.log_end_offset(), true))?;
+            let read = read.map_err(|error: LogError| {
+                tracing::error!(%topic, partition, %error, "an internal topic cannot be read");
+                ErrorCode::from_code(error.kafka_error_code())
+            })?;
+            if read.next_offset <= from {
+                return Ok(from);
+            }
+            replay_batches(&read.records, &mut arena, each).map_err(|error| {
+                tracing::error!(%topic, partition, %error, "an internal topic has a batch that cannot be read");
+                ErrorCode::CorruptMessage
+            })?;
+            from = read.next_offset;
+        }
+    }
+}
+
+fn replay_batches(
+    records: &Bytes,
+    arena: &mut DecompressArena,
+    each: &mut dyn FnMut(ReplayedRecord),
+) -> Result<(), RecordError> {
+    for batch in BatchIter::new(records) {
+        let batch = batch?;
+        if batch.header().attributes.is_control() {
+            continue;
+        }
+        for record in batch.records(arena)? {
+            let record = record?;
+            each(ReplayedRecord {
+                offset: record.offset,
+                timestamp_ms: record.timestamp,
+                key: record.key.map(Bytes::copy_from_slice),
+                value: record.value.map(Bytes::copy_from_slice),
+            });
+        }
+    }
+    Ok(())
 }

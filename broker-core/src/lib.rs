@@ -5,15 +5,24 @@
 //! groups, `log` keeps records, `replication` orders appends and reads of a partition; `server` moves frames, and
 //! `handlers` has one file per API key between them.
 
+mod broker;
 mod clock;
 pub mod config;
+mod controller;
+mod data_dirs;
 pub mod handlers;
 mod internal_log;
 pub mod log;
+mod replication;
+mod server;
 mod state;
 pub mod storage;
 
+pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use clock::Clock;
 pub use config::BrokerConfig;
-pub use internal_log::{InternalLog, InternalRecord, ReplayedRecord};
+pub use controller::{BrokerImage, ConfigResource, MetadataImage, PartitionImage, TopicImage};
+pub use data_dirs::DataDirError;
+pub use internal_log::{InternalLog, InternalRecord, OFFSETS_TOPIC, ReplayedRecord};
+pub use server::ListenerError;
 pub use state::BrokerState;

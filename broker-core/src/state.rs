@@ -1,7 +1,24 @@
 //! What all connections of a broker share.
 
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::ProducerIdsRecord;
+use uuid::Uuid;
+
 use crate::Clock;
 use crate::config::BrokerConfig;
+use crate::controller::{
+    ConfigResource, Controller, ControllerError, Decision, DeletedTopic, MetadataImage, MetadataRecord, Placement,
+    TopicImage, delete_topics, topic_config,
+};
+use crate::data_dirs::DataDirs;
+use crate::replication::{Opening, Partition, Registry};
+use crate::server::Endpoint;
+
+/// How many producer ids are taken from the controller at a time, as in Kafka.
+const PRODUCER_ID_BLOCK: i64 = 1000;
 
 /// A running broker, as its handlers see it.
 #[derive(Debug)]
@@ -11,4 +28,197 @@ pub struct BrokerState {
     pub config: BrokerConfig,
     /// The broker's clock.
     pub clock: Clock,
+    pub(crate) dirs: DataDirs,
+    pub(crate) controller: Controller,
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) broker_epoch: AtomicI64,
+    registry: Registry,
+    producer_ids: Mutex<std::ops::Range<i64>>,
+    pub(crate) connections: AtomicUsize,
+}
+
+impl BrokerState {
+    pub(crate) fn new(
+        config: BrokerConfig,
+        clock: Clock,
+        dirs: DataDirs,
+        controller: Controller,
+        endpoints: Vec<Endpoint>,
+    ) -> Self {
+        Self {
+            config,
+            clock,
+            dirs,
+            controller,
+            endpoints,
+            broker_epoch: AtomicI64::new(-1),
+            registry: Registry::default(),
+            producer_ids: Mutex::new(0..0),
+            connections: AtomicUsize::new(0),
+        }
+    }
+
+    /// What exists in the cluster right now. The image itself never changes.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.controller.image()
+    }
+
+    /// The cluster's id, in Kafka's base64 form.
+    pub fn cluster_id(&self) -> &str {
+        &self.dirs.cluster_id
+    }
+
+    /// How many connections are open.
+    pub fn connection_count(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Where the clients of a listener find this broker: host and port.
+    pub(crate) fn endpoint(&self, listener: &str) -> (&str, u16) {
+        let found = self.endpoints.iter().find(|endpoint| &*endpoint.name == listener).or(self.endpoints.first());
+        found.map_or(("", 0), |endpoint| (&endpoint.host, endpoint.port))
+    }
+
+    pub(crate) fn placement(&self) -> Placement<'_> {
+        Placement { config: &self.config, directory_id: self.dirs.metadata_dir().1 }
+    }
+
+    /// A new random id that is none of those that Kafka keeps for itself, nor begins with a dash in its base64 form,
+    /// which would look like an option to command-line tools.
+    pub(crate) fn new_id() -> Uuid {
+        loop {
+            let id = Uuid::new_v4();
+            if id.as_u128() >= 100 && id.as_bytes()[0] >> 2 != 62 {
+                return id;
+            }
+        }
+    }
+
+    /// The partition that a topic's image has at `index`.
+    pub(crate) fn partition_of(&self, topic: &TopicImage, index: i32) -> Option<Arc<Partition>> {
+        let leader_epoch = topic.partition(index)?.leader_epoch;
+        let key = (topic.id, index);
+        if let Some(partition) = self.registry.get(key) {
+            return Some(partition);
+        }
+        Some(self.registry.get_or_insert(key, || {
+            let (dir, state) = self.dirs.place(&topic.name, index);
+            let image = self.image();
+            let set = image.configs(ConfigResource::Topic, &topic.name);
+            let opening = Opening {
+                storage: Arc::clone(&self.dirs.storage),
+                dir,
+                config: topic_config::log_config(&self.config, set.map(|set| &**set)),
+                state,
+            };
+            Partition::new(Arc::clone(&topic.name), topic.id, index, leader_epoch, opening)
+        }))
+    }
+
+    /// The partition of this name.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`.
+    pub(crate) fn partition(&self, topic: &str, index: i32) -> Result<Arc<Partition>, ErrorCode> {
+        let image = self.image();
+        let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        self.partition_of(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    /// The partitions that somebody has asked for since the start.
+    pub(crate) fn known_partitions(&self) -> Vec<Arc<Partition>> {
+        self.registry.all()
+    }
+
+    /// Writes what is known of the logs' recovery points and starts to the checkpoints.
+    pub(crate) fn write_checkpoints(&self) -> Result<(), crate::log::LogError> {
+        let known = self.known_partitions().into_iter().filter_map(|partition| {
+            let (recovery_point, start) = partition.if_open(|log| (log.recovery_point(), log.log_start_offset()))?;
+            Some((partition.topic.to_string(), partition.index, recovery_point, start))
+        });
+        self.dirs.write_checkpoints(known.collect::<Vec<_>>())
+    }
+
+    /// Deletes topics, with their logs.
+    pub(crate) fn delete_topics(
+        &self,
+        topics: &[rkafka_protocol::messages::delete_topics_request::DeleteTopicState],
+    ) -> Result<Vec<DeletedTopic>, ControllerError> {
+        let (deleted, doomed) = self.controller.submit(self.clock.now_ms(), |image| {
+            let Decision { records, reply } = delete_topics(image, topics);
+            let gone = reply.iter().filter(|topic| topic.result.is_ok());
+            let doomed: Vec<_> = gone.filter_map(|topic| image.topic_by_id(topic.id).cloned()).collect();
+            Decision { records, reply: (reply, doomed) }
+        })?;
+        for topic in doomed {
+            for index in (0..).take(topic.partitions.len()) {
+                if let Some(partition) = self.registry.remove((topic.id, index))
+                    && let Err(error) = partition.close(false)
+                {
+                    tracing::warn!(topic = %topic.name, index, %error, "a deleted partition did not close well");
+                }
+                if let Err(error) = self.dirs.remove(&topic.name, topic.id, index) {
+                    tracing::error!(topic = %topic.name, index, %error, "the log of a deleted partition stays");
+                }
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Puts the present settings of a topic in force in its logs.
+    pub(crate) fn apply_topic_config(&self, name: &str) {
+        let image = self.image();
+        let Some(topic) = image.topic(name) else { return };
+        let set = image.configs(ConfigResource::Topic, name);
+        let config = topic_config::log_config(&self.config, set.map(|set| &**set));
+        for index in (0..).take(topic.partitions.len()) {
+            if let Some(partition) = self.registry.get((topic.id, index)) {
+                partition.set_config(config.clone());
+            }
+        }
+    }
+
+    /// A producer id that nobody has had and nobody will have. Ids come in blocks, which the metadata log remembers as
+    /// given away before the first of them is used.
+    pub(crate) fn next_producer_id(&self) -> Result<i64, ControllerError> {
+        let mut ids = self.producer_ids.lock().unwrap_or_else(PoisonError::into_inner);
+        if ids.is_empty() {
+            *ids = self.controller.submit(self.clock.now_ms(), |image| {
+                let first = image.next_producer_id();
+                let behind = first.saturating_add(PRODUCER_ID_BLOCK);
+                let record = ProducerIdsRecord {
+                    broker_id: self.config.node_id,
+                    broker_epoch: self.broker_epoch.load(Ordering::Relaxed),
+                    next_producer_id: behind,
+                    ..Default::default()
+                };
+                Decision { records: vec![MetadataRecord::ProducerIds(record)], reply: first..behind }
+            })?;
+        }
+        let id = ids.start;
+        ids.start += 1;
+        Ok(id)
+    }
+
+    /// Closes every partition, so that nothing can be appended any more.
+    pub(crate) fn close_partitions(&self, clean: bool) -> Result<(), crate::log::LogError> {
+        let mut first_error = None;
+        let mut closed = Vec::new();
+        for partition in self.known_partitions() {
+            match partition.close(clean) {
+                Ok(Some((recovery_point, start))) => {
+                    closed.push((partition.topic.to_string(), partition.index, recovery_point, start));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(topic = %partition.topic, partition = partition.index, %error, "cannot close");
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        if clean {
+            self.dirs.write_checkpoints(closed)?;
+        }
+        first_error.map_or(Ok(()), Err)
+    }
 }

@@ -15,8 +15,10 @@ use rkafka_protocol::{ApiKey, ErrorCode};
 use super::{HandlerError, OFFERED, RequestContext};
 use crate::BrokerState;
 
+/// The level of `metadata.version` that a new cluster gets: that of Kafka 4.3.
+pub(crate) const METADATA_VERSION: i16 = 30;
 /// Features that this broker knows: name, lowest and highest level.
-pub(crate) const FEATURES: &[(&str, i16, i16)] = &[("group.version", 0, 1), ("metadata.version", 7, 30)];
+pub(crate) const FEATURES: &[(&str, i16, i16)] = &[("metadata.version", 7, METADATA_VERSION)];
 
 /// Answers which APIs this broker offers.
 ///
@@ -31,7 +33,7 @@ pub async fn handle(
     if version >= 3 && !(is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version)) {
         return Ok(ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() });
     }
-    let _ = broker;
+    let image = broker.image();
     Ok(ApiVersionsResponse {
         api_keys: api_keys(),
         supported_features: FEATURES
@@ -45,7 +47,17 @@ pub async fn handle(
                 ..Default::default()
             })
             .collect(),
-        finalized_features: Vec::<FinalizedFeatureKey>::new(),
+        finalized_features_epoch: image.next_offset(),
+        finalized_features: image
+            .features()
+            .iter()
+            .map(|(name, level)| FinalizedFeatureKey {
+                name: name.clone(),
+                max_version_level: *level,
+                min_version_level: *level,
+                ..Default::default()
+            })
+            .collect(),
         ..Default::default()
     })
 }

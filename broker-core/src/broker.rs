@@ -1,0 +1,345 @@
+//! Starting and stopping a broker, which is all that an application that embeds one needs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rkafka_config::ConfigError;
+use rkafka_net::{HostPort, Listener, SlabPool};
+use rkafka_protocol::messages::register_broker_record::{BrokerEndpoint, BrokerFeature};
+use rkafka_protocol::messages::{FeatureLevelRecord, PartitionChangeRecord, RegisterBrokerRecord};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::config::BrokerConfig;
+use crate::controller::{Controller, ControllerError, Decision, MetadataImage, MetadataRecord};
+use crate::data_dirs::{DataDirError, DataDirs};
+use crate::handlers::api_versions::{FEATURES, METADATA_VERSION};
+use crate::log::LogError;
+use crate::server::{self, Connection, Endpoint, ListenerError};
+use crate::storage::Storage;
+use crate::{BrokerState, Clock};
+
+/// Memory of read buffers that is kept for later connections, in bytes.
+const SLABS_RETAINED_BYTES: usize = 64 * 1024 * 1024;
+
+/// Why a broker does not start, or did not stop in good order.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// A setting is out of its bound, or in conflict with another.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A listener cannot be had as it is written.
+    #[error(transparent)]
+    Listener(#[from] ListenerError),
+    /// A listener's port cannot be taken.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The data directories cannot be used.
+    #[error(transparent)]
+    DataDirs(#[from] DataDirError),
+    /// The metadata cannot be read or written.
+    #[error("{0}")]
+    Metadata(String),
+    /// A log cannot be read or written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl From<ControllerError> for BrokerError {
+    fn from(error: ControllerError) -> Self {
+        Self::Metadata(error.to_string())
+    }
+}
+
+/// Where a broker begins.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use rkafka_broker_core::{Broker, BrokerConfig};
+///
+/// let config = BrokerConfig::new().in_memory(true).listeners("PLAINTEXT://127.0.0.1:0");
+/// let broker = Broker::start(config).await?;
+/// println!("point any Kafka client at {}", broker.bootstrap());
+/// broker.shutdown().await?;
+/// # Ok::<(), rkafka_broker_core::BrokerError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct Broker;
+
+impl Broker {
+    /// A broker with settings of its own, one by one: [`BrokerBuilder::start`] starts it.
+    ///
+    /// Unlike [`BrokerConfig::new`], this begins with what suits a program that embeds a broker: all in memory, and any
+    /// free port of `127.0.0.1`.
+    pub fn builder() -> BrokerBuilder {
+        let config = BrokerConfig::new().in_memory(true).listeners("PLAINTEXT://127.0.0.1:0");
+        BrokerBuilder { config, clock: Clock::system(), storage: None }
+    }
+
+    /// Starts a broker with these settings on the present tokio runtime. It serves when this returns.
+    ///
+    /// # Errors
+    /// The settings, the ports or the data directories cannot be used; see [`BrokerError`].
+    pub async fn start(config: BrokerConfig) -> Result<BrokerHandle, BrokerError> {
+        BrokerBuilder { config, clock: Clock::system(), storage: None }.start().await
+    }
+}
+
+/// Settings of a broker that is about to start.
+#[derive(Debug)]
+#[must_use]
+pub struct BrokerBuilder {
+    config: BrokerConfig,
+    clock: Clock,
+    storage: Option<Arc<dyn Storage>>,
+}
+
+impl BrokerBuilder {
+    /// Replaces all settings.
+    pub fn config(mut self, config: BrokerConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Changes the settings.
+    pub fn with(mut self, change: impl FnOnce(BrokerConfig) -> BrokerConfig) -> Self {
+        self.config = change(self.config);
+        self
+    }
+
+    /// Takes the time from another clock, as a simulation does.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Keeps the files in another storage, as a test of failures does. `log.dirs` then names directories in it.
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
+    /// Starts the broker on the present tokio runtime. It serves when this returns.
+    ///
+    /// Nothing outlives a start that is given up half-way, but for the data directories that it may have made.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub async fn start(self) -> Result<BrokerHandle, BrokerError> {
+        let Self { config, clock, storage } = self;
+        config.validate()?;
+        let addresses = server::listener_addresses(&config)?;
+        let mut listeners = Vec::with_capacity(addresses.len());
+        let mut ports = Vec::with_capacity(addresses.len());
+        for address in &addresses {
+            let host = if address.host.is_empty() { "0.0.0.0" } else { &address.host };
+            let failed = |source| BrokerError::Bind { address: format!("{host}:{}", address.port), source };
+            let listener = Listener::bind(&HostPort::new(host, address.port)).await.map_err(failed)?;
+            ports.push(listener.local_addr().map_err(failed)?.port());
+            listeners.push(listener);
+        }
+        let endpoints = server::advertised(&config, &addresses, &ports)?;
+        let state = Arc::new(open(config, clock, storage, endpoints)?);
+        let (stop, stopped) = watch::channel(false);
+        let slabs = SlabPool::new(SLABS_RETAINED_BYTES);
+        let numbers = Arc::new(AtomicU64::new(1));
+        let permits = usize::try_from(state.config.max_connections).unwrap_or(1).min(Semaphore::MAX_PERMITS);
+        let permits = Arc::new(Semaphore::new(permits));
+        let mut tasks = JoinSet::new();
+        let mut seed = Connection {
+            broker: Arc::clone(&state),
+            slabs,
+            listener: addresses.first().map_or_else(|| "".into(), |address| Arc::clone(&address.name)),
+            number: 0,
+            client_host: String::new(),
+            stop: stopped.clone(),
+        };
+        let first_listener = Arc::clone(&seed.listener);
+        for (listener, address) in listeners.into_iter().zip(&addresses) {
+            seed.listener = Arc::clone(&address.name);
+            tasks.spawn(server::accept_all(listener, seed.clone(), Arc::clone(&numbers), Arc::clone(&permits)));
+        }
+        seed.listener = first_listener;
+        tasks.spawn(server::maintain(Arc::clone(&state), stopped));
+        tracing::info!(
+            node_id = state.config.node_id,
+            cluster_id = state.cluster_id(),
+            listeners = ?state.endpoints,
+            "the broker serves"
+        );
+        Ok(BrokerHandle { state, stop, tasks, seed, numbers })
+    }
+}
+
+/// Opens directories and metadata, and registers the broker.
+fn open(
+    config: BrokerConfig,
+    clock: Clock,
+    storage: Option<Arc<dyn Storage>>,
+    endpoints: Vec<Endpoint>,
+) -> Result<BrokerState, BrokerError> {
+    let dirs = DataDirs::open(&config, storage, &mut BrokerState::new_id)?;
+    let clean = dirs.were_left_clean();
+    let (metadata_dir, directory_id) = dirs.metadata_dir();
+    let controller = Controller::open(
+        Arc::clone(&dirs.storage),
+        metadata_dir,
+        config.node_id,
+        directory_id,
+        dirs.metadata_state(),
+        clock.now_ms(),
+    )?;
+    dirs.scan(&controller.image())?;
+    dirs.mark_in_use()?;
+    let directory_ids: Vec<_> = dirs.dirs().iter().map(|dir| dir.id).collect();
+    let epoch = controller.submit(clock.now_ms(), |image| {
+        let epoch = image.next_offset();
+        let mut records = first_records(image);
+        records.push(MetadataRecord::RegisterBroker(RegisterBrokerRecord {
+            broker_id: config.node_id,
+            incarnation_id: BrokerState::new_id(),
+            broker_epoch: epoch,
+            end_points: endpoints
+                .iter()
+                .map(|endpoint| BrokerEndpoint {
+                    name: endpoint.name.to_string(),
+                    host: endpoint.host.clone(),
+                    port: endpoint.port,
+                    security_protocol: 0,
+                    ..Default::default()
+                })
+                .collect(),
+            features: FEATURES
+                .iter()
+                .map(|(name, least, most)| BrokerFeature {
+                    name: (*name).to_owned(),
+                    min_supported_version: *least,
+                    max_supported_version: *most,
+                    ..Default::default()
+                })
+                .collect(),
+            fenced: false,
+            log_dirs: directory_ids,
+            ..Default::default()
+        }));
+        if !clean {
+            records.extend(new_leader_epochs(image, config.node_id));
+        }
+        Decision { records, reply: epoch }
+    })?;
+    let state = BrokerState::new(config, clock, dirs, controller, endpoints);
+    state.broker_epoch.store(epoch, Ordering::Relaxed);
+    Ok(state)
+}
+
+/// What the metadata of a new cluster begins with.
+fn first_records(image: &MetadataImage) -> Vec<MetadataRecord> {
+    if image.features().contains_key("metadata.version") {
+        return Vec::new();
+    }
+    vec![MetadataRecord::FeatureLevel(FeatureLevelRecord {
+        name: "metadata.version".to_owned(),
+        feature_level: METADATA_VERSION,
+        ..Default::default()
+    })]
+}
+
+/// After a stop that was not in good order, records may be lost that consumers have seen. A new leader epoch for each
+/// partition lets them find out where the old one ended (KIP-320).
+fn new_leader_epochs(image: &MetadataImage, leader: i32) -> impl Iterator<Item = MetadataRecord> + '_ {
+    image.topics().flat_map(move |topic| {
+        (0..).take(topic.partitions.len()).map(move |partition_id| {
+            MetadataRecord::PartitionChange(PartitionChangeRecord {
+                partition_id,
+                topic_id: topic.id,
+                leader,
+                ..Default::default()
+            })
+        })
+    })
+}
+
+/// A running broker. Dropping it stops it at once, as a kill would; [`BrokerHandle::shutdown`] stops it in good order.
+#[derive(Debug)]
+pub struct BrokerHandle {
+    state: Arc<BrokerState>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    seed: Connection,
+    numbers: Arc<AtomicU64>,
+}
+
+impl BrokerHandle {
+    /// The address for `bootstrap.servers`: `host:port` of the first listener, as clients are told it.
+    pub fn bootstrap(&self) -> String {
+        self.state.endpoints.first().map_or_else(String::new, |endpoint| {
+            if endpoint.host.contains(':') {
+                format!("[{}]:{}", endpoint.host, endpoint.port)
+            } else {
+                format!("{}:{}", endpoint.host, endpoint.port)
+            }
+        })
+    }
+
+    /// What the broker's connections share, for looking in.
+    pub fn state(&self) -> &Arc<BrokerState> {
+        &self.state
+    }
+
+    /// Serves a client over a stream that came by another way than the listeners, such as one half of
+    /// [`tokio::io::duplex`]. The connection counts as one of the first listener's. Ends with the stream or the broker.
+    pub fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> impl Future<Output = ()> + Send {
+        let mut connection = self.seed.clone();
+        connection.number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        connection.client_host = "/127.0.0.1".to_owned();
+        server::serve(connection, stream)
+    }
+
+    /// Stops in good order: connections are closed, every log is synced and left so that the next start needs no
+    /// recovery.
+    ///
+    /// Not cancel safe: given up half-way, the broker stops as if it were dropped.
+    ///
+    /// # Errors
+    /// A log could not be left in good order. The broker is stopped anyway, and the next start recovers.
+    pub async fn shutdown(mut self) -> Result<(), BrokerError> {
+        self.stop.send_replace(true);
+        while self.tasks.join_next().await.is_some() {}
+        let state = Arc::clone(&self.state);
+        let closed = tokio::task::spawn_blocking(move || close_clean(&state)).await;
+        closed.unwrap_or_else(|error| Err(BrokerError::Metadata(format!("the broker did not stop well: {error}"))))
+    }
+}
+
+fn close_clean(state: &BrokerState) -> Result<(), BrokerError> {
+    state.close_partitions(true)?;
+    state.controller.close(true)?;
+    state.dirs.mark_clean(state.broker_epoch.load(Ordering::Relaxed))?;
+    tracing::info!(node_id = state.config.node_id, "the broker stopped");
+    Ok(())
+}
+
+impl Drop for BrokerHandle {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        self.tasks.abort_all();
+        // Tasks on other threads may be in the middle of a request. After this, nothing of it reaches the logs, so that
+        // the directories can be opened anew.
+        if let Err(error) = self.state.close_partitions(false) {
+            tracing::debug!(%error, "a log did not close");
+        }
+        if let Err(error) = self.state.controller.close(false) {
+            tracing::debug!(%error, "the metadata log did not close");
+        }
+        self.state.dirs.unlock();
+    }
+}

@@ -1,0 +1,185 @@
+//! The controller's log and the image that is published of it.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+use rkafka_protocol::messages::LeaderChangeMessage;
+use rkafka_protocol::messages::leader_change_message::Voter;
+use rkafka_protocol::records::{
+    BatchIter, BatchOptions, ControlRecordType, DecompressArena, RecordError, encode_batch, encode_control_batch,
+};
+use rkafka_protocol::wire::{EncodeError, encode_to_vec};
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::records;
+use super::{Decision, MetadataImage, MetadataRecord};
+use crate::log::{AppendError, Log, LogConfig, LogError, OpenState};
+use crate::storage::Storage;
+
+/// The directory of the metadata log inside the first log directory, as KRaft has it.
+pub(crate) const DIRECTORY: &str = "__cluster_metadata-0";
+/// How much of the log is read at once while it is replayed.
+const REPLAY_BYTES: usize = 1024 * 1024;
+
+/// Why the metadata could not be read or changed.
+#[derive(Debug, Error)]
+pub(crate) enum ControllerError {
+    /// The metadata log cannot be read, synced or closed.
+    #[error("the metadata log failed: {0}")]
+    Log(#[from] LogError),
+    /// Nothing was changed, for the metadata log takes no records.
+    #[error("the metadata log takes no records: {0}")]
+    Append(#[from] AppendError),
+    /// A batch of the metadata log cannot be read or made.
+    #[error("a batch of the metadata log is not valid: {0}")]
+    Batch(#[from] RecordError),
+    /// A record of the metadata log cannot be read.
+    #[error("the record at offset {offset} of the metadata log cannot be read: {source}")]
+    Record {
+        /// The record's offset.
+        offset: i64,
+        /// What is wrong.
+        source: records::RecordError,
+    },
+    /// A record cannot be written.
+    #[error("a metadata record cannot be written: {0}")]
+    Encode(#[from] EncodeError),
+}
+
+#[derive(Debug)]
+struct Inner {
+    log: Log,
+    epoch: i32,
+    image: MetadataImage,
+}
+
+/// The one controller of a broker that is alone.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    /// `None` once it is closed.
+    inner: Mutex<Option<Inner>>,
+    published: RwLock<Arc<MetadataImage>>,
+}
+
+impl Controller {
+    /// Opens the metadata log, replays it, and begins a new leader epoch in it.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        log_dir: &Path,
+        node_id: i32,
+        directory_id: Uuid,
+        state: OpenState,
+        now_ms: i64,
+    ) -> Result<Self, ControllerError> {
+        let config = LogConfig { max_message_bytes: 8 * 1024 * 1024, segment_ms: i64::MAX, ..LogConfig::default() };
+        let (mut log, _) = Log::open(storage, log_dir.join(DIRECTORY), config, state, now_ms)?;
+        let mut image = MetadataImage::default();
+        replay_log(&log, &mut image)?;
+        let epoch = log.latest_epoch().map_or(1, |epoch| epoch.saturating_add(1));
+        log.begin_leader_epoch(epoch);
+        let voter = Voter { voter_id: node_id, voter_directory_id: directory_id, ..Default::default() };
+        let elected = LeaderChangeMessage {
+            version: 1,
+            leader_id: node_id,
+            voters: vec![voter.clone()],
+            granting_voters: vec![voter],
+            ..Default::default()
+        };
+        let elected = encode_to_vec(&elected, 1)?;
+        let options = BatchOptions::at(log.log_end_offset(), epoch);
+        let mut batch =
+            encode_control_batch(options, now_ms, [(ControlRecordType::LeaderChange, &elected[..])])?.into_bytes();
+        log.append_internal(&mut batch, epoch, now_ms)?;
+        log.flush()?;
+        let published = RwLock::new(Arc::new(image.clone()));
+        Ok(Self { inner: Mutex::new(Some(Inner { log, epoch, image })), published })
+    }
+
+    /// The present image. It does not change; the next call may give another.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Decides on the present image, writes the records durably, and publishes the image that they make.
+    ///
+    /// # Errors
+    /// The log failed. Nothing was changed then.
+    pub fn submit<R>(
+        &self,
+        now_ms: i64,
+        decide: impl FnOnce(&MetadataImage) -> Decision<R>,
+    ) -> Result<R, ControllerError> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Inner { log, epoch, image }) = inner.as_mut() else { return Err(closed().into()) };
+        let Decision { records, reply } = decide(image);
+        if records.is_empty() {
+            return Ok(reply);
+        }
+        let encoded = records.iter().map(MetadataRecord::encode).collect::<Result<Vec<Bytes>, _>>()?;
+        let options = BatchOptions::at(log.log_end_offset(), *epoch);
+        let batch = encode_batch(Vec::new(), options, now_ms, encoded.iter().map(|value| (None, Some(&value[..]))))?;
+        let appended = log.append_internal(&mut batch.into_bytes(), *epoch, now_ms)?;
+        // As a KRaft leader does before it counts itself: what was acknowledged about metadata is on the disk.
+        log.flush()?;
+        for (offset, record) in (appended.base_offset..).zip(&records) {
+            image.replay(offset, record);
+        }
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(image.clone());
+        Ok(reply)
+    }
+
+    /// Ends the log so that nothing can be written to it any more; a `clean` end can be opened without recovery.
+    /// Answers the recovery point.
+    pub fn close(&self, clean: bool) -> Result<i64, ControllerError> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match inner {
+            Some(inner) if clean => Ok(inner.log.close_clean()?),
+            _ => Ok(0),
+        }
+    }
+}
+
+fn closed() -> LogError {
+    LogError::Offline { dir: DIRECTORY.into(), reason: "the broker is stopping".to_owned() }
+}
+
+/// Takes every record of the log into the image.
+pub(super) fn replay_log(log: &Log, image: &mut MetadataImage) -> Result<(), ControllerError> {
+    let end = log.log_end_offset();
+    let mut arena = DecompressArena::default();
+    let mut from = log.log_start_offset();
+    while from < end {
+        let read = log.read(from, REPLAY_BYTES, end, true)?;
+        if read.next_offset <= from {
+            break;
+        }
+        for batch in BatchIter::new(&read.records) {
+            let batch = batch?;
+            if batch.header().attributes.is_control() {
+                continue;
+            }
+            for record in batch.records(&mut arena)? {
+                let record = record?;
+                let Some(value) = record.value else { continue };
+                let decoded = MetadataRecord::decode(Bytes::copy_from_slice(value))
+                    .map_err(|source| ControllerError::Record { offset: record.offset, source })?;
+                image.replay(record.offset, &decoded);
+            }
+        }
+        from = read.next_offset;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+impl Controller {
+    /// The image that the log makes when it is replayed from its start.
+    pub fn replayed(&self) -> MetadataImage {
+        let inner = self.inner.lock().unwrap();
+        let mut image = MetadataImage::default();
+        replay_log(&inner.as_ref().unwrap().log, &mut image).unwrap();
+        image
+    }
+}

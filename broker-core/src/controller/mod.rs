@@ -1,0 +1,42 @@
+//! The controller: what exists in the cluster, decided by one log.
+//!
+//! A change is decided on the present image (`topics`, `configs`: pure functions that answer with records), written to
+//! the metadata log, and only then replayed into the image; readers see the next image all at once. The same replay
+//! builds the image when the broker starts, so the image is always what the log says.
+
+mod configs;
+mod driver;
+mod image;
+mod records;
+pub(crate) mod topic_config;
+mod topic_name;
+mod topics;
+
+use rkafka_protocol::ErrorCode;
+
+pub(crate) use configs::alter as alter_configs;
+pub(crate) use driver::{Controller, ControllerError};
+pub use image::{BrokerImage, ConfigResource, MetadataImage, PartitionImage, TopicImage, is_internal};
+pub(crate) use records::MetadataRecord;
+pub(crate) use topic_name::invalid_reason as invalid_topic_name_reason;
+pub(crate) use topics::{
+    CreatedTopic, DeletedTopic, Placement, create as create_topics, create_partitions, delete as delete_topics,
+    placed_replicas, topic_records,
+};
+
+/// What a request makes of the metadata: the records to write, and the answer once they are written.
+#[derive(Debug)]
+pub(crate) struct Decision<R> {
+    pub records: Vec<MetadataRecord>,
+    pub reply: R,
+}
+
+/// Why a request was refused, as the client gets to read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub error: ErrorCode,
+    pub message: String,
+}
+
+#[cfg(test)]
+mod tests;

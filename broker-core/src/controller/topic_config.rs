@@ -1,0 +1,265 @@
+//! The settings of topics: which there are, what they may be, and what they make of a log's settings.
+
+use std::collections::BTreeMap;
+
+use rkafka_config::{Setting, Settings};
+
+use crate::config::{BrokerConfig, MessageTimestampType, milliseconds};
+use crate::log::{FlushPolicy, LogConfig, TimestampType};
+
+/// The type of a setting as DescribeConfigs names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConfigType {
+    Text = 2,
+    Int = 3,
+    Long = 5,
+    List = 7,
+}
+
+/// One setting that a topic may have.
+pub(crate) struct TopicSetting {
+    pub name: &'static str,
+    pub kind: ConfigType,
+    /// The broker's setting that holds where the topic has none, `None` where no setting of this broker does.
+    pub broker_name: Option<&'static str>,
+    pub documentation: &'static str,
+    default: fn(&BrokerConfig) -> String,
+    apply: fn(&str, &mut LogConfig) -> Result<(), String>,
+}
+
+/// Reads a number that lies in a range.
+fn number<T: std::str::FromStr + PartialOrd + std::fmt::Display>(text: &str, least: T, most: T) -> Result<T, String> {
+    let number: T = text.trim().parse().map_err(|_| format!("it is not a number from {least} to {most}"))?;
+    if number < least || number > most {
+        return Err(format!("it must be a number from {least} to {most}"));
+    }
+    Ok(number)
+}
+
+fn only(text: &str, allowed: &str, reason: &str) -> Result<(), String> {
+    if text.trim() == allowed { Ok(()) } else { Err(format!("only `{allowed}` is supported: {reason}")) }
+}
+
+/// The `cleanup.policy` of the broker's own topics. They are not compacted yet, which is right, if large: compaction
+/// promises to keep the last record of a key and never promises to remove the others by any time.
+const COMPACT: &str = "compact";
+
+/// Every setting that a topic may have, by name.
+pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
+    TopicSetting {
+        name: "cleanup.policy",
+        kind: ConfigType::List,
+        broker_name: None,
+        documentation: "What becomes of old segments. Only `delete` is there; compaction is not.",
+        default: |_| "delete".to_owned(),
+        apply: |text, _| match text.trim() {
+            "delete" | COMPACT => Ok(()),
+            _ => Err("it must be `delete`".to_owned()),
+        },
+    },
+    TopicSetting {
+        name: "compression.type",
+        kind: ConfigType::Text,
+        broker_name: None,
+        documentation: "How batches are compressed in the log. Only `producer` is there: they stay as they came.",
+        default: |_| "producer".to_owned(),
+        apply: |text, _| only(text, "producer", "batches stay as their producer made them"),
+    },
+    TopicSetting {
+        name: "flush.messages",
+        kind: ConfigType::Long,
+        broker_name: Some("log.flush.interval.messages"),
+        documentation: "1 syncs the log to the disk after every batch, 9223372036854775807 never does.",
+        default: |broker| broker.log_flush_interval_messages.to_string(),
+        apply: |text, log| {
+            log.flush_policy = match number(text, 1, i64::MAX)? {
+                1 => FlushPolicy::EachBatch,
+                i64::MAX => FlushPolicy::None,
+                _ => return Err(format!("it must be 1, or {} for never", i64::MAX)),
+            };
+            Ok(())
+        },
+    },
+    TopicSetting {
+        name: "index.interval.bytes",
+        kind: ConfigType::Int,
+        broker_name: Some("log.index.interval.bytes"),
+        documentation: "About how many bytes of log lie between two entries of an index.",
+        default: |broker| broker.log_index_interval_bytes.to_string(),
+        apply: |text, log| number(text, 0, i32::MAX).map(|bytes| log.index_interval_bytes = bytes as u32),
+    },
+    TopicSetting {
+        name: "max.message.bytes",
+        kind: ConfigType::Int,
+        broker_name: Some("message.max.bytes"),
+        documentation: "The largest batch of records that a producer may send.",
+        default: |broker| broker.message_max_bytes.to_string(),
+        apply: |text, log| number(text, 0, i32::MAX).map(|bytes| log.max_message_bytes = bytes as u32),
+    },
+    TopicSetting {
+        name: "message.timestamp.after.max.ms",
+        kind: ConfigType::Long,
+        broker_name: Some("log.message.timestamp.after.max.ms"),
+        documentation: "How far ahead of the broker's clock a record's time may be.",
+        default: |broker| milliseconds(broker.log_message_timestamp_after_max).to_string(),
+        apply: |text, log| number(text, 0, i64::MAX).map(|ms| log.message_timestamp_after_max_ms = ms),
+    },
+    TopicSetting {
+        name: "message.timestamp.before.max.ms",
+        kind: ConfigType::Long,
+        broker_name: Some("log.message.timestamp.before.max.ms"),
+        documentation: "How far behind the broker's clock a record's time may be.",
+        default: |broker| milliseconds(broker.log_message_timestamp_before_max).to_string(),
+        apply: |text, log| number(text, 0, i64::MAX).map(|ms| log.message_timestamp_before_max_ms = ms),
+    },
+    TopicSetting {
+        name: "message.timestamp.type",
+        kind: ConfigType::Text,
+        broker_name: Some("log.message.timestamp.type"),
+        documentation: "Which time a record bears: `CreateTime` or `LogAppendTime`.",
+        default: |broker| broker.log_message_timestamp_type.to_string(),
+        apply: |text, log| {
+            log.message_timestamp_type = match text {
+                "CreateTime" => TimestampType::CreateTime,
+                "LogAppendTime" => TimestampType::LogAppendTime,
+                _ => return Err(format!("it must be {}", MessageTimestampType::expected(""))),
+            };
+            Ok(())
+        },
+    },
+    TopicSetting {
+        name: "min.insync.replicas",
+        kind: ConfigType::Int,
+        broker_name: None,
+        documentation: "How many replicas must have a record before `acks=all` counts. Only 1 is there.",
+        default: |_| "1".to_owned(),
+        apply: |text, _| only(text, "1", "this broker is alone"),
+    },
+    TopicSetting {
+        name: "retention.bytes",
+        kind: ConfigType::Long,
+        broker_name: Some("log.retention.bytes"),
+        documentation: "How large a partition's log may get before its oldest segments are removed; -1 for no limit.",
+        default: |broker| broker.log_retention_bytes.to_string(),
+        apply: |text, log| number(text, -1, i64::MAX).map(|bytes| log.retention_bytes = bytes),
+    },
+    TopicSetting {
+        name: "retention.ms",
+        kind: ConfigType::Long,
+        broker_name: Some("log.retention.ms"),
+        documentation: "How old a log segment may get before it is removed; -1 for no limit.",
+        default: |broker| broker.retention_ms().to_string(),
+        apply: |text, log| number(text, -1, i64::MAX).map(|ms| log.retention_ms = ms),
+    },
+    TopicSetting {
+        name: "segment.bytes",
+        kind: ConfigType::Int,
+        broker_name: Some("log.segment.bytes"),
+        documentation: "A log segment that would grow beyond this is closed and a new one begun.",
+        default: |broker| broker.log_segment_bytes.to_string(),
+        apply: |text, log| number(text, 1_048_576, i32::MAX).map(|bytes| log.segment_bytes = bytes as u64),
+    },
+    TopicSetting {
+        name: "segment.index.bytes",
+        kind: ConfigType::Int,
+        broker_name: Some("log.index.size.max.bytes"),
+        documentation: "The largest an index file may become.",
+        default: |broker| broker.log_index_size_max_bytes.to_string(),
+        apply: |text, log| number(text, 4, i32::MAX).map(|bytes| log.segment_index_bytes = bytes as u32),
+    },
+    TopicSetting {
+        name: "segment.ms",
+        kind: ConfigType::Long,
+        broker_name: Some("log.roll.ms"),
+        documentation: "How old a log segment may get before it is closed.",
+        default: |broker| milliseconds(broker.log_roll_ms.unwrap_or(broker.log_roll_hours)).to_string(),
+        apply: |text, log| number(text, 1, i64::MAX).map(|ms| log.segment_ms = ms),
+    },
+];
+
+impl TopicSetting {
+    /// The setting of this name.
+    pub fn find(name: &str) -> Option<&'static TopicSetting> {
+        TOPIC_SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// The value that holds where the topic has none.
+    pub fn default(&self, broker: &BrokerConfig) -> String {
+        (self.default)(broker)
+    }
+
+    /// Whether the broker's settings, and not Kafka's defaults, give the value where the topic has none.
+    pub fn is_set_by(&self, broker: &BrokerConfig) -> bool {
+        self.default(broker) != self.default(&BrokerConfig::new())
+    }
+
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// Why the setting cannot have it, in Kafka's form of words.
+    pub fn check(&self, value: &str) -> Result<(), String> {
+        (self.apply)(value, &mut LogConfig::default())
+            .map_err(|reason| format!("Invalid value {value} for configuration {}: {reason}", self.name))
+    }
+}
+
+/// Checks a setting that somebody wants a topic to have.
+///
+/// # Errors
+/// In Kafka's words: there is no such setting, or it cannot have the value.
+pub(crate) fn check(name: &str, value: Option<&str>) -> Result<(), String> {
+    let setting = TopicSetting::find(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    let value = value.ok_or_else(|| format!("Null value not supported for topic configs: {name}"))?;
+    if name == "cleanup.policy" && value.split(',').any(|policy| policy.trim() == COMPACT) {
+        return Err(format!("Invalid value {value} for configuration {name}: compaction is not there, only `delete` is"));
+    }
+    setting.check(value)
+}
+
+/// The settings of a topic's logs: those of the broker, changed by those of the topic.
+pub(crate) fn log_config(broker: &BrokerConfig, topic: Option<&BTreeMap<String, String>>) -> LogConfig {
+    let mut config = broker.log_config();
+    for (name, value) in topic.into_iter().flatten() {
+        if let Some(setting) = TopicSetting::find(name)
+            && let Err(reason) = (setting.apply)(value, &mut config)
+        {
+            // Values are checked before they are recorded; one from another Kafka's log may still be beyond us.
+            tracing::warn!(%name, %value, %reason, "a topic's setting is passed over");
+        }
+    }
+    config
+}
+
+/// The broker's own settings as text, by name.
+pub(crate) fn broker_entries(broker: &BrokerConfig) -> Vec<rkafka_config::Entry> {
+    Settings::entries(broker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_allowed() {
+        for setting in TOPIC_SETTINGS {
+            assert_eq!(setting.check(&setting.default(&BrokerConfig::new())), Ok(()), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn names_and_values_are_checked() {
+        assert_eq!(check("no.such", Some("1")).unwrap_err(), "Unknown topic config name: no.such");
+        assert!(check("segment.bytes", Some("10")).unwrap_err().contains("1048576"));
+        assert!(check("segment.bytes", Some("x")).is_err());
+        assert!(check("cleanup.policy", Some("compact")).unwrap_err().contains("compaction"));
+        assert!(check("segment.ms", None).is_err());
+    }
+
+    #[test]
+    fn a_topics_settings_go_before_the_brokers() {
+        let broker = BrokerConfig::new().message_max_bytes(10);
+        let topic = BTreeMap::from([("segment.ms".to_owned(), "5".to_owned())]);
+        let log = log_config(&broker, Some(&topic));
+        assert_eq!((log.max_message_bytes, log.segment_ms), (10, 5));
+    }
+}

@@ -1,0 +1,336 @@
+//! The broker's data directories: whose they are, which partitions lie in which, and how they were left.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::config::BrokerConfig;
+use crate::controller::MetadataImage;
+use crate::log::checkpoints::{self, MetaProperties, Offsets};
+use crate::log::{LogError, OpenState};
+use crate::storage::{FsStorage, MemStorage, Storage};
+
+/// The file that keeps a second broker out of a directory, as Kafka has it.
+const LOCK_FILE: &str = ".lock";
+/// The directory under which everything lies in memory.
+const MEMORY_DIR: &str = "/memory";
+
+/// Why the data directories cannot be used.
+#[derive(Debug, Error)]
+pub enum DataDirError {
+    /// Another broker has the directory.
+    #[error("{} is in use by another broker; stop that one, or give this one another `log.dirs`", .0.display())]
+    InUse(PathBuf),
+    /// The directory cannot be locked.
+    #[error("cannot lock {}: {source}", path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The directory belongs to a broker with another id.
+    #[error("{} belongs to the broker with node.id={found}, and this one has node.id={wanted}", path.display())]
+    OtherNode {
+        /// The directory.
+        path: PathBuf,
+        /// The id in its `meta.properties`.
+        found: i32,
+        /// The id of this broker.
+        wanted: i32,
+    },
+    /// Two directories belong to different clusters.
+    #[error("{} belongs to the cluster {found}, and another directory of this broker to {wanted}", path.display())]
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// The cluster in its `meta.properties`.
+        found: String,
+        /// The cluster of the first directory.
+        wanted: String,
+    },
+    /// A file of the directory cannot be read or written.
+    #[error(transparent)]
+    Files(#[from] LogError),
+}
+
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    pub path: PathBuf,
+    pub id: Uuid,
+    clean: bool,
+    /// What the checkpoints say, kept up for partitions that are not opened in this run.
+    offsets: Mutex<Checkpoints>,
+    /// Held for as long as the directory is in use; `None` in memory, and once it is given up.
+    lock: Mutex<Option<File>>,
+}
+
+#[derive(Debug, Default)]
+struct Checkpoints {
+    recovery_points: Offsets,
+    log_starts: Offsets,
+}
+
+/// All data directories of a broker.
+#[derive(Debug)]
+pub(crate) struct DataDirs {
+    pub storage: Arc<dyn Storage>,
+    pub cluster_id: String,
+    dirs: Vec<DataDir>,
+    /// Which directory holds which partition, by topic name and index.
+    placed: Mutex<HashMap<(String, i32), usize>>,
+}
+
+impl DataDirs {
+    /// Opens the directories, making them where they are new: they get ids then, and the cluster too.
+    pub fn open(
+        config: &BrokerConfig,
+        storage: Option<Arc<dyn Storage>>,
+        new_id: &mut dyn FnMut() -> Uuid,
+    ) -> Result<Self, DataDirError> {
+        let in_memory = config.in_memory || storage.is_some();
+        let storage: Arc<dyn Storage> = match storage {
+            Some(storage) => storage,
+            None if in_memory => Arc::new(MemStorage::new()),
+            None => Arc::new(FsStorage::new()),
+        };
+        let paths: Vec<PathBuf> = if config.in_memory {
+            vec![PathBuf::from(MEMORY_DIR)]
+        } else {
+            config.log_dirs.iter().map(PathBuf::from).collect()
+        };
+        let mut dirs = Vec::with_capacity(paths.len());
+        let mut cluster_id: Option<String> = None;
+        let mut unmarked = Vec::new();
+        for path in paths {
+            storage.create_dir_all(&path).map_err(|source| io("create", &path, source))?;
+            let lock = if in_memory { None } else { Some(lock(&path)?) };
+            let meta = MetaProperties::read(storage.as_ref(), &path)?;
+            if let Some(meta) = &meta {
+                if meta.node_id != config.node_id {
+                    return Err(DataDirError::OtherNode { path, found: meta.node_id, wanted: config.node_id });
+                }
+                match &cluster_id {
+                    Some(wanted) if *wanted != meta.cluster_id => {
+                        let (found, wanted) = (meta.cluster_id.clone(), wanted.clone());
+                        return Err(DataDirError::OtherCluster { path, found, wanted });
+                    }
+                    _ => cluster_id = Some(meta.cluster_id.clone()),
+                }
+            }
+            let known_id = meta.and_then(|meta| checkpoints::uuid_from_base64(&meta.directory_id));
+            if known_id.is_none() {
+                unmarked.push(dirs.len());
+            }
+            let offsets = read_checkpoints(storage.as_ref(), &path)?;
+            let clean = checkpoints::is_clean_shutdown(storage.as_ref(), &path)?;
+            dirs.push(DataDir {
+                id: known_id.unwrap_or_else(|| directory_id(new_id)),
+                clean: clean || known_id.is_none(),
+                offsets: Mutex::new(offsets),
+                path,
+                lock: Mutex::new(lock),
+            });
+        }
+        let cluster_id = cluster_id.unwrap_or_else(|| checkpoints::uuid_to_base64(new_id()));
+        for dir in unmarked.into_iter().filter_map(|at| dirs.get(at)) {
+            let meta = MetaProperties {
+                node_id: config.node_id,
+                cluster_id: cluster_id.clone(),
+                directory_id: checkpoints::uuid_to_base64(dir.id),
+            };
+            meta.write(storage.as_ref(), &dir.path)?;
+        }
+        Ok(Self { storage, cluster_id, dirs, placed: Mutex::new(HashMap::new()) })
+    }
+
+    /// The directories, in the order of the settings; the first holds the metadata.
+    pub fn dirs(&self) -> &[DataDir] {
+        &self.dirs
+    }
+
+    /// The path of the directory that holds the metadata.
+    pub fn metadata_dir(&self) -> (&Path, Uuid) {
+        self.dirs.first().map_or((Path::new(MEMORY_DIR), Uuid::nil()), |dir| (&dir.path, dir.id))
+    }
+
+    /// Whether the broker left every directory in good order the last time.
+    pub fn were_left_clean(&self) -> bool {
+        self.dirs.iter().all(|dir| dir.clean)
+    }
+
+    /// How the metadata log was left.
+    pub fn metadata_state(&self) -> OpenState {
+        // Its recovery point is not in a checkpoint of its own: everything of it is flushed, and it is small.
+        if self.dirs.first().is_some_and(|dir| dir.clean) { OpenState::clean() } else { OpenState::unclean(0) }
+    }
+
+    /// Says from now on that the directories are in use: a stop without [`DataDirs::mark_clean`] needs a recovery.
+    pub fn mark_in_use(&self) -> Result<(), LogError> {
+        for dir in self.dirs.iter().filter(|dir| dir.clean) {
+            checkpoints::remove_clean_shutdown(self.storage.as_ref(), &dir.path)?;
+        }
+        Ok(())
+    }
+
+    /// Finds out which partitions are there. What a deletion left behind is removed; directories of topics that the
+    /// metadata does not know are set aside under a name with `-stray`, and not touched again.
+    pub fn scan(&self, image: &MetadataImage) -> Result<(), LogError> {
+        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (at, dir) in self.dirs.iter().enumerate() {
+            let entries = self.storage.list_dir(&dir.path).map_err(|source| io("list", &dir.path, source))?;
+            for entry in entries.into_iter().filter(|entry| entry.is_directory) {
+                let path = dir.path.join(&entry.name);
+                if entry.name.ends_with("-delete") {
+                    self.storage.remove_dir_all(&path).map_err(|source| io("remove", &path, source))?;
+                    continue;
+                }
+                let Some((topic, index)) = checkpoints::parse_partition_dir(&entry.name) else { continue };
+                if topic == "__cluster_metadata" {
+                    continue;
+                }
+                if image.topic(topic).is_some_and(|topic| topic.partition(index).is_some()) {
+                    placed.insert((topic.to_owned(), index), at);
+                } else {
+                    let aside = dir.path.join(format!("{}.{}-stray", entry.name, dir.id.simple()));
+                    tracing::warn!(dir = %path.display(), aside = %aside.display(), "no such topic, set aside");
+                    self.storage.rename(&path, &aside).map_err(|source| io("rename", &path, source))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a partition lies, or is going to lie, and how it was left.
+    pub fn place(&self, topic: &str, index: i32) -> (PathBuf, OpenState) {
+        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (topic.to_owned(), index);
+        let at = match placed.get(&key) {
+            Some(at) => *at,
+            None => {
+                let count = |at: usize| placed.values().filter(|other| **other == at).count();
+                let at = if self.dirs.len() > 1 { (0..self.dirs.len()).min_by_key(|at| count(*at)) } else { None };
+                let at = at.unwrap_or(0);
+                placed.insert(key.clone(), at);
+                at
+            }
+        };
+        drop(placed);
+        let Some(dir) = self.dirs.get(at) else { return (PathBuf::from(MEMORY_DIR), OpenState::clean()) };
+        let offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = OpenState {
+            clean_shutdown: dir.clean,
+            recovery_point: offsets.recovery_points.get(&key).copied().unwrap_or(0),
+            log_start_offset: offsets.log_starts.get(&key).copied().unwrap_or(0),
+        };
+        (checkpoints::partition_dir(&dir.path, topic, index), state)
+    }
+
+    /// Whether the partition has a place already.
+    pub fn has(&self, topic: &str, index: i32) -> bool {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&(topic.to_owned(), index))
+    }
+
+    /// Removes a partition's directory: renamed first, so that a stop in between leaves no half of a log.
+    pub fn remove(&self, topic: &str, topic_id: Uuid, index: i32) -> Result<(), LogError> {
+        let key = (topic.to_owned(), index);
+        let at = self.placed.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        let Some(dir) = at.and_then(|at| self.dirs.get(at)) else { return Ok(()) };
+        {
+            let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+            offsets.recovery_points.remove(&key);
+            offsets.log_starts.remove(&key);
+        }
+        let path = checkpoints::partition_dir(&dir.path, topic, index);
+        if !self.storage.exists(&path).map_err(|source| io("find", &path, source))? {
+            return Ok(());
+        }
+        // As Kafka has it, the name is cut so that it stays within what a file system takes.
+        let ending = format!("-{index}.{}-delete", topic_id.simple());
+        let stem: String = topic.chars().take(255 - ending.len().min(255)).collect();
+        let doomed = dir.path.join(format!("{stem}{ending}"));
+        self.storage.rename(&path, &doomed).map_err(|source| io("rename", &path, source))?;
+        self.storage.remove_dir_all(&doomed).map_err(|source| io("remove", &doomed, source))
+    }
+
+    /// Writes both checkpoints of every directory, with what is known now about these partitions: topic, index,
+    /// recovery point and log start.
+    pub fn write_checkpoints(&self, known: impl IntoIterator<Item = (String, i32, i64, i64)>) -> Result<(), LogError> {
+        {
+            let placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+            for (topic, index, recovery_point, log_start) in known {
+                let key = (topic, index);
+                let Some(dir) = placed.get(&key).and_then(|at| self.dirs.get(*at)) else { continue };
+                let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+                offsets.recovery_points.insert(key.clone(), recovery_point);
+                offsets.log_starts.insert(key, log_start);
+            }
+        }
+        for dir in &self.dirs {
+            let offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+            let (storage, path) = (self.storage.as_ref(), &dir.path);
+            checkpoints::write_offsets(storage, path, checkpoints::RECOVERY_POINT_FILE, &offsets.recovery_points)?;
+            // A log that begins at zero needs no line, and most do.
+            let starts: Offsets =
+                offsets.log_starts.iter().filter(|(_, start)| **start > 0).map(|(k, v)| (k.clone(), *v)).collect();
+            checkpoints::write_offsets(storage, path, checkpoints::LOG_START_OFFSET_FILE, &starts)?;
+        }
+        Ok(())
+    }
+
+    /// Lets another broker have the directories. Nothing may be written to them afterwards.
+    pub fn unlock(&self) {
+        for dir in &self.dirs {
+            dir.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+
+    /// Says that everything was left in good order. The last thing to be written.
+    pub fn mark_clean(&self, broker_epoch: i64) -> Result<(), LogError> {
+        self.dirs
+            .iter()
+            .try_for_each(|dir| checkpoints::write_clean_shutdown(self.storage.as_ref(), &dir.path, broker_epoch))
+    }
+}
+
+fn io(action: &'static str, path: &Path, source: std::io::Error) -> LogError {
+    LogError::Io { action, path: path.to_owned(), source }
+}
+
+/// The ids that stand for no directory and for directories that are not known are below 100.
+fn directory_id(new_id: &mut dyn FnMut() -> Uuid) -> Uuid {
+    loop {
+        let id = new_id();
+        if id.as_u128() >= 100 {
+            return id;
+        }
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, DataDirError> {
+    let path = dir.join(LOCK_FILE);
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = opened.map_err(|source| DataDirError::Lock { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(DataDirError::Lock { path, source }),
+    }
+}
+
+fn read_checkpoints(storage: &dyn Storage, dir: &Path) -> Result<Checkpoints, LogError> {
+    let recovery_points = match checkpoints::read_offsets(storage, dir, checkpoints::RECOVERY_POINT_FILE) {
+        // Without recovery points everything is checked, which is slow and safe.
+        Err(error @ LogError::Corrupt { .. }) => {
+            tracing::warn!(dir = %dir.display(), %error, "the recovery points are passed over");
+            Offsets::new()
+        }
+        other => other?,
+    };
+    let log_starts = checkpoints::read_offsets(storage, dir, checkpoints::LOG_START_OFFSET_FILE)?;
+    Ok(Checkpoints { recovery_points, log_starts })
+}

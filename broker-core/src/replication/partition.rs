@@ -1,0 +1,349 @@
+//! One partition: its log, the bounds that readers may go to, and who waits for more.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, RwLock};
+
+use bytes::Bytes;
+use rkafka_protocol::ErrorCode;
+use uuid::Uuid;
+
+use super::waiters::{Waiter, Waiters};
+use crate::log::{AppendError, AppendInfo, Log, LogConfig, LogError, OpenState, checkpoints};
+use crate::storage::Storage;
+
+/// What it takes to open the partition's log when it is first needed.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub storage: Arc<dyn Storage>,
+    pub dir: PathBuf,
+    pub config: LogConfig,
+    pub state: OpenState,
+}
+
+#[derive(Debug)]
+enum LogState {
+    /// Nobody has asked for the log yet.
+    Unopened(Opening),
+    Open(Box<Log>),
+    /// The log could not be opened; why.
+    Failed(String),
+    /// The partition is gone, or the broker stops.
+    Closed,
+}
+
+/// Why records were not appended.
+#[derive(Debug)]
+pub(crate) struct AppendFailure {
+    pub error: ErrorCode,
+    pub message: String,
+    pub log_start_offset: i64,
+}
+
+/// What a read found.
+#[derive(Debug)]
+pub(crate) struct PartitionRead {
+    /// Whole batches, as they lie in the log.
+    pub records: Bytes,
+    pub high_watermark: i64,
+    pub log_start_offset: i64,
+}
+
+/// Why nothing was read. The bounds are -1 where they are not known.
+#[derive(Debug)]
+pub(crate) struct ReadFailure {
+    pub error: ErrorCode,
+    pub high_watermark: i64,
+    pub log_start_offset: i64,
+}
+
+impl ReadFailure {
+    fn new(error: ErrorCode) -> Self {
+        Self { error, high_watermark: -1, log_start_offset: -1 }
+    }
+}
+
+/// A partition that this broker leads.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub topic: Arc<str>,
+    pub topic_id: Uuid,
+    pub index: i32,
+    pub leader_epoch: i32,
+    log: RwLock<LogState>,
+    /// The offset behind the last record that every in-sync replica has; -1 until the log is open.
+    high_watermark: AtomicI64,
+    log_start_offset: AtomicI64,
+    /// Set when a segment was closed, whose flush is then due.
+    flush_due: AtomicBool,
+    waiters: Waiters,
+}
+
+impl Partition {
+    /// A partition whose log is opened when it is first needed.
+    pub fn new(topic: Arc<str>, topic_id: Uuid, index: i32, leader_epoch: i32, opening: Opening) -> Self {
+        Self {
+            topic,
+            topic_id,
+            index,
+            leader_epoch,
+            log: RwLock::new(LogState::Unopened(opening)),
+            high_watermark: AtomicI64::new(-1),
+            log_start_offset: AtomicI64::new(-1),
+            flush_due: AtomicBool::new(false),
+            waiters: Waiters::default(),
+        }
+    }
+
+    /// Checks the epoch that a client believes the leader to have; -1 says that it does not know.
+    pub fn check_epoch(&self, current_leader_epoch: i32) -> Result<(), ErrorCode> {
+        match current_leader_epoch {
+            -1 => Ok(()),
+            older if older < self.leader_epoch => Err(ErrorCode::FencedLeaderEpoch),
+            newer if newer > self.leader_epoch => Err(ErrorCode::UnknownLeaderEpoch),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets `read` look at the log, opening it first where needed.
+    ///
+    /// # Errors
+    /// `KAFKA_STORAGE_ERROR` where the log cannot be opened, `NOT_LEADER_OR_FOLLOWER` where it is closed.
+    pub fn with_log<R>(&self, now_ms: i64, read: impl FnOnce(&Log) -> R) -> Result<R, ErrorCode> {
+        {
+            let state = self.log.read().map_err(|_| ErrorCode::KafkaStorageError)?;
+            match &*state {
+                LogState::Open(log) => return Ok(read(log)),
+                LogState::Failed(_) => return Err(ErrorCode::KafkaStorageError),
+                LogState::Closed => return Err(ErrorCode::NotLeaderOrFollower),
+                LogState::Unopened(_) => {}
+            }
+        }
+        self.with_log_mut(now_ms, |log| read(log))
+    }
+
+    /// Lets `change` change the log, opening it first where needed, and publishes the bounds that come of it.
+    ///
+    /// A panic inside leaves the lock poisoned, and the partition answers `KAFKA_STORAGE_ERROR` from then on.
+    ///
+    /// # Errors
+    /// As [`Partition::with_log`].
+    pub fn with_log_mut<R>(&self, now_ms: i64, change: impl FnOnce(&mut Log) -> R) -> Result<R, ErrorCode> {
+        let mut state = self.log.write().map_err(|_| ErrorCode::KafkaStorageError)?;
+        if let LogState::Unopened(opening) = &*state {
+            *state = self.open(opening, now_ms);
+        }
+        match &mut *state {
+            LogState::Open(log) => {
+                let result = change(log);
+                self.log_start_offset.store(log.log_start_offset(), Ordering::Release);
+                self.high_watermark.store(log.log_end_offset(), Ordering::Release);
+                Ok(result)
+            }
+            LogState::Failed(_) => Err(ErrorCode::KafkaStorageError),
+            LogState::Closed | LogState::Unopened(_) => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    fn open(&self, opening: &Opening, now_ms: i64) -> LogState {
+        match self.try_open(opening, now_ms) {
+            Ok(log) => LogState::Open(Box::new(log)),
+            Err(error) => {
+                tracing::error!(topic = %self.topic, partition = self.index, %error, "the log cannot be opened");
+                LogState::Failed(error.to_string())
+            }
+        }
+    }
+
+    fn try_open(&self, opening: &Opening, now_ms: i64) -> Result<Log, LogError> {
+        let storage = &opening.storage;
+        let mut state = opening.state;
+        match checkpoints::read_partition_metadata(storage.as_ref(), &opening.dir)? {
+            Some(id) if id == self.topic_id => {}
+            Some(other) => {
+                // The directory of an earlier topic of this name, whose removal did not come to its end.
+                tracing::warn!(dir = %opening.dir.display(), %other, "the log of a deleted topic is removed");
+                let removed = storage.remove_dir_all(&opening.dir);
+                removed.map_err(|source| LogError::Io { action: "remove", path: opening.dir.clone(), source })?;
+                state = OpenState::clean();
+                self.bind_directory(opening)?;
+            }
+            None => self.bind_directory(opening)?,
+        }
+        let (mut log, report) =
+            Log::open(Arc::clone(storage), opening.dir.clone(), opening.config.clone(), state, now_ms)?;
+        if report.truncated_bytes > 0 || report.segments_removed > 0 {
+            tracing::warn!(
+                topic = %self.topic,
+                partition = self.index,
+                truncated_bytes = report.truncated_bytes,
+                segments_removed = report.segments_removed,
+                reason = report.truncation_reason.as_deref().unwrap_or_default(),
+                log_end_offset = log.log_end_offset(),
+                "the log was cut off behind its last valid batch"
+            );
+        }
+        log.begin_leader_epoch(self.leader_epoch);
+        Ok(log)
+    }
+
+    fn bind_directory(&self, opening: &Opening) -> Result<(), LogError> {
+        let created = opening.storage.create_dir_all(&opening.dir);
+        created.map_err(|source| LogError::Io { action: "create", path: opening.dir.clone(), source })?;
+        checkpoints::write_partition_metadata(opening.storage.as_ref(), &opening.dir, self.topic_id)
+    }
+
+    /// Appends batches of a producer: checks, patches and writes `records` as they are, and wakes who waits for them.
+    /// The write goes to the page cache, so it runs here and now: a thread to hand it to would cost more than it does.
+    ///
+    /// # Errors
+    /// Kafka's error, with words for the producer. Nothing of `records` is in the log then.
+    pub fn append(&self, records: &mut [u8], now_ms: i64) -> Result<AppendInfo, AppendFailure> {
+        self.append_with(now_ms, |log| log.append_as_leader(records, self.leader_epoch, now_ms))
+    }
+
+    /// Appends batches that this broker made itself.
+    ///
+    /// # Errors
+    /// As [`Partition::append`].
+    pub fn append_internal(&self, records: &mut [u8], now_ms: i64) -> Result<AppendInfo, AppendFailure> {
+        self.append_with(now_ms, |log| log.append_internal(records, self.leader_epoch, now_ms))
+    }
+
+    fn append_with(
+        &self,
+        now_ms: i64,
+        append: impl FnOnce(&mut Log) -> Result<AppendInfo, AppendError>,
+    ) -> Result<AppendInfo, AppendFailure> {
+        let appended = self.with_log_mut(now_ms, |log| {
+            append(log).map_err(|error| AppendFailure {
+                error: ErrorCode::from_code(error.kafka_error_code()),
+                message: error.to_string(),
+                log_start_offset: log.log_start_offset(),
+            })
+        });
+        let info = appended.unwrap_or_else(|error| {
+            Err(AppendFailure { error, message: error.message().to_owned(), log_start_offset: -1 })
+        })?;
+        if info.rolled {
+            self.flush_due.store(true, Ordering::Release);
+        }
+        if !info.duplicate {
+            self.waiters.wake();
+        }
+        Ok(info)
+    }
+
+    /// Reads whole batches from `offset` on, up to the high watermark.
+    ///
+    /// # Errors
+    /// `OFFSET_OUT_OF_RANGE` with the bounds, `KAFKA_STORAGE_ERROR`, `NOT_LEADER_OR_FOLLOWER`, `CORRUPT_MESSAGE`.
+    pub fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        min_one_batch: bool,
+        now_ms: i64,
+    ) -> Result<PartitionRead, ReadFailure> {
+        // A consumer at the end, which is where most polls find it, needs no lock.
+        let high_watermark = self.high_watermark.load(Ordering::Acquire);
+        if offset >= 0 && offset == high_watermark {
+            let log_start_offset = self.log_start_offset.load(Ordering::Acquire);
+            return Ok(PartitionRead { records: Bytes::new(), high_watermark, log_start_offset });
+        }
+        let read = self.with_log(now_ms, |log| {
+            let (high_watermark, log_start_offset) = (log.log_end_offset(), log.log_start_offset());
+            match log.read(offset, max_bytes, high_watermark, min_one_batch) {
+                Ok(read) => Ok(PartitionRead { records: read.records, high_watermark, log_start_offset }),
+                Err(error) => {
+                    if !matches!(error, LogError::OffsetOutOfRange { .. }) {
+                        tracing::error!(topic = %self.topic, partition = self.index, offset, %error, "cannot read");
+                    }
+                    let error = ErrorCode::from_code(error.kafka_error_code());
+                    Err(ReadFailure { error, high_watermark, log_start_offset })
+                }
+            }
+        });
+        read.unwrap_or_else(|error| Err(ReadFailure::new(error)))
+    }
+
+    /// Registers a fetch that waits. The caller reads once more after this, and removes it in the end.
+    pub fn add_waiter(&self, waiter: &Arc<Waiter>) {
+        self.waiters.add(waiter);
+    }
+
+    /// Takes a fetch out that waited.
+    pub fn remove_waiter(&self, waiter: &Arc<Waiter>) {
+        self.waiters.remove(waiter);
+    }
+
+    /// Wakes the fetches that wait, because the partition has changed.
+    pub fn wake(&self) {
+        self.waiters.wake();
+    }
+
+    /// Puts new settings in force.
+    pub fn set_config(&self, config: LogConfig) {
+        if let Ok(mut state) = self.log.write() {
+            match &mut *state {
+                LogState::Open(log) => log.set_config(config),
+                LogState::Unopened(opening) => opening.config = config,
+                LogState::Failed(_) | LogState::Closed => {}
+            }
+        }
+    }
+
+    /// Looks at the log only if it is open: what is asleep stays so.
+    pub fn if_open<R>(&self, change: impl FnOnce(&mut Log) -> R) -> Option<R> {
+        let mut state = self.log.write().ok()?;
+        let LogState::Open(log) = &mut *state else { return None };
+        let result = change(log);
+        self.log_start_offset.store(log.log_start_offset(), Ordering::Release);
+        Some(result)
+    }
+
+    /// Whether a segment was closed since the last flush.
+    pub fn take_flush_due(&self) -> bool {
+        self.flush_due.swap(false, Ordering::AcqRel)
+    }
+
+    /// Makes everything durable. The sync itself runs without the partition's lock, so that appends go on; it blocks for
+    /// as long as the disk takes, so it belongs on a thread that may.
+    ///
+    /// # Errors
+    /// The log went offline.
+    pub fn flush(&self) -> Result<(), LogError> {
+        let Some(task) = self.if_open(Log::prepare_flush).transpose()?.flatten() else { return Ok(()) };
+        let result = task.run();
+        self.if_open(|log| log.complete_flush(task, result)).transpose().map(drop)
+    }
+
+    /// Ends the partition: nothing can be appended or read any more. After a `clean` end the log needs no recovery.
+    /// Answers the recovery point and the start of a log that was open.
+    ///
+    /// # Errors
+    /// The log could not be left in good order.
+    pub fn close(&self, clean: bool) -> Result<Option<(i64, i64)>, LogError> {
+        let state = match self.log.write() {
+            Ok(mut state) => std::mem::replace(&mut *state, LogState::Closed),
+            // A panic while the log was changed: what is on the disk is for the recovery to judge.
+            Err(poisoned) => {
+                *poisoned.into_inner() = LogState::Closed;
+                let reason = "a change of the log did not come to its end".to_owned();
+                return Err(LogError::Offline { dir: PathBuf::from(format!("{}-{}", self.topic, self.index)), reason });
+            }
+        };
+        self.high_watermark.store(-1, Ordering::Release);
+        self.waiters.wake();
+        match state {
+            LogState::Open(log) if clean => {
+                let log_start_offset = log.log_start_offset();
+                Ok(Some((log.close_clean()?, log_start_offset)))
+            }
+            LogState::Failed(reason) if clean => {
+                Err(LogError::Offline { dir: PathBuf::from(format!("{}-{}", self.topic, self.index)), reason })
+            }
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Addresses of listeners, as Kafka writes them: `NAME://host:port`.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::config::BrokerConfig;
+
+/// A listener that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ListenerError {
+    /// The text is not an address.
+    #[error("`{0}` is no listener: expected NAME://host:port, such as PLAINTEXT://127.0.0.1:9092")]
+    Malformed(String),
+    /// The listener's name has no protocol, or one that is not there.
+    #[error("the listener {name} has the protocol {protocol}, and only PLAINTEXT is there; map the name by `listener.security.protocol.map={name}:PLAINTEXT`")]
+    Protocol {
+        /// The listener's name.
+        name: String,
+        /// Its protocol.
+        protocol: String,
+    },
+    /// Two listeners have one name.
+    #[error("two listeners have the name {0}")]
+    Twice(String),
+    /// An advertised listener that is not among the listeners.
+    #[error("`advertised.listeners` has {0}, which is not in `listeners`")]
+    NotListening(String),
+}
+
+/// A listener as the settings have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListenerAddress {
+    pub name: Arc<str>,
+    /// Empty for every interface.
+    pub host: String,
+    /// 0 for any free port.
+    pub port: u16,
+}
+
+/// Where clients find a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub name: Arc<str>,
+    pub host: String,
+    pub port: u16,
+}
+
+fn parse(text: &str) -> Result<ListenerAddress, ListenerError> {
+    let malformed = || ListenerError::Malformed(text.to_owned());
+    let (name, address) = text.trim().split_once("://").ok_or_else(malformed)?;
+    let (host, port) = address.rsplit_once(':').ok_or_else(malformed)?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.parse().map_err(|_| malformed())?;
+    let name_is_good =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if !name_is_good {
+        return Err(malformed());
+    }
+    Ok(ListenerAddress { name: name.to_ascii_uppercase().into(), host: host.to_owned(), port })
+}
+
+/// The listeners of the settings.
+pub(crate) fn listener_addresses(config: &BrokerConfig) -> Result<Vec<ListenerAddress>, ListenerError> {
+    let mut addresses: Vec<ListenerAddress> = Vec::new();
+    for text in &config.listeners {
+        let address = parse(text)?;
+        let mapped = config.listener_security_protocol_map.iter().find_map(|entry| {
+            let (name, protocol) = entry.split_once(':')?;
+            name.trim().eq_ignore_ascii_case(&address.name).then(|| protocol.trim().to_owned())
+        });
+        // A name that nothing maps is the protocol itself.
+        let protocol = mapped.unwrap_or_else(|| address.name.to_string());
+        if !protocol.eq_ignore_ascii_case("PLAINTEXT") {
+            return Err(ListenerError::Protocol { name: address.name.to_string(), protocol });
+        }
+        if addresses.iter().any(|other| other.name == address.name) {
+            return Err(ListenerError::Twice(address.name.to_string()));
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+/// What clients are told: the advertised listener of each name, or else the listener's own address with its `ports`.
+pub(crate) fn advertised(
+    config: &BrokerConfig,
+    listeners: &[ListenerAddress],
+    ports: &[u16],
+) -> Result<Vec<Endpoint>, ListenerError> {
+    let told = config.advertised_listeners.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(stray) = told.iter().find(|told| listeners.iter().all(|listener| listener.name != told.name)) {
+        return Err(ListenerError::NotListening(stray.name.to_string()));
+    }
+    Ok(listeners
+        .iter()
+        .zip(ports)
+        .map(|(listener, port)| {
+            let told = told.iter().find(|told| told.name == listener.name);
+            let host = told.map_or(&listener.host, |told| &told.host);
+            let host = if matches!(host.as_str(), "" | "0.0.0.0" | "::") { "localhost" } else { host };
+            let port = told.map_or(*port, |told| if told.port == 0 { *port } else { told.port });
+            Endpoint { name: Arc::clone(&listener.name), host: host.to_owned(), port }
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_are_read_as_kafka_writes_them() {
+        let config = BrokerConfig::new()
+            .listeners("PLAINTEXT://:0, inside://[::1]:9093")
+            .listener_security_protocol_map("PLAINTEXT:PLAINTEXT,INSIDE:PLAINTEXT")
+            .advertised_listeners("INSIDE://broker.example:19093");
+        let listeners = listener_addresses(&config).unwrap();
+        assert_eq!(listeners[1], ListenerAddress { name: "INSIDE".into(), host: "::1".to_owned(), port: 9093 });
+        let endpoints = advertised(&config, &listeners, &[4000, 9093]).unwrap();
+        assert_eq!((endpoints[0].host.as_str(), endpoints[0].port), ("localhost", 4000));
+        assert_eq!((endpoints[1].host.as_str(), endpoints[1].port), ("broker.example", 19093));
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused() {
+        let refused = |config: BrokerConfig| listener_addresses(&config).unwrap_err();
+        assert!(matches!(refused(BrokerConfig::new().listeners("localhost:9092")), ListenerError::Malformed(_)));
+        assert!(matches!(refused(BrokerConfig::new().listeners("SSL://:9092")), ListenerError::Protocol { .. }));
+        assert!(matches!(
+            refused(BrokerConfig::new().listeners("PLAINTEXT://:1,PLAINTEXT://:2")),
+            ListenerError::Twice(_)
+        ));
+        let stray = BrokerConfig::new().advertised_listeners("OTHER://a:1");
+        let listeners = listener_addresses(&stray).unwrap();
+        assert!(matches!(advertised(&stray, &listeners, &[1]), Err(ListenerError::NotListening(_))));
+    }
+}

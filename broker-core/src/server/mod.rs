@@ -1,0 +1,14 @@
+//! Frames in and out: listeners, connections, and what has to be done from time to time. Drivers, all of it.
+
+mod address;
+mod connection;
+mod listener;
+mod maintenance;
+
+pub(crate) use address::{Endpoint, ListenerAddress, advertised, listener_addresses};
+pub(crate) use connection::{Connection, serve};
+pub(crate) use listener::accept_all;
+pub(crate) use maintenance::maintain;
+
+/// Why a listener address is of no use.
+pub use address::ListenerError;
