@@ -18,7 +18,8 @@ use crate::storage::{Storage, is_out_of_space, write_file_atomically};
 pub struct OpenState {
     /// True when the broker stopped in good order (`.kafka_cleanshutdown` was there) and the files can be believed.
     pub clean_shutdown: bool,
-    /// From `recovery-point-offset-checkpoint`: all below is known to be on the disk. Zero when there is no entry.
+    /// From `recovery-point-offset-checkpoint`: all below is known to be on the disk. Zero when there is no entry. After a
+    /// clean stop it does not matter, because then everything is.
     pub recovery_point: i64,
     /// From `log-start-offset-checkpoint`: what is below was deleted. Zero when there is no entry.
     pub log_start_offset: i64,

@@ -99,6 +99,9 @@ pub(super) fn open(
     match end {
         Some(end) => {
             log.log_end_offset = end;
+            // A clean close has synced everything.
+            log.recovery_point = end;
+            log.promised_recovery_point = log.promised_recovery_point.max(end);
             if !epochs_known {
                 log.collect_epochs(log.segments.len())?;
             }

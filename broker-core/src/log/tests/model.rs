@@ -148,7 +148,6 @@ fn run(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
     fn a_log_behaves_as_a_list_of_batches(steps in prop::collection::vec(step(), 1..25)) {
         run(steps);
