@@ -7,7 +7,7 @@ use super::header::{
     NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, TimestampType,
 };
 use super::sealed::SealedBatch;
-use super::varint::{VarintRun, varint_size, varlong_size};
+use super::varint::{FieldWriter, varint_size, varlong_size};
 use super::view::HeaderRef;
 
 /// No headers, for [`BatchBuilder::append`].
@@ -177,25 +177,22 @@ impl BatchBuilder {
         }
         // Checked: a body below 2 GiB, and so every length in it, fits an i32.
         let end = start + varint_size(body as i32) + body;
-        self.buffer.reserve(end - start);
-
-        let buffer = &mut self.buffer;
-        let mut run = VarintRun::new();
-        run.varint(body as i32, buffer);
+        self.buffer.resize(end, 0);
+        let mut writer = FieldWriter::new(self.buffer.get_mut(start..).unwrap_or_default());
+        writer.varint(body as i32);
         // The attributes of a record are unused so far: the byte 0, which is also the varint 0.
-        run.varint(0, buffer);
-        run.varlong(timestamp_delta, buffer);
-        run.varint(offset_delta, buffer);
-        append_field(buffer, &mut run, key);
-        append_field(buffer, &mut run, value);
-        run.varint(header_count as i32, buffer);
+        writer.varint(0);
+        writer.varlong(timestamp_delta);
+        writer.varint(offset_delta);
+        writer.field(key);
+        writer.field(value);
+        writer.varint(header_count as i32);
         for header in headers {
-            append_field(buffer, &mut run, Some(header.key));
-            append_field(buffer, &mut run, header.value);
+            writer.field(Some(header.key));
+            writer.field(header.value);
         }
-        run.flush(buffer);
-        if buffer.len() != end {
-            buffer.truncate(start);
+        if !writer.is_full() {
+            self.buffer.truncate(start);
             return Err(RecordError::UnstableHeaders);
         }
 
@@ -328,19 +325,6 @@ where
     let body = body_size(timestamp_delta, offset_delta, key, value, header_count, headers_len);
     // A body beyond 2 GiB is refused by `append`; its prefix would take the most.
     i32::try_from(body).map_or(5, varint_size) + body
-}
-
-/// A length, or -1 for null, and the bytes. The caller has checked that the length fits.
-#[inline(always)]
-fn append_field(buffer: &mut Vec<u8>, run: &mut VarintRun, field: Option<&[u8]>) {
-    match field {
-        Some(bytes) => {
-            run.varint(bytes.len() as i32, buffer);
-            run.flush(buffer);
-            buffer.extend_from_slice(bytes);
-        }
-        None => run.varint(-1, buffer),
-    }
 }
 
 #[inline]

@@ -25,81 +25,68 @@ const fn zigzag64(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
-/// The varints between two fields of a record, gathered in a register and stored in one go.
+/// Writes varints and fields into a slice of the size that they were measured to have.
 ///
-/// Measured: storing byte by byte and copying the run costs half as much again, for the copy waits for the stores.
-pub(crate) struct VarintRun {
-    /// Little endian: the first byte is the lowest.
-    bytes: u128,
-    len: usize,
+/// What does not fit is counted and not written, so that [`FieldWriter::is_full`] tells whether the measure was right.
+/// Measured: growing the batch by zeros and writing into them costs less than pushing to it byte by byte, and gathering
+/// the varints on the stack or in a register first costs most.
+pub(crate) struct FieldWriter<'a> {
+    out: &'a mut [u8],
+    at: usize,
 }
 
-impl VarintRun {
-    const CAPACITY: usize = 16;
+impl<'a> FieldWriter<'a> {
+    #[inline(always)]
+    pub(crate) fn new(out: &'a mut [u8]) -> FieldWriter<'a> {
+        FieldWriter { out, at: 0 }
+    }
 
-    pub(crate) const fn new() -> VarintRun {
-        VarintRun { bytes: 0, len: 0 }
+    /// Whether exactly as much was written as there was room.
+    #[inline(always)]
+    pub(crate) fn is_full(&self) -> bool {
+        self.at == self.out.len()
     }
 
     #[inline(always)]
-    pub(crate) fn varint(&mut self, value: i32, buffer: &mut Vec<u8>) {
-        self.unsigned(u64::from(zigzag32(value)), buffer);
+    pub(crate) fn varint(&mut self, value: i32) {
+        self.unsigned(u64::from(zigzag32(value)));
     }
 
     #[inline(always)]
-    pub(crate) fn varlong(&mut self, value: i64, buffer: &mut Vec<u8>) {
-        self.unsigned(zigzag64(value), buffer);
+    pub(crate) fn varlong(&mut self, value: i64) {
+        self.unsigned(zigzag64(value));
     }
 
+    /// A length, or -1 for null, and the bytes. The caller has checked that the length fits.
     #[inline(always)]
-    fn unsigned(&mut self, value: u64, buffer: &mut Vec<u8>) {
-        if value < 0x80 {
-            self.add(u128::from(value), 1, buffer);
-        } else if value < 0x4000 {
-            self.add(u128::from((value & 0x7f) | 0x80 | ((value >> 7) << 8)), 2, buffer);
-        } else {
-            self.long(value, buffer);
+    pub(crate) fn field(&mut self, field: Option<&[u8]>) {
+        let Some(bytes) = field else {
+            self.varint(-1);
+            return;
+        };
+        self.varint(bytes.len() as i32);
+        let end = self.at + bytes.len();
+        if let Some(room) = self.out.get_mut(self.at..end) {
+            room.copy_from_slice(bytes);
         }
+        self.at = end;
     }
 
-    #[inline(never)]
-    fn long(&mut self, mut value: u64, buffer: &mut Vec<u8>) {
-        let (mut bytes, mut len) = (0u128, 0);
+    #[inline(always)]
+    fn unsigned(&mut self, mut value: u64) {
         while value >= 0x80 {
-            bytes |= u128::from(value as u8 | 0x80) << (8 * len);
+            self.byte(value as u8 | 0x80);
             value >>= 7;
-            len += 1;
         }
-        bytes |= u128::from(value) << (8 * len);
-        self.add(bytes, len + 1, buffer);
+        self.byte(value as u8);
     }
 
-    /// Adds up to ten bytes.
     #[inline(always)]
-    fn add(&mut self, bytes: u128, len: usize, buffer: &mut Vec<u8>) {
-        if self.len + len > VarintRun::CAPACITY {
-            self.flush(buffer);
+    fn byte(&mut self, byte: u8) {
+        if let Some(room) = self.out.get_mut(self.at) {
+            *room = byte;
         }
-        self.bytes |= bytes << (8 * self.len);
-        self.len += len;
-    }
-
-    /// Appends the run to `buffer` and begins anew.
-    ///
-    /// All 16 bytes are stored and the surplus is cut off again: that is one move, where a copy of a few bytes would be
-    /// a call.
-    #[inline(always)]
-    pub(crate) fn flush(&mut self, buffer: &mut Vec<u8>) {
-        let end = buffer.len() + self.len;
-        let bytes = self.bytes.to_le_bytes();
-        if buffer.capacity() - buffer.len() >= VarintRun::CAPACITY {
-            buffer.extend_from_slice(&bytes);
-            buffer.truncate(end);
-        } else {
-            // The surplus must not make a full pooled buffer grow.
-            buffer.extend_from_slice(bytes.get(..self.len).unwrap_or_default());
-        }
-        *self = VarintRun::new();
+        self.at += 1;
     }
 }
 
@@ -170,20 +157,18 @@ mod tests {
             for value in
                 [1i64 << shift, -(1i64.wrapping_shl(shift)), (1i64 << shift).wrapping_sub(1), 0, i64::MIN, i64::MAX]
             {
-                for spare in [0, 64] {
-                    let mut bytes = Vec::with_capacity(spare);
-                    let mut run = VarintRun::new();
-                    run.varlong(value, &mut bytes);
-                    run.varint(value as i32, &mut bytes);
-                    run.varlong(value, &mut bytes);
-                    run.flush(&mut bytes);
-                    assert_eq!(bytes.len(), 2 * varlong_size(value) + varint_size(value as i32), "{value}");
-                    let mut position = 0;
-                    assert_eq!(read_varlong(&bytes, &mut position, "test"), Ok(value));
-                    assert_eq!(read_varint(&bytes, &mut position, "test"), Ok(value as i32));
-                    assert_eq!(read_varlong(&bytes, &mut position, "test"), Ok(value));
-                    assert_eq!(position, bytes.len());
-                }
+                let mut bytes = vec![0; varlong_size(value) + varint_size(value as i32)];
+                let mut writer = FieldWriter::new(&mut bytes);
+                writer.varlong(value);
+                assert!(!writer.is_full());
+                writer.varint(value as i32);
+                assert!(writer.is_full());
+                writer.varint(0);
+                assert!(!writer.is_full(), "what does not fit is counted");
+                let mut position = 0;
+                assert_eq!(read_varlong(&bytes, &mut position, "test"), Ok(value));
+                assert_eq!(read_varint(&bytes, &mut position, "test"), Ok(value as i32));
+                assert_eq!(position, bytes.len());
             }
         }
     }
