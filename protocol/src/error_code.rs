@@ -264,6 +264,6 @@ mod tests {
     fn a_leader_that_moved_asks_for_new_metadata() {
         assert!(ErrorCode::NotLeaderOrFollower.is_stale_metadata());
         assert!(ErrorCode::NotLeaderOrFollower.is_retriable());
-        assert!(!ErrorCode::RecordTooLarge.is_retriable());
+        assert!(!ErrorCode::MessageTooLarge.is_retriable());
     }
 }

@@ -40,10 +40,7 @@ fn read_all(bytes: &[u8], arena: &mut DecompressArena) -> Result<usize, RecordEr
     let mut count = 0;
     let mut fault = None;
     for batch in BatchIter::new(bytes) {
-        let batch = match batch {
-            Ok(batch) => batch,
-            Err(error) => return Err(error),
-        };
+        let batch = batch?;
         fault = fault.or(batch.validate(arena).err());
         match batch.records(arena) {
             Err(error) => fault = fault.or(Some(error)),

@@ -155,7 +155,7 @@ mod tests {
     fn round_trips_at_every_boundary() {
         for shift in 0..64 {
             for value in
-                [1i64 << shift, -(1i64.wrapping_shl(shift)), (1i64 << shift).wrapping_sub(1), 0, i64::MIN, i64::MAX]
+                [1i64 << shift, (1i64 << shift).wrapping_neg(), (1i64 << shift).wrapping_sub(1), 0, i64::MIN, i64::MAX]
             {
                 let mut bytes = vec![0; varlong_size(value) + varint_size(value as i32)];
                 let mut writer = FieldWriter::new(&mut bytes);
