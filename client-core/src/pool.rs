@@ -1,0 +1,122 @@
+//! Connections by broker and lane, and the pauses between attempts to reach a broker.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+use crate::{BrokerVersions, Connection, Endpoint, Link, Result, Shared, clock};
+
+/// What a connection is for. Requests of one lane share a connection to each broker, and wait for each other; those of
+/// different lanes never do, so that a request which waits long at the broker stands in nobody's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Lane {
+    /// Metadata, coordinators, topics, and all else that is answered at once.
+    #[default]
+    Control,
+    /// Groups: joining waits for the others.
+    Group,
+    /// Transactions.
+    Transaction,
+    /// Offsets: asking for and committing them must not wait for a group that rebalances.
+    Offsets,
+    /// One of the application's own.
+    Other(u32),
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    /// Failures in a row, and when the next attempt may begin.
+    failures: u32,
+    not_before: Option<Instant>,
+    versions: Option<Arc<BrokerVersions>>,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Connection>>>;
+
+/// The connections of a client.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    nodes: Mutex<HashMap<Endpoint, Node>>,
+    slots: Mutex<HashMap<(Endpoint, Lane), Slot>>,
+}
+
+impl Pool {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, nodes: Mutex::default(), slots: Mutex::default() }
+    }
+
+    /// The connection to a broker in a lane, opened if there is none. Those who ask at once wait for one attempt.
+    /// Cancel safe: an attempt that is given up is made again by the next who asks.
+    pub(crate) async fn connection(&self, endpoint: &Endpoint, lane: Lane) -> Result<Connection> {
+        let slot = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry((endpoint.clone(), lane)).or_default())
+        };
+        let mut held = slot.lock().await;
+        if let Some(connection) = held.as_ref().filter(|connection| !connection.is_closed()) {
+            return Ok(connection.clone());
+        }
+        let link = self.link(endpoint).await?;
+        let connection = Connection::new(link, self.shared.config.connections_max_idle);
+        *held = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// A connection of its own, after the pause that a failure before it asks for (`reconnect.backoff.ms`).
+    pub(crate) async fn link(&self, endpoint: &Endpoint) -> Result<Link> {
+        let (failures, not_before) = {
+            let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            nodes.get(endpoint).map_or((0, None), |node| (node.failures, node.not_before))
+        };
+        if let Some(not_before) = not_before {
+            tokio::time::sleep_until(not_before).await;
+        }
+        let result = Link::connect_after(&self.shared, endpoint, failures).await;
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let node = nodes.entry(endpoint.clone()).or_default();
+        match &result {
+            Ok(link) => {
+                *node = Node { failures: 0, not_before: None, versions: Some(Arc::clone(link.versions())) };
+            }
+            Err(_) => {
+                let delay = self.shared.config.reconnect_policy().delay(node.failures, &mut rand::rng());
+                node.failures = node.failures.saturating_add(1);
+                node.not_before = Some(clock::later(clock::now(), delay));
+            }
+        }
+        result
+    }
+
+    /// What a broker said that it can do, when a connection to it was last opened.
+    pub(crate) fn versions(&self, endpoint: &Endpoint) -> Option<Arc<BrokerVersions>> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(endpoint).and_then(|node| node.versions.clone())
+    }
+
+    /// Whether the last attempt to reach the broker failed and the pause after it is not over.
+    pub(crate) fn is_in_backoff(&self, endpoint: &Endpoint) -> bool {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(endpoint).and_then(|node| node.not_before).is_some_and(|not_before| clock::now() < not_before)
+    }
+
+    /// Whether there is a live connection to the broker, and how many requests wait on it.
+    pub(crate) fn load(&self, endpoint: &Endpoint, lane: Lane) -> Option<usize> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = slots.get(&(endpoint.clone(), lane))?.try_lock().ok()?;
+        held.as_ref().filter(|connection| !connection.is_closed()).map(Connection::in_flight)
+    }
+
+    /// Drops what belongs to brokers that are no longer there, so that a cluster that moves about leaves nothing behind.
+    pub(crate) fn retain(&self, keep: impl Fn(&Endpoint) -> bool) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(endpoint, _), _| keep(endpoint));
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).retain(|endpoint, _| keep(endpoint));
+    }
+
+    /// Drops every connection.
+    pub(crate) fn close(&self) {
+        self.retain(|_| false);
+    }
+}
