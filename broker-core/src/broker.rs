@@ -169,6 +169,7 @@ impl BrokerBuilder {
             tasks.spawn(server::accept_all(listener, seed.clone(), Arc::clone(&numbers), Arc::clone(&permits)));
         }
         seed.listener = first_listener;
+        tasks.spawn(run_group_timers(Arc::clone(&state), stopped.clone()));
         tasks.spawn(server::maintain(Arc::clone(&state), stopped));
         tracing::info!(
             node_id = state.config.node_id,
@@ -177,6 +178,15 @@ impl BrokerBuilder {
             "the broker serves"
         );
         Ok(BrokerHandle { state, stop, tasks, seed, numbers })
+    }
+}
+
+/// Ends the sessions and rebalances of groups when their time has come, until the broker stops.
+async fn run_group_timers(state: Arc<BrokerState>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = state.groups.run_timers(&*state) => {}
     }
 }
 

@@ -9,6 +9,7 @@ mod broker;
 mod clock;
 pub mod config;
 mod controller;
+pub mod coordinator;
 mod data_dirs;
 pub mod handlers;
 mod internal_log;

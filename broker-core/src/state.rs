@@ -13,6 +13,7 @@ use crate::controller::{
     ConfigResource, Controller, ControllerError, Decision, DeletedTopic, MetadataImage, MetadataRecord, Placement,
     TopicImage, delete_topics, topic_config,
 };
+use crate::coordinator::GroupCoordinator;
 use crate::data_dirs::DataDirs;
 use crate::replication::{Opening, Partition, Registry};
 use crate::server::Endpoint;
@@ -31,6 +32,8 @@ pub struct BrokerState {
     pub(crate) dirs: DataDirs,
     pub(crate) controller: Controller,
     pub(crate) endpoints: Vec<Endpoint>,
+    /// The consumer groups.
+    pub(crate) groups: GroupCoordinator,
     pub(crate) broker_epoch: AtomicI64,
     registry: Registry,
     producer_ids: Mutex<std::ops::Range<i64>>,
@@ -46,6 +49,7 @@ impl BrokerState {
         endpoints: Vec<Endpoint>,
     ) -> Self {
         Self {
+            groups: GroupCoordinator::new(&config, clock.clone()),
             config,
             clock,
             dirs,
@@ -151,6 +155,9 @@ impl BrokerState {
             Decision { records, reply: (reply, doomed) }
         })?;
         for topic in doomed {
+            if let Err(error) = self.groups.forget_topic(self, &topic.name) {
+                tracing::error!(topic = %topic.name, error = error.name(), "offsets of a deleted topic stay");
+            }
             for index in (0..).take(topic.partitions.len()) {
                 if let Some(partition) = self.registry.remove((topic.id, index))
                     && let Err(error) = partition.close(false)

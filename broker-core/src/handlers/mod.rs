@@ -12,6 +12,17 @@ use thiserror::Error;
 use crate::BrokerState;
 
 pub mod api_versions;
+pub mod delete_groups;
+pub mod describe_groups;
+pub mod find_coordinator;
+pub mod heartbeat;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
+pub mod sync_group;
 
 /// Who sent a request, and by which way.
 #[derive(Debug, Clone)]
@@ -164,7 +175,18 @@ macro_rules! apis {
 }
 
 apis! {
+    OffsetCommit 2..=10 => offset_commit;
+    OffsetFetch 1..=10 => offset_fetch;
+    FindCoordinator 0..=6 => find_coordinator;
+    JoinGroup 0..=9 => join_group;
+    Heartbeat 0..=4 => heartbeat;
+    LeaveGroup 0..=5 => leave_group;
+    SyncGroup 0..=5 => sync_group;
+    DescribeGroups 0..=6 => describe_groups;
+    ListGroups 0..=5 => list_groups;
     ApiVersions 0..=4 => api_versions;
+    DeleteGroups 0..=2 => delete_groups;
+    OffsetDelete 0..=0 => offset_delete;
 }
 
 /// The versions in which this broker offers `key`, `None` where it does not offer it.

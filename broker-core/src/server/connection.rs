@@ -14,6 +14,9 @@ use tokio::time::timeout;
 use crate::BrokerState;
 use crate::handlers::{DispatchError, Envelope, RequestContext, dispatch};
 
+/// The requests whose answers may be long in coming.
+const MAY_WAIT: [ApiKey; 3] = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup];
+
 /// What a connection is served with.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
@@ -87,9 +90,9 @@ async fn answer_all<S: AsyncRead + AsyncWrite + Unpin>(connection: Connection, s
             Some(id) => context.client_id.clone_from(id),
             None => context.client_id.clear(),
         }
-        // Only a fetch may wait for long; a client that goes meanwhile should not be waited for.
-        let answer = if envelope.key == ApiKey::Fetch as i16 {
-            match fetch_or_gone(&broker, &context, envelope, &mut framed, &mut ahead).await {
+        // A client that goes while its answer is due later should not be waited for.
+        let answer = if MAY_WAIT.iter().any(|key| *key as i16 == envelope.key) {
+            match answer_or_gone(&broker, &context, envelope, &mut framed, &mut ahead).await {
                 Some(answer) => answer,
                 None => return Ok(()),
             }
@@ -114,7 +117,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite + Unpin>(connection: Connection, s
 
 /// Answers a request while it listens to the stream: `None` where the client went. A request that comes meanwhile is
 /// kept in `ahead`, and nothing behind it is read.
-async fn fetch_or_gone<S: AsyncRead + AsyncWrite + Unpin>(
+async fn answer_or_gone<S: AsyncRead + AsyncWrite + Unpin>(
     broker: &Arc<BrokerState>,
     context: &RequestContext,
     envelope: Envelope,
