@@ -1,1 +1,37 @@
-//! Kafka for Rust: producer, consumer, admin, schemas and an embedded broker.
+//! Kafka for Rust: the one dependency.
+//!
+//! Each part stands behind a feature of its own; `producer`, `consumer` and `admin` are on by default.
+//!
+//! | feature | module | what it is |
+//! |---|---|---|
+//! | `producer` | [`producer`] | sends records: idempotent, batched, compressed |
+//! | `consumer` | [`consumer`] | reads records: in a group, or partitions of its own choice |
+//! | `admin` | [`admin`] | topics, settings and the cluster |
+//! | `schema-registry` | `schema_registry` | a schema registry's client, and Avro |
+//! | `broker` | `broker` | a broker to embed in a test or a program |
+//! | `raw` | `client::Client::request_raw` | any request, by the types of the `kafka-protocol` crate |
+//!
+//! Beneath lie [`client`] (the cluster as a client sees it), [`protocol`] (messages and record batches) and [`config`]
+//! (settings under Kafka's own names).
+
+#[cfg(feature = "admin")]
+#[doc(inline)]
+pub use rkafka_admin as admin;
+#[cfg(feature = "broker")]
+#[doc(inline)]
+pub use rkafka_broker_core as broker;
+#[doc(inline)]
+pub use rkafka_client_core as client;
+#[doc(inline)]
+pub use rkafka_config as config;
+#[cfg(feature = "consumer")]
+#[doc(inline)]
+pub use rkafka_consumer as consumer;
+#[cfg(feature = "producer")]
+#[doc(inline)]
+pub use rkafka_producer as producer;
+#[doc(inline)]
+pub use rkafka_protocol as protocol;
+#[cfg(feature = "schema-registry")]
+#[doc(inline)]
+pub use rkafka_schema_registry_client as schema_registry;
