@@ -232,7 +232,12 @@ impl DataDirs {
 
     /// Whether the partition has a place already.
     pub fn has(&self, topic: &str, index: i32) -> bool {
-        self.placed.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&(topic.to_owned(), index))
+        self.position(topic, index).is_some()
+    }
+
+    /// Which of the directories holds the partition.
+    pub fn position(&self, topic: &str, index: i32) -> Option<usize> {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner).get(&(topic.to_owned(), index)).copied()
     }
 
     /// Removes a partition's directory: renamed first, so that a stop in between leaves no half of a log.

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::ProducerIdsRecord;
+use rkafka_protocol::messages::create_topics_request::CreatableTopic;
+use rkafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use uuid::Uuid;
 
 use crate::Clock;
 use crate::config::BrokerConfig;
 use crate::controller::{
-    ConfigResource, Controller, ControllerError, Decision, DeletedTopic, MetadataImage, MetadataRecord, Placement,
-    TopicImage, delete_topics, topic_config,
+    ConfigResource, Controller, ControllerError, CreatedTopic, Decision, DeletedTopic, MetadataImage, MetadataRecord,
+    Placement, Refusal, TopicImage, create_topics, delete_topics, topic_config,
 };
 use crate::coordinator::GroupCoordinator;
 use crate::data_dirs::DataDirs;
@@ -143,10 +145,23 @@ impl BrokerState {
         self.dirs.write_checkpoints(known.collect::<Vec<_>>())
     }
 
+    /// Creates topics, or only says what would become of it.
+    pub(crate) fn create_topics(
+        &self,
+        topics: &[CreatableTopic],
+        validate_only: bool,
+    ) -> Result<Vec<Result<CreatedTopic, Refusal>>, ControllerError> {
+        let placement = self.placement();
+        self.controller.submit(self.clock.now_ms(), |image| {
+            let decision = create_topics(image, &placement, topics, &mut Self::new_id);
+            if validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
+        })
+    }
+
     /// Deletes topics, with their logs.
     pub(crate) fn delete_topics(
         &self,
-        topics: &[rkafka_protocol::messages::delete_topics_request::DeleteTopicState],
+        topics: &[DeleteTopicState],
     ) -> Result<Vec<DeletedTopic>, ControllerError> {
         let (deleted, doomed) = self.controller.submit(self.clock.now_ms(), |image| {
             let Decision { records, reply } = delete_topics(image, topics);

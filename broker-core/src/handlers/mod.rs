@@ -12,6 +12,22 @@ use thiserror::Error;
 use crate::BrokerState;
 
 pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_records;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_log_dirs;
+pub mod describe_producers;
+pub mod describe_topic_partitions;
+pub mod fetch;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_for_leader_epoch;
+pub mod produce;
 pub mod delete_groups;
 pub mod describe_groups;
 pub mod find_coordinator;
@@ -175,6 +191,10 @@ macro_rules! apis {
 }
 
 apis! {
+    Produce 3..=13 => produce;
+    Fetch 4..=18 => fetch;
+    ListOffsets 1..=11 => list_offsets;
+    Metadata 0..=13 => metadata;
     OffsetCommit 2..=10 => offset_commit;
     OffsetFetch 1..=10 => offset_fetch;
     FindCoordinator 0..=6 => find_coordinator;
@@ -185,8 +205,20 @@ apis! {
     DescribeGroups 0..=6 => describe_groups;
     ListGroups 0..=5 => list_groups;
     ApiVersions 0..=4 => api_versions;
+    CreateTopics 2..=7 => create_topics;
+    DeleteTopics 1..=6 => delete_topics;
+    DeleteRecords 0..=2 => delete_records;
+    InitProducerId 0..=5 => init_producer_id;
+    OffsetForLeaderEpoch 2..=4 => offset_for_leader_epoch;
+    DescribeConfigs 1..=4 => describe_configs;
+    DescribeLogDirs 1..=5 => describe_log_dirs;
+    CreatePartitions 0..=3 => create_partitions;
     DeleteGroups 0..=2 => delete_groups;
+    IncrementalAlterConfigs 0..=1 => incremental_alter_configs;
     OffsetDelete 0..=0 => offset_delete;
+    DescribeCluster 0..=2 => describe_cluster;
+    DescribeProducers 0..=0 => describe_producers;
+    DescribeTopicPartitions 0..=0 => describe_topic_partitions;
 }
 
 /// The versions in which this broker offers `key`, `None` where it does not offer it.

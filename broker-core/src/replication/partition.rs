@@ -277,11 +277,6 @@ impl Partition {
         self.waiters.remove(waiter);
     }
 
-    /// Wakes the fetches that wait, because the partition has changed.
-    pub fn wake(&self) {
-        self.waiters.wake();
-    }
-
     /// Puts new settings in force.
     pub fn set_config(&self, config: LogConfig) {
         if let Ok(mut state) = self.log.write() {

@@ -5,7 +5,7 @@ mod connection;
 mod listener;
 mod maintenance;
 
-pub(crate) use address::{Endpoint, ListenerAddress, advertised, listener_addresses};
+pub(crate) use address::{Endpoint, advertised, listener_addresses};
 pub(crate) use connection::{Connection, serve};
 pub(crate) use listener::accept_all;
 pub(crate) use maintenance::maintain;

@@ -1,0 +1,73 @@
+//! API: CreateTopics (19)
+//! Versions: 2-7
+//! Behaviour: topics with their partitions and settings are in the metadata log, synced, before the answer goes. Names,
+//! counts, manual assignments and settings are checked as Kafka does, with its words.
+//! Deviations: only settings that this broker acts on can be given; others are refused as unknown. `timeout.ms` is not
+//! needed, for the answer is never late.
+//! KIPs: 4, 195, 516, 525, 599
+
+use std::sync::Arc;
+
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+use rkafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+
+use super::describe_configs::describe_topic_settings;
+use super::{HandlerError, RequestContext};
+use crate::BrokerState;
+
+/// Creates topics.
+///
+/// # Errors
+/// None.
+pub async fn handle(
+    broker: &Arc<BrokerState>,
+    _context: &RequestContext,
+    request: CreateTopicsRequest,
+    _version: i16,
+) -> Result<CreateTopicsResponse, HandlerError> {
+    let topics = match broker.create_topics(&request.topics, request.validate_only) {
+        Ok(replies) => {
+            let results = request.topics.iter().zip(replies).map(|(asked, reply)| match reply {
+                Ok(created) => CreatableTopicResult {
+                    name: asked.name.clone(),
+                    topic_id: if request.validate_only { uuid::Uuid::nil() } else { created.id },
+                    num_partitions: created.partitions,
+                    replication_factor: created.replication_factor,
+                    configs: Some(
+                        describe_topic_settings(broker, Some(&created.configs))
+                            .map(|(setting, value, source)| CreatableTopicConfigs {
+                                name: setting.name.to_owned(),
+                                value: Some(value),
+                                config_source: source,
+                                ..Default::default()
+                            })
+                            .collect(),
+                    ),
+                    ..Default::default()
+                },
+                Err(refusal) => refused(&asked.name, refusal.error, refusal.message),
+            });
+            results.collect()
+        }
+        Err(error) => {
+            tracing::error!(%error, "topics cannot be created");
+            let message = error.to_string();
+            let topics = request.topics.iter();
+            topics.map(|asked| refused(&asked.name, ErrorCode::KafkaStorageError, message.clone())).collect()
+        }
+    };
+    Ok(CreateTopicsResponse { topics, ..Default::default() })
+}
+
+fn refused(name: &str, error: ErrorCode, message: String) -> CreatableTopicResult {
+    CreatableTopicResult {
+        name: name.to_owned(),
+        error_code: error.code(),
+        error_message: Some(message),
+        num_partitions: -1,
+        replication_factor: -1,
+        configs: Some(Vec::new()),
+        ..Default::default()
+    }
+}

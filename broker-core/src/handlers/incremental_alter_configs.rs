@@ -1,0 +1,51 @@
+//! API: IncrementalAlterConfigs (44)
+//! Versions: 0-1
+//! Behaviour: sets and removes the settings of topics; they are in the metadata log, synced, and in force in the topics'
+//! logs before the answer goes.
+//! Deviations: the settings of the broker itself cannot be changed while it runs.
+//! KIPs: 339, 412
+
+use std::sync::Arc;
+
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use rkafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+
+use super::{HandlerError, RequestContext};
+use crate::BrokerState;
+use crate::controller::{ConfigResource, Decision, Refusal, alter_configs};
+
+/// Changes settings.
+///
+/// # Errors
+/// None.
+pub async fn handle(
+    broker: &Arc<BrokerState>,
+    _context: &RequestContext,
+    request: IncrementalAlterConfigsRequest,
+    _version: i16,
+) -> Result<IncrementalAlterConfigsResponse, HandlerError> {
+    let replies = broker.controller.submit(broker.clock.now_ms(), |image| {
+        let decision = alter_configs(image, &broker.config, &request.resources);
+        if request.validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
+    });
+    let replies = replies.unwrap_or_else(|error| {
+        tracing::error!(%error, "settings cannot be changed");
+        let refusal = Refusal { error: ErrorCode::KafkaStorageError, message: error.to_string() };
+        vec![Err(refusal); request.resources.len()]
+    });
+    let responses = request.resources.into_iter().zip(replies).map(|(resource, reply)| {
+        let is_topic = resource.resource_type == ConfigResource::Topic.number();
+        if is_topic && reply.is_ok() && !request.validate_only {
+            broker.apply_topic_config(&resource.resource_name);
+        }
+        AlterConfigsResourceResponse {
+            error_code: reply.as_ref().map_or_else(|refusal| refusal.error.code(), |()| 0),
+            error_message: reply.err().map(|refusal| refusal.message),
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+            ..Default::default()
+        }
+    });
+    Ok(IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() })
+}

@@ -1,0 +1,110 @@
+//! API: ListOffsets (2)
+//! Versions: 1-11
+//! Behaviour: the first offset whose record is as new as asked for, or the earliest (-2), the latest (-1), that of the
+//! newest record (-3), or the earliest that lies on this broker's disk (-4), which is the earliest, for there is no
+//! tiered storage: the latest tiered (-5) and the earliest that waits for its upload (-6) are answered by -1.
+//! Deviations: none known.
+//! KIPs: 79, 98, 320, 405, 734, 1005, 1023
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use rkafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use rkafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+
+use super::{HandlerError, RequestContext};
+use crate::BrokerState;
+use crate::log::{Log, LogError};
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+/// Time, offset and leader epoch; -1 for each that there is none of.
+type Found = (i64, i64, i32);
+
+/// Finds offsets.
+///
+/// # Errors
+/// None.
+pub async fn handle(
+    broker: &Arc<BrokerState>,
+    _context: &RequestContext,
+    request: ListOffsetsRequest,
+    version: i16,
+) -> Result<ListOffsetsResponse, HandlerError> {
+    let mut asked: BTreeMap<(&str, i32), usize> = BTreeMap::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            *asked.entry((&topic.name, partition.partition_index)).or_default() += 1;
+        }
+    }
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let twice = asked.get(&(topic.name.as_str(), partition.partition_index)).is_some_and(|count| *count > 1);
+            let found = if twice {
+                Err(ErrorCode::InvalidRequest)
+            } else {
+                find(broker, &topic.name, partition, version)
+            };
+            let (timestamp, offset, leader_epoch) = found.unwrap_or((-1, -1, -1));
+            ListOffsetsPartitionResponse {
+                partition_index: partition.partition_index,
+                error_code: found.err().unwrap_or(ErrorCode::None).code(),
+                timestamp,
+                offset,
+                leader_epoch: if version >= 4 { leader_epoch } else { -1 },
+                ..Default::default()
+            }
+        });
+        ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions.collect(), ..Default::default() }
+    });
+    Ok(ListOffsetsResponse { topics: topics.collect(), ..Default::default() })
+}
+
+fn find(
+    broker: &BrokerState,
+    topic: &str,
+    asked: &ListOffsetsPartition,
+    version: i16,
+) -> Result<Found, ErrorCode> {
+    let partition = broker.partition(topic, asked.partition_index)?;
+    partition.check_epoch(asked.current_leader_epoch)?;
+    let least_version = match asked.timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        ..EARLIEST_PENDING_UPLOAD => i16::MAX,
+        _ => 1,
+    };
+    if version < least_version {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
+    let epoch = partition.leader_epoch;
+    let found = partition.with_log(broker.clock.now_ms(), |log| find_in_log(log, asked.timestamp, epoch))?;
+    found.map_err(|error| {
+        tracing::error!(topic, partition = asked.partition_index, %error, "cannot look for an offset");
+        ErrorCode::from_code(error.kafka_error_code())
+    })
+}
+
+fn find_in_log(log: &Log, timestamp: i64, leader_epoch: i32) -> Result<Found, LogError> {
+    let found = match timestamp {
+        LATEST => return Ok((-1, log.log_end_offset(), leader_epoch)),
+        EARLIEST | EARLIEST_LOCAL => {
+            let start = log.log_start_offset();
+            let epoch = log.epochs().epoch_for_offset(start).unwrap_or(-1);
+            return Ok((-1, start, epoch));
+        }
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => None,
+        MAX_TIMESTAMP => log.max_timestamp()?,
+        timestamp => log.offset_for_timestamp(timestamp)?,
+    };
+    Ok(found.map_or((-1, -1, -1), |found| (found.timestamp_ms, found.offset, found.leader_epoch)))
+}

@@ -1,0 +1,149 @@
+//! API: Metadata (3)
+//! Versions: 0-13
+//! Behaviour: the brokers with the endpoints of the listener that was asked, and the topics asked for, by name or id. A
+//! topic that is not there is created where both the request and `auto.create.topics.enable` allow it, and is in the
+//! answer at once.
+//! Deviations: Kafka answers the first question for a topic that it creates with an error and lets the client ask again.
+//! Authorized operations are never told.
+//! KIPs: 4, 204, 290, 430, 516, 700
+
+use std::sync::Arc;
+
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::create_topics_request::CreatableTopic;
+use rkafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use rkafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use rkafka_protocol::messages::{MetadataRequest, MetadataResponse};
+
+use super::{HandlerError, RequestContext};
+use crate::controller::{TopicImage, invalid_topic_name_reason, is_internal};
+use crate::{BrokerState, InternalLog, MetadataImage};
+
+/// Answers who the brokers are and where the partitions lie.
+///
+/// # Errors
+/// None.
+pub async fn handle(
+    broker: &Arc<BrokerState>,
+    context: &RequestContext,
+    request: MetadataRequest,
+    version: i16,
+) -> Result<MetadataResponse, HandlerError> {
+    let mut image = broker.image();
+    let topics = match request.topics.as_deref() {
+        // Version 0 has no null: there, no topic means every topic.
+        None => all_topics(&image),
+        Some([]) if version == 0 => all_topics(&image),
+        Some(asked) => {
+            let create = request.allow_auto_topic_creation && broker.config.auto_create_topics_enable;
+            if create && create_missing(broker, &image, asked) {
+                image = broker.image();
+            }
+            asked.iter().map(|asked| answer(&image, asked)).collect()
+        }
+    };
+    Ok(MetadataResponse {
+        brokers: brokers(broker, context, &image)
+            .map(|(node_id, host, port, rack)| MetadataResponseBroker {
+                node_id,
+                host,
+                port,
+                rack,
+                ..Default::default()
+            })
+            .collect(),
+        cluster_id: Some(broker.cluster_id().to_owned()),
+        controller_id: broker.config.node_id,
+        topics,
+        ..Default::default()
+    })
+}
+
+/// The brokers as the clients of this listener find them: id, host, port, rack.
+pub(super) fn brokers<'a>(
+    broker: &'a BrokerState,
+    context: &'a RequestContext,
+    image: &'a MetadataImage,
+) -> impl Iterator<Item = (i32, String, i32, Option<String>)> + 'a {
+    image.brokers().iter().map(|(id, registered)| {
+        let of_listener = registered.endpoints.iter().find(|(name, ..)| **name == *context.listener);
+        let (host, port) = match of_listener {
+            Some((_, host, port)) if *id != broker.config.node_id => (host.as_str(), *port),
+            _ => broker.endpoint(&context.listener),
+        };
+        (*id, host.to_owned(), i32::from(port), registered.rack.clone())
+    })
+}
+
+fn all_topics(image: &MetadataImage) -> Vec<MetadataResponseTopic> {
+    image.topics().map(|topic| describe(topic)).collect()
+}
+
+/// Creates the topics that are asked for by name and not there. Says whether there was one.
+fn create_missing(broker: &BrokerState, image: &MetadataImage, asked: &[MetadataRequestTopic]) -> bool {
+    let missing = asked.iter().filter_map(|asked| asked.name.as_deref()).filter(|name| image.topic(name).is_none());
+    let (internal, plain): (Vec<&str>, Vec<&str>) = missing.partition(|name| is_internal(name));
+    for name in &internal {
+        if let Err(error) = broker.ensure_internal_topic(name) {
+            tracing::warn!(topic = name, %error, "an internal topic was not made");
+        }
+    }
+    let topics: Vec<CreatableTopic> = plain
+        .iter()
+        .map(|name| CreatableTopic {
+            name: (*name).to_owned(),
+            num_partitions: -1,
+            replication_factor: -1,
+            ..Default::default()
+        })
+        .collect();
+    if !topics.is_empty()
+        && let Err(error) = broker.create_topics(&topics, false)
+    {
+        tracing::error!(%error, "topics that were asked for cannot be created");
+    }
+    !(internal.is_empty() && topics.is_empty())
+}
+
+fn answer(image: &MetadataImage, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
+    let found = match (&asked.name, asked.topic_id.is_nil()) {
+        (Some(name), _) => image.topic(name),
+        (None, false) => image.topic_by_id(asked.topic_id),
+        (None, true) => None,
+    };
+    let error = match (found, asked.name.as_deref()) {
+        (Some(topic), _) => return describe(topic),
+        (None, Some(name)) if invalid_topic_name_reason(name).is_some() => ErrorCode::InvalidTopicException,
+        (None, Some(_)) => ErrorCode::UnknownTopicOrPartition,
+        (None, None) => ErrorCode::UnknownTopicId,
+    };
+    MetadataResponseTopic {
+        error_code: error.code(),
+        name: asked.name.clone(),
+        topic_id: asked.topic_id,
+        is_internal: asked.name.as_deref().is_some_and(is_internal),
+        ..Default::default()
+    }
+}
+
+fn describe(topic: &TopicImage) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        name: Some(topic.name.to_string()),
+        topic_id: topic.id,
+        is_internal: topic.is_internal(),
+        partitions: (0..)
+            .zip(&topic.partitions)
+            .map(|(partition_index, partition)| MetadataResponsePartition {
+                partition_index,
+                leader_id: partition.leader,
+                leader_epoch: partition.leader_epoch,
+                replica_nodes: partition.replicas.clone(),
+                isr_nodes: partition.isr.clone(),
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    }
+}

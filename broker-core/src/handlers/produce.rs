@@ -1,0 +1,198 @@
+//! API: Produce (0)
+//! Versions: 3-13
+//! Behaviour: each partition's one batch is checked by its header and checksum, gets its offset, and is appended as it
+//! came. With `acks=0` there is no response, and an error closes the connection. Version 0 is advertised for
+//! librdkafka's sake (KAFKA-18659), and versions 0 to 2 are refused, as in Kafka 4.
+//! Deviations: records inside of a batch are not looked at, so what a broken client packs into a batch with a right
+//! checksum is found by consumers. Transactions are not there: their batches are refused by `INVALID_TXN_STATE`.
+//! KIPs: 98, 467, 516, 951
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::produce_request::PartitionProduceData;
+use rkafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use rkafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use rkafka_protocol::records::{BatchHeader, Compression, MAGIC_V2, RecordError};
+
+use super::{HandlerError, RequestContext};
+use crate::BrokerState;
+use crate::controller::TopicImage;
+use crate::log::AppendInfo;
+use crate::replication::{AppendFailure, Partition};
+
+/// The first version that names topics by id.
+const FIRST_WITH_TOPIC_ID: i16 = 13;
+/// The first version whose clients can read zstd.
+const FIRST_WITH_ZSTD: i16 = 7;
+/// A buffer for copies larger than this is not kept.
+const SCRATCH_KEPT_BYTES: usize = 4 * 1024 * 1024;
+
+thread_local! {
+    /// Where a batch is copied to that shares its frame with others, for its offset is patched before it is written.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Appends records.
+///
+/// # Errors
+/// With `acks=0`, no response is due, or the connection is closed over an error.
+pub async fn handle(
+    broker: &Arc<BrokerState>,
+    context: &RequestContext,
+    request: ProduceRequest,
+    version: i16,
+) -> Result<ProduceResponse, HandlerError> {
+    let ProduceRequest { transactional_id, acks, topic_data, .. } = request;
+    let image = broker.image();
+    let now_ms = broker.clock.now_ms();
+    let by_id = version >= FIRST_WITH_TOPIC_ID;
+    let mut first_error = None;
+    let mut responses = Vec::with_capacity(topic_data.len());
+    let mut seen = BTreeSet::new();
+    for topic in topic_data {
+        let found = if by_id { image.topic_by_id(topic.topic_id) } else { image.topic(&topic.name) };
+        let name = found.map_or(topic.name.as_str(), |found| &found.name);
+        let mut partition_responses = Vec::with_capacity(topic.partition_data.len());
+        for data in topic.partition_data {
+            let index = data.index;
+            let result = if !seen.insert((topic.topic_id, topic.name.clone(), index)) {
+                refuse(ErrorCode::InvalidRequest, "the partition is in the request more than once")
+            } else if !matches!(acks, -1..=1) {
+                refuse(ErrorCode::InvalidRequiredAcks, format!("acks={acks} is none of -1, 0 and 1"))
+            } else if transactional_id.is_some() {
+                refuse(ErrorCode::InvalidTxnState, "this broker has no transactions")
+            } else {
+                produce(broker, context, found.map(|found| &**found), data, version, now_ms)
+            };
+            if let Err(failure) = &result {
+                tracing::debug!(topic = name, partition = index, error = %failure.message, "records were refused");
+                first_error.get_or_insert(failure.error);
+            }
+            partition_responses.push(response_of(index, result));
+        }
+        responses.push(TopicProduceResponse {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partition_responses,
+            ..Default::default()
+        });
+    }
+    if acks == 0 {
+        return Err(match first_error {
+            None => HandlerError::NoResponse,
+            Some(error) => HandlerError::Close(format!("produce with acks=0 failed with {}", error.name())),
+        });
+    }
+    Ok(ProduceResponse { responses, ..Default::default() })
+}
+
+fn refuse<T>(error: ErrorCode, message: impl Into<String>) -> Result<T, AppendFailure> {
+    Err(AppendFailure { error, message: message.into(), log_start_offset: -1 })
+}
+
+fn response_of(index: i32, result: Result<AppendInfo, AppendFailure>) -> PartitionProduceResponse {
+    match result {
+        Ok(info) => PartitionProduceResponse {
+            index,
+            base_offset: info.base_offset,
+            log_append_time_ms: info.log_append_time,
+            log_start_offset: info.log_start_offset,
+            ..Default::default()
+        },
+        Err(failure) => PartitionProduceResponse {
+            index,
+            error_code: failure.error.code(),
+            base_offset: -1,
+            log_start_offset: failure.log_start_offset,
+            error_message: Some(failure.message),
+            ..Default::default()
+        },
+    }
+}
+
+fn produce(
+    broker: &BrokerState,
+    context: &RequestContext,
+    topic: Option<&TopicImage>,
+    data: PartitionProduceData,
+    version: i16,
+    now_ms: i64,
+) -> Result<AppendInfo, AppendFailure> {
+    let Some(topic) = topic else {
+        let error = if version >= FIRST_WITH_TOPIC_ID {
+            ErrorCode::UnknownTopicId
+        } else {
+            ErrorCode::UnknownTopicOrPartition
+        };
+        return refuse(error, error.message());
+    };
+    let Some(partition) = broker.partition_of(topic, data.index) else {
+        return refuse(
+            ErrorCode::UnknownTopicOrPartition,
+            format!("{} has {} partitions, and no {}", topic.name, topic.partitions.len(), data.index),
+        );
+    };
+    // Kafka's own tools that must, say so by their client id.
+    if topic.is_internal() && context.client_id != "__admin_client" {
+        return refuse(ErrorCode::InvalidTopicException, format!("Cannot append to internal topic {}", topic.name));
+    }
+    let records = data.records.unwrap_or_default();
+    check_records(&records, version)?;
+    append(&partition, records, now_ms)
+}
+
+/// Kafka's rules for what a Produce request of this version may hold.
+fn check_records(records: &Bytes, version: i16) -> Result<(), AppendFailure> {
+    if records.is_empty() {
+        return refuse(
+            ErrorCode::InvalidRecord,
+            format!("Produce requests with version {version} must have at least one record batch per partition"),
+        );
+    }
+    if let Some(magic) = records.get(16).filter(|magic| **magic != MAGIC_V2 as u8) {
+        return refuse(
+            ErrorCode::InvalidRecord,
+            format!("Produce requests with version {version} are only allowed to contain magic 2, not {magic}"),
+        );
+    }
+    let header = BatchHeader::read(records).map_err(|error: RecordError| AppendFailure {
+        error: ErrorCode::CorruptMessage,
+        message: error.to_string(),
+        log_start_offset: -1,
+    })?;
+    if header.total_len() < records.len() {
+        return refuse(
+            ErrorCode::InvalidRecord,
+            format!("Produce requests with version {version} are only allowed to contain exactly one record batch"),
+        );
+    }
+    if header.attributes.is_transactional() {
+        return refuse(ErrorCode::InvalidTxnState, "this broker has no transactions");
+    }
+    if version < FIRST_WITH_ZSTD && header.attributes.compression() == Ok(Compression::Zstd) {
+        return refuse(
+            ErrorCode::UnsupportedCompressionType,
+            format!("Produce requests with version {version} are not allowed to use ZStandard compression"),
+        );
+    }
+    Ok(())
+}
+
+fn append(partition: &Partition, records: Bytes, now_ms: i64) -> Result<AppendInfo, AppendFailure> {
+    match records.try_into_mut() {
+        Ok(mut owned) => partition.append(&mut owned, now_ms),
+        Err(shared) => SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            scratch.extend_from_slice(&shared);
+            let appended = partition.append(scratch, now_ms);
+            if scratch.capacity() > SCRATCH_KEPT_BYTES {
+                *scratch = Vec::new();
+            }
+            appended
+        }),
+    }
+}
