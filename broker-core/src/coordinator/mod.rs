@@ -28,13 +28,14 @@ mod tests {
 
     #[test]
     fn groups_lie_where_java_puts_them() {
-        // Values of `Math.floorMod(s.hashCode() & 0x7fffffff, 50)`, computed by jshell.
+        // Values of `(s.hashCode() & 0x7fffffff) % 50`, computed by jshell.
         assert_eq!(partition_for("", 50), 0);
         assert_eq!(partition_for("hello", 50), 99_162_322 % 50);
         // "polygenelubricants".hashCode() is Integer.MIN_VALUE, which has no absolute value.
         assert_eq!(partition_for("polygenelubricants", 50), 0);
         // Two code units, 0xd83d and 0xde00.
         assert_eq!(partition_for("\u{1f600}", 50), (0xd83d * 31 + 0xde00) % 50);
+        assert_eq!(partition_for("rkafka-group", 50), 36);
         assert_eq!(partition_for("anything", 0), 0);
     }
 }

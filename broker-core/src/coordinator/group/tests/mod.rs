@@ -1,0 +1,7 @@
+//! The machine over virtual time: a world with one shard, its log, and clients who behave or do not.
+
+mod course;
+mod offsets;
+mod property;
+mod statics;
+mod world;
