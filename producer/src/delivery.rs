@@ -1,0 +1,326 @@
+//! What becomes of a record: one shared state per batch, and for each record an index into it.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::{ProducerError, RecordMetadata};
+
+/// The result of one record.
+pub type DeliveryResult = Result<RecordMetadata, ProducerError>;
+
+/// The callback of one record.
+pub(crate) type Callback = Box<dyn FnOnce(DeliveryResult) + Send>;
+
+/// What became of a run of records of one batch.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    /// Written, the first of them at `base_offset` (-1 where it is not known).
+    Written { base_offset: i64, log_append_time: i64 },
+    /// Not delivered.
+    Failed(ProducerError),
+}
+
+/// The state that the deliveries of one batch share. Nobody waits here unless a delivery was polled.
+pub(crate) struct BatchState {
+    topic: Arc<str>,
+    partition: i32,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// What is known, by index of record. One entry, unless the batch was split.
+    resolved: Vec<(Range<u32>, Outcome)>,
+    waiters: Vec<Waiter>,
+}
+
+enum Waiter {
+    /// A delivery that went away.
+    Gone,
+    Task(u32, Waker),
+    Callback(u32, i64, Callback),
+}
+
+impl Inner {
+    fn outcome(&self, index: u32) -> Option<(&Outcome, u32)> {
+        let (range, outcome) = self.resolved.iter().find(|(range, _)| range.contains(&index))?;
+        Some((outcome, index - range.start))
+    }
+}
+
+impl BatchState {
+    pub(crate) fn new(topic: Arc<str>, partition: i32) -> Arc<Self> {
+        Arc::new(Self { topic, partition, inner: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn result(&self, outcome: &Outcome, position: u32, timestamp: i64) -> DeliveryResult {
+        match outcome {
+            Outcome::Written { base_offset, log_append_time } => Ok(RecordMetadata {
+                topic: self.topic.clone(),
+                partition: self.partition,
+                offset: if *base_offset < 0 { -1 } else { base_offset.saturating_add(i64::from(position)) },
+                timestamp: if *log_append_time < 0 { timestamp } else { *log_append_time },
+            }),
+            Outcome::Failed(error) => Err(error.clone()),
+        }
+    }
+
+    /// Calls back when the record at `index` is resolved; at once, from here, where it is already.
+    pub(crate) fn on_resolved(&self, index: u32, timestamp: i64, callback: Callback) {
+        let mut inner = self.lock();
+        match inner.outcome(index) {
+            Some((outcome, position)) => {
+                let result = self.result(outcome, position, timestamp);
+                drop(inner);
+                callback(result);
+            }
+            None => inner.waiters.push(Waiter::Callback(index, timestamp, callback)),
+        }
+    }
+
+    /// The first record up to `last` that is not resolved.
+    pub(crate) fn first_unresolved(&self, last: u32) -> Option<u32> {
+        let inner = self.lock();
+        let mut index = 0;
+        while let Some((range, _)) = inner.resolved.iter().find(|(range, _)| range.contains(&index)) {
+            index = range.end;
+        }
+        Some(index).filter(|index| *index <= last)
+    }
+
+    /// Resolves the records of `range`, once. User code runs here, so no lock may be held by the caller.
+    fn resolve(&self, range: Range<u32>, outcome: Outcome) {
+        let mut due = Vec::new();
+        let mut inner = self.lock();
+        debug_assert!(inner.resolved.iter().all(|(known, _)| known.end <= range.start || range.end <= known.start));
+        for waiter in &mut inner.waiters {
+            let (Waiter::Task(index, _) | Waiter::Callback(index, ..)) = waiter else { continue };
+            if range.contains(index) {
+                due.push(std::mem::replace(waiter, Waiter::Gone));
+            }
+        }
+        inner.resolved.push((range.clone(), outcome.clone()));
+        drop(inner);
+        for waiter in due {
+            match waiter {
+                Waiter::Gone => {}
+                Waiter::Task(_, waker) => waker.wake(),
+                Waiter::Callback(index, timestamp, callback) => {
+                    callback(self.result(&outcome, index.saturating_sub(range.start), timestamp));
+                }
+            }
+        }
+    }
+}
+
+/// The duty to say what became of a run of records. It is discharged exactly once: by [`Receipt::resolve`], or as
+/// "the producer is closed" where it is dropped, such as with a runtime that ends.
+pub(crate) struct Receipt {
+    state: Arc<BatchState>,
+    range: Range<u32>,
+    /// Whether the records may be in the log.
+    pub(crate) maybe_written: bool,
+    open: bool,
+}
+
+impl Receipt {
+    pub(crate) fn new(state: Arc<BatchState>, count: u32) -> Self {
+        Self { state, range: 0..count, maybe_written: false, open: true }
+    }
+
+    pub(crate) fn state(&self) -> &Arc<BatchState> {
+        &self.state
+    }
+
+    pub(crate) fn last_index(&self) -> u32 {
+        self.range.end.saturating_sub(1)
+    }
+
+    /// Cuts off a receipt for the first `count` records.
+    pub(crate) fn split_off_front(&mut self, count: u32) -> Self {
+        let middle = self.range.start.saturating_add(count).min(self.range.end);
+        let front = Self {
+            state: self.state.clone(),
+            range: self.range.start..middle,
+            maybe_written: self.maybe_written,
+            open: true,
+        };
+        self.range.start = middle;
+        front
+    }
+
+    pub(crate) fn resolve(mut self, outcome: Outcome) {
+        self.open = false;
+        self.state.resolve(self.range.clone(), outcome);
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if self.open && !self.range.is_empty() {
+            let error = ProducerError::Closed { maybe_written: self.maybe_written };
+            self.state.resolve(self.range.clone(), Outcome::Failed(error));
+        }
+    }
+}
+
+/// What will become of one accepted record.
+///
+/// Await it for the record's place in the log, or drop it: the record is sent all the same, and nobody waits.
+/// It is cancel safe: a delivery that was polled and dropped has no effect on the record. Polled again after it was
+/// ready, it gives the same result.
+#[must_use = "a delivery that is dropped leaves it unknown whether the record was written; await it, or drop it on purpose"]
+pub struct Delivery {
+    state: Arc<BatchState>,
+    index: u32,
+    /// Where this delivery's waker is, once it was polled.
+    slot: Option<u32>,
+    timestamp: i64,
+}
+
+impl Delivery {
+    pub(crate) fn new(state: Arc<BatchState>, index: u32, timestamp: i64) -> Self {
+        Self { state, index, slot: None, timestamp }
+    }
+
+    pub(crate) fn state(&self) -> &Arc<BatchState> {
+        &self.state
+    }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The partition that the record was put in.
+    pub fn partition(&self) -> i32 {
+        self.state.partition
+    }
+
+    /// The timestamp that the record was given, in milliseconds since 1970.
+    pub fn timestamp(&self) -> i64 {
+        self.timestamp
+    }
+
+    /// The result, where it is known already.
+    pub fn try_result(&self) -> Option<DeliveryResult> {
+        let inner = self.state.lock();
+        inner.outcome(self.index).map(|(outcome, position)| self.state.result(outcome, position, self.timestamp))
+    }
+}
+
+impl Future for Delivery {
+    type Output = DeliveryResult;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<DeliveryResult> {
+        let this = self.get_mut();
+        let mut inner = this.state.lock();
+        if let Some((outcome, position)) = inner.outcome(this.index) {
+            let result = this.state.result(outcome, position, this.timestamp);
+            drop(inner);
+            this.slot = None;
+            return Poll::Ready(result);
+        }
+        let waiter = Waiter::Task(this.index, context.waker().clone());
+        match this.slot.and_then(|slot| inner.waiters.get_mut(slot as usize)) {
+            Some(Waiter::Task(_, waker)) if waker.will_wake(context.waker()) => {}
+            Some(slot) => *slot = waiter,
+            None => {
+                let slot = u32::try_from(inner.waiters.len()).ok();
+                inner.waiters.push(waiter);
+                drop(inner);
+                this.slot = slot;
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        let Some(slot) = self.slot else { return };
+        if let Some(waiter @ Waiter::Task(..)) = self.state.lock().waiters.get_mut(slot as usize) {
+            *waiter = Waiter::Gone;
+        }
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Delivery")
+            .field("topic", &self.state.topic)
+            .field("partition", &self.state.partition)
+            .field("result", &self.try_result())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn only_polled_deliveries_are_woken_and_each_has_its_offset() {
+        let state = BatchState::new("t".into(), 3);
+        let mut deliveries = (0..4).map(|index| Delivery::new(state.clone(), index, 7)).collect::<Vec<_>>();
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let mut context = Context::from_waker(&waker);
+        assert!(Pin::new(&mut deliveries[1]).poll(&mut context).is_pending());
+        assert!(Pin::new(&mut deliveries[2]).poll(&mut context).is_pending());
+        assert!(Pin::new(&mut deliveries[2]).poll(&mut context).is_pending());
+        drop(deliveries.remove(1));
+        Receipt::new(state, 4).resolve(Outcome::Written { base_offset: 100, log_append_time: -1 });
+        assert_eq!(count.0.load(Ordering::Relaxed), 1, "the dropped one and the unpolled ones are not woken");
+        let offsets = deliveries
+            .iter_mut()
+            .map(|delivery| match Pin::new(delivery).poll(&mut context) {
+                Poll::Ready(Ok(metadata)) => (metadata.offset, metadata.timestamp),
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>();
+        assert_eq!(offsets, [(100, 7), (102, 7), (103, 7)]);
+    }
+
+    #[test]
+    fn a_dropped_receipt_says_closed() {
+        let state = BatchState::new("t".into(), 0);
+        let delivery = Delivery::new(state.clone(), 0, 0);
+        let mut receipt = Receipt::new(state, 1);
+        receipt.maybe_written = true;
+        drop(receipt);
+        assert!(matches!(delivery.try_result(), Some(Err(ProducerError::Closed { maybe_written: true }))));
+    }
+
+    #[test]
+    fn a_split_receipt_resolves_in_parts() {
+        let state = BatchState::new("t".into(), 0);
+        let mut back = Receipt::new(state.clone(), 3);
+        let front = back.split_off_front(2);
+        back.resolve(Outcome::Written { base_offset: 50, log_append_time: 9 });
+        let result = |index| Delivery::new(state.clone(), index, 0).try_result();
+        assert!(result(1).is_none());
+        assert_eq!(result(2).unwrap().unwrap().offset, 50);
+        front.resolve(Outcome::Written { base_offset: 10, log_append_time: 9 });
+        assert_eq!(result(1).unwrap().unwrap().offset, 11);
+        assert_eq!(result(1).unwrap().unwrap().timestamp, 9);
+    }
+}

@@ -1,0 +1,57 @@
+//! Follows the cluster: hands partitions to the senders of their leaders, looks after those without one, and ends the
+//! producer when its last handle is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock;
+use crate::machine::accumulator::Resolutions;
+use crate::machine::outbox::Outbox;
+use crate::shared::{Shared, resolve};
+
+use super::start_sender;
+
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut changes = shared.client.cluster_changes();
+    let mut outbox = Outbox::new(shared.orphanage.broker);
+    let mut resolved = Resolutions::new();
+    let mut closer = None;
+    while !shared.is_stopped() {
+        let cluster = changes.borrow_and_update().clone();
+        shared.apply_cluster(&cluster, |mailbox| start_sender(&shared, mailbox));
+        shared.orphanage.drain().into_iter().for_each(|listing| outbox.accept(listing));
+        let now = clock::now();
+        let trouble = "the partition has no leader".into();
+        outbox.expire(now, Some(&trouble), &mut resolved);
+        resolve(&mut resolved);
+        if !shared.is_open() && closer.is_none() {
+            let shared = shared.clone();
+            closer = Some(Box::pin(async move { shared.flush().await }));
+        }
+        if let Some(partition) = outbox.first() {
+            shared.client.invalidate(&partition.topic, partition.index);
+        }
+        // Orphans wait for the next metadata, and for their end.
+        let pause = (!outbox.is_idle()).then_some(Duration::from_millis(100));
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() {
+                // The client is gone, and with it every way to send.
+                shared.stop();
+            },
+            () = shared.orphanage.woken() => {}
+            () = clock::sleep_if(pause) => {}
+            () = finished(&mut closer) => {
+                shared.stop();
+            }
+        }
+    }
+    resolve(&mut resolved);
+}
+
+/// Completes when the records that were taken before the end are resolved; never, while there is no end.
+async fn finished<F: Future<Output = ()> + Unpin>(closer: &mut Option<F>) {
+    match closer {
+        Some(closer) => closer.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,380 @@
+//! The task that sends to one broker. It owns its connection: nothing stands between it and the socket.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use rkafka_client_core::{Error, Link, Response};
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::ProduceRequest;
+use rkafka_protocol::records::{Compressor, DecompressArena};
+
+use super::produce::{self, Sent};
+use crate::clock;
+use crate::config::Acks;
+use crate::machine::accumulator::{Answer, Resolutions};
+use crate::machine::batch::Load;
+use crate::machine::outbox::{Conditions, Outbox};
+use crate::partition::{Mailbox, Partition};
+use crate::shared::{Shared, resolve};
+
+/// A request that waits for its answer.
+struct InFlight {
+    correlation_id: i32,
+    batches: Vec<Sent>,
+    deadline: Instant,
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<Link, Error>> + Send>>;
+
+/// The connection, or what there is of it.
+enum Connection {
+    None,
+    Connecting(Connecting),
+    Up(Box<Link>),
+}
+
+struct Sender {
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+    outbox: Outbox,
+    /// Counts connections over all senders' lives, so that each has a number of its own.
+    route: u64,
+    in_flight: VecDeque<InFlight>,
+    compressor: Compressor,
+    arena: DecompressArena,
+    resolved: Resolutions,
+    /// Failures in a row: the pause before a retry grows with them.
+    failures: u32,
+    /// Why nothing can be sent at present.
+    trouble: Option<Arc<str>>,
+    /// A broker that enforces a quota asks for silence until then.
+    throttled_until: Option<Instant>,
+}
+
+/// What ended a wait.
+enum Event {
+    Woken,
+    Connected(Result<Link, Error>),
+    Answered(Result<Response, Error>),
+}
+
+pub(super) async fn run(shared: Arc<Shared>, mailbox: Arc<Mailbox>) {
+    let mut sender = Sender {
+        outbox: Outbox::new(mailbox.broker),
+        shared,
+        mailbox,
+        route: 0,
+        in_flight: VecDeque::new(),
+        compressor: Compressor::new(),
+        arena: DecompressArena::default(),
+        resolved: Resolutions::new(),
+        failures: 0,
+        trouble: None,
+        throttled_until: None,
+    };
+    let mut connection = Connection::None;
+    while !sender.shared.is_stopped() {
+        sender.step(&mut connection).await;
+    }
+}
+
+impl Sender {
+    async fn step(&mut self, connection: &mut Connection) {
+        for listing in self.mailbox.drain() {
+            self.outbox.accept(listing);
+        }
+        let now = clock::now();
+        self.outbox.expire(now, self.trouble.as_ref(), &mut self.resolved);
+        resolve(&mut self.resolved);
+        if matches!(connection, Connection::None) && !self.outbox.is_idle() {
+            let (client, broker) = (self.shared.client.clone(), self.mailbox.broker);
+            *connection = Connection::Connecting(Box::pin(async move { client.link(broker).await }));
+        }
+        let mut sent = false;
+        if let Connection::Up(link) = connection {
+            if self.in_flight.front().is_some_and(|oldest| oldest.deadline <= now) {
+                let limit = self.shared.client.config().request_timeout;
+                self.lose(link, &format!("no answer within {} ms (`request.timeout.ms`)", limit.as_millis()));
+                *connection = Connection::None;
+                return;
+            }
+            match self.send_one(link, now).await {
+                Ok(any) => sent = any,
+                Err(error) => {
+                    self.lose(link, &error.to_string());
+                    *connection = Connection::None;
+                    return;
+                }
+            }
+        }
+        let deadline = self.deadline(now);
+        match self.wait(connection, deadline, sent).await {
+            Event::Woken => {}
+            Event::Connected(Ok(link)) => {
+                self.trouble = None;
+                self.route = next_route();
+                *connection = Connection::Up(Box::new(link));
+            }
+            Event::Connected(Err(error)) => {
+                tracing::warn!(%error, broker = self.mailbox.broker, "no connection to send over");
+                self.trouble = Some(error.to_string().into());
+                *connection = Connection::None;
+                // The client paces attempts itself, but not one that fails at once, such as for an unknown broker.
+                let pause = self.pause();
+                tokio::select! {
+                    () = clock::sleep(pause) => {}
+                    () = self.shared.stopped.notified() => {}
+                }
+            }
+            Event::Answered(Ok(response)) => {
+                if let Err(reason) = self.answered(response) {
+                    self.fail(connection, &reason);
+                }
+            }
+            Event::Answered(Err(error)) => self.fail(connection, &error.to_string()),
+        }
+    }
+
+    /// Waits for whatever comes first. After a request was queued it is only looked whether something is there, so that
+    /// the request is on its way while the next one is compressed.
+    async fn wait(&self, connection: &mut Connection, deadline: Option<Instant>, look_only: bool) -> Event {
+        if look_only {
+            let Connection::Up(link) = connection else { return Event::Woken };
+            return std::future::poll_fn(|context| {
+                Poll::Ready(match link.poll_drive(context) {
+                    Poll::Ready(result) => Event::Answered(result),
+                    Poll::Pending => Event::Woken,
+                })
+            })
+            .await;
+        }
+        tokio::select! {
+            biased;
+            event = progress(connection) => event,
+            () = self.mailbox.woken() => Event::Woken,
+            () = clock::sleep_until(deadline) => Event::Woken,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.in_flight.len() < self.shared.config.max_in_flight as usize
+    }
+
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        let throttled = self.throttled_until.filter(|until| *until > now);
+        let can_send = self.has_room() && throttled.is_none();
+        let answer = self.in_flight.front().map(|oldest| oldest.deadline);
+        [self.outbox.deadline(now, can_send), answer, throttled].into_iter().flatten().min()
+    }
+
+    /// Queues one request, if there is one to send and the connection may take it.
+    async fn send_one(&mut self, link: &mut Link, now: Instant) -> Result<bool, Error> {
+        if !self.has_room() || self.throttled_until.is_some_and(|until| until > now) {
+            return Ok(false);
+        }
+        let conditions = Conditions {
+            route: self.route,
+            hurry: self.shared.is_in_a_hurry(),
+            identity: *self.shared.identity.borrow(),
+            request_size_max: self.shared.config.max_request_size,
+        };
+        let collected = self.outbox.collect(now, &conditions);
+        if let Some(other_than) = collected.wants_identity {
+            self.shared.identity_wanted.send_replace(Some(other_than));
+        }
+        let mut batches = Vec::with_capacity(collected.batches.len());
+        for (partition, outgoing) in collected.batches {
+            match outgoing.load.seal(self.shared.codec, &mut self.compressor, outgoing.stamp) {
+                Ok(payload) => batches.push(Sent { partition, id: outgoing.id, payload }),
+                Err(error) => {
+                    let detail = error.to_string().into();
+                    self.complete(&partition, outgoing.id, Answer::Unsendable { detail });
+                }
+            }
+        }
+        resolve(&mut self.resolved);
+        if batches.is_empty() {
+            return Ok(false);
+        }
+        self.enqueue(link, batches, now).await?;
+        Ok(true)
+    }
+
+    async fn enqueue(&mut self, link: &mut Link, batches: Vec<Sent>, now: Instant) -> Result<(), Error> {
+        let (request, version_max) = produce::request(&self.shared, &batches);
+        let answered = self.shared.config.acks != Acks::None;
+        let queued = link.version_for::<ProduceRequest>(version_max).and_then(|version| {
+            if answered { link.enqueue(&request, version) } else { link.enqueue_unanswered(&request, version) }
+        });
+        let correlation_id = match queued {
+            Ok(correlation_id) => correlation_id,
+            Err(error) => {
+                // Nothing of it was written.
+                let detail: Arc<str> = error.to_string().into();
+                self.give_back(batches, false, &detail);
+                return Err(error);
+            }
+        };
+        let timeout = self.shared.client.config().request_timeout;
+        if answered {
+            self.in_flight.push_back(InFlight { correlation_id, batches, deadline: now + timeout });
+            return Ok(());
+        }
+        let written = tokio::time::timeout(timeout, link.flush()).await;
+        match written {
+            Ok(Ok(())) => {
+                for Sent { partition, id, .. } in batches {
+                    self.complete(&partition, id, Answer::Written { base_offset: -1, log_append_time: -1 });
+                }
+                resolve(&mut self.resolved);
+                Ok(())
+            }
+            failed => {
+                let error = match failed {
+                    Ok(Err(error)) => error,
+                    _ => Error::new(rkafka_client_core::ErrorKind::Timeout, "the broker takes no bytes"),
+                };
+                self.give_back(batches, true, &error.to_string().into());
+                Err(error)
+            }
+        }
+    }
+
+    fn pause(&mut self) -> Duration {
+        let pause = self.shared.client.config().retry_policy().delay(self.failures, &mut rand::rng());
+        self.failures = self.failures.saturating_add(1);
+        pause
+    }
+
+    fn complete(&mut self, partition: &Arc<Partition>, id: u64, answer: Answer) {
+        let pause = match &answer {
+            Answer::Written { .. } => {
+                self.failures = 0;
+                Duration::ZERO
+            }
+            Answer::Refused { .. } | Answer::Lost { .. } => {
+                self.shared.client.config().retry_policy().delay(self.failures, &mut rand::rng())
+            }
+            Answer::Split(_) | Answer::Unsendable { .. } => Duration::ZERO,
+        };
+        let mut slot = partition.lock();
+        slot.queue.complete(clock::now(), id, answer, pause, &mut self.resolved);
+        if slot.sender_id() == self.mailbox.broker {
+            return;
+        }
+        // The partition has moved: its sender waits for this answer before it goes on.
+        partition.signal(slot);
+    }
+
+    fn answered(&mut self, response: Response) -> Result<(), String> {
+        let Some(request) = self.in_flight.pop_front() else {
+            return Err("the broker answered what was not asked".to_owned());
+        };
+        debug_assert_eq!(request.correlation_id, response.correlation_id, "the link keeps the order");
+        let response = match response.decode::<ProduceRequest>() {
+            Ok(response) => response,
+            Err(error) => {
+                let detail = error.to_string();
+                self.give_back(request.batches, true, &detail.as_str().into());
+                return Err(detail);
+            }
+        };
+        if let Ok(throttle @ 1..) = u64::try_from(response.throttle_time_ms) {
+            self.throttled_until = Some(clock::now() + Duration::from_millis(throttle));
+        }
+        let shared = self.shared.clone();
+        let results = produce::results(&shared, &request.batches, &response).collect::<Vec<_>>();
+        let mut refused = false;
+        for (sent, result) in request.batches.iter().zip(results) {
+            let load = Load::Sealed(sent.payload.clone());
+            let answer = match result {
+                None => {
+                    let detail = "the broker's answer says nothing of the batch".into();
+                    Answer::Lost { sent: true, detail, load }
+                }
+                Some(result) if result.error_code == 0 => {
+                    Answer::Written { base_offset: result.base_offset, log_append_time: result.log_append_time_ms }
+                }
+                Some(result) => {
+                    refused = true;
+                    let code = ErrorCode::from_code(result.error_code);
+                    tracing::debug!(topic = %sent.partition.topic, partition = sent.partition.index, %code, "batch refused");
+                    produce::learn_leader(&shared, &sent.partition, &response, result);
+                    self.refused(code, result.error_message.as_deref(), load)
+                }
+            };
+            self.complete(&sent.partition, sent.id, answer);
+        }
+        drop(request);
+        if refused {
+            self.failures = self.failures.saturating_add(1);
+        }
+        resolve(&mut self.resolved);
+        Ok(())
+    }
+
+    fn refused(&mut self, code: ErrorCode, message: Option<&str>, load: Load) -> Answer {
+        if matches!(code, ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge) {
+            match load.split(&self.shared.memory, &mut self.arena) {
+                Ok(Some(halves)) => return Answer::Split(halves),
+                Ok(None) => {}
+                Err(error) => return Answer::Unsendable { detail: error.to_string().into() },
+            }
+        }
+        Answer::Refused { code, detail: message.map(Arc::from), load }
+    }
+
+    fn give_back(&mut self, batches: Vec<Sent>, sent: bool, detail: &Arc<str>) {
+        for Sent { partition, id, payload } in batches {
+            let answer = Answer::Lost { sent, detail: detail.clone(), load: Load::Sealed(payload) };
+            self.complete(&partition, id, answer);
+        }
+        resolve(&mut self.resolved);
+    }
+
+    fn fail(&mut self, connection: &mut Connection, reason: &str) {
+        if let Connection::Up(link) = connection {
+            self.lose(link, reason);
+        }
+        *connection = Connection::None;
+    }
+
+    /// The connection is of no use any more: what was under way goes back to its queues, with the news whether the
+    /// broker may have got it.
+    fn lose(&mut self, link: &mut Link, reason: &str) {
+        if self.in_flight.is_empty() {
+            tracing::debug!(broker = self.mailbox.broker, reason, "an idle connection ended");
+            return;
+        }
+        tracing::warn!(broker = self.mailbox.broker, reason, requests = self.in_flight.len(), "the connection failed");
+        let detail: Arc<str> = reason.into();
+        self.trouble = Some(detail.clone());
+        for request in std::mem::take(&mut self.in_flight) {
+            for sent in &request.batches {
+                self.shared.client.invalidate(&sent.partition.topic, sent.partition.index);
+            }
+            let maybe_written = link.maybe_written(request.correlation_id);
+            self.give_back(request.batches, maybe_written, &detail);
+        }
+        self.failures = self.failures.saturating_add(1);
+    }
+}
+
+/// Makes progress on the connection; never completes where there is none.
+async fn progress(connection: &mut Connection) -> Event {
+    match connection {
+        Connection::None => std::future::pending().await,
+        Connection::Connecting(connecting) => Event::Connected(connecting.await),
+        Connection::Up(link) => Event::Answered(link.drive().await),
+    }
+}
+
+/// A number that no other connection of this process has.
+fn next_route() -> u64 {
+    static ROUTES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    ROUTES.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}

@@ -1,0 +1,599 @@
+//! The queue of one partition: from the record that is appended to the batch that is acknowledged.
+//!
+//! ```text
+//! append -> open -> ready -> outstanding: under way <-> waiting -> resolved
+//! ```
+//!
+//! **Invariant:** batches are sent for the first time in the order of their records, and what waits for a retry goes
+//! before what was never sent.
+//! **Invariant:** from the oldest unresolved batch on, at most `window` batches were ever sent, counting those that
+//! were acknowledged since. The broker knows the last five batches of a producer again, so that with a window of five
+//! every batch whose fate is unknown is among them.
+//! **Invariant:** a batch that may be in the log is never stamped anew (`sequence` says why).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::records::{BATCH_OVERHEAD, BatchBuilder, BatchOptions, HeaderRef, RecordError};
+
+use super::batch::{Charge, ClosedBatch, Load, OpenBatch, RawBatch};
+use super::sequence::{PartitionSequence, ProducerIdentity, Stamp};
+use crate::ProducerError;
+use crate::delivery::{BatchState, Outcome, Receipt};
+use crate::memory::Memory;
+use crate::record::Record;
+
+/// What the settings say to every queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// `batch.size`, in bytes before compression.
+    pub(crate) batch_size: usize,
+    /// `max.request.size`, in bytes: no record may be larger.
+    pub(crate) record_size_max: usize,
+    /// `linger.ms`.
+    pub(crate) linger: Duration,
+    /// `delivery.timeout.ms`.
+    pub(crate) delivery_timeout: Duration,
+    /// `max.in.flight.requests.per.connection`.
+    pub(crate) window: u64,
+    /// `retries`.
+    pub(crate) retries: u32,
+    /// Whether batches carry sequence numbers.
+    pub(crate) idempotent: bool,
+}
+
+/// The queue of one partition.
+pub(crate) struct PartitionQueue {
+    topic: Arc<str>,
+    partition: i32,
+    limits: Arc<Limits>,
+    open: Option<OpenBatch>,
+    ready: VecDeque<ClosedBatch>,
+    outstanding: VecDeque<Outstanding>,
+    sequence: PartitionSequence,
+    /// How many batches were sent for the first time, under the present identity.
+    sent: u64,
+    next_id: u64,
+    /// The connection that the batches under way are on, and how many they are.
+    route: u64,
+    under_way: usize,
+    /// Nothing is sent before: the pause after an error.
+    retry_at: Option<Instant>,
+    /// How large the last batches became: the next begins in a buffer for it.
+    expected: usize,
+    /// Bytes that the sticky partitioner put here since it came here last.
+    sticky_bytes: usize,
+}
+
+/// A batch that was sent once at least.
+struct Outstanding {
+    id: u64,
+    ordinal: u64,
+    stamp: Option<Stamp>,
+    count: u32,
+    created: Instant,
+    attempts: u32,
+    receipt: Receipt,
+    /// The bytes, where it waits to be sent again; `None` while it is under way.
+    waiting: Option<Load>,
+    detail: Option<Arc<str>>,
+}
+
+/// A record that was taken.
+pub(crate) struct Appended {
+    pub(crate) state: Arc<BatchState>,
+    pub(crate) index: u32,
+    /// The sender must look: a batch began, so that there is a linger timer to set, or one became full.
+    pub(crate) wake: bool,
+    /// The sticky partitioner should go on to another partition.
+    pub(crate) switch: bool,
+}
+
+/// A record that was not taken.
+#[derive(Debug)]
+pub(crate) enum AppendError {
+    /// The budget is spent; `wake` where this made a batch ready.
+    Full { wake: bool },
+    /// The record is above `setting`.
+    TooLarge { size: usize, limit: usize, setting: &'static str },
+    /// The record has no encoding.
+    Encode(RecordError),
+}
+
+/// A batch to send.
+pub(crate) struct Outgoing {
+    pub(crate) id: u64,
+    pub(crate) stamp: Option<Stamp>,
+    pub(crate) load: Load,
+}
+
+/// What [`PartitionQueue::next`] says.
+pub(crate) enum Next {
+    /// This batch goes now.
+    Send(Outgoing),
+    /// Nothing can go now; [`PartitionQueue::send_at`] says when that changes by time alone.
+    Nothing,
+    /// A batch could go if there were a producer id other than this one.
+    NeedIdentity(Option<i64>),
+}
+
+/// What became of a batch that was under way.
+pub(crate) enum Answer {
+    /// It is in the log.
+    Written { base_offset: i64, log_append_time: i64 },
+    /// The broker said no.
+    Refused { code: ErrorCode, detail: Option<Arc<str>>, load: Load },
+    /// The broker found it too large, and this is what it was split into.
+    Split([RawBatch; 2]),
+    /// The connection went. `sent` where bytes of it may have reached the broker.
+    Lost { sent: bool, detail: Arc<str>, load: Load },
+    /// It could not be made ready for the wire, and the same would happen again.
+    Unsendable { detail: Arc<str> },
+}
+
+/// Receipts with their outcomes, to be resolved when no lock is held any more.
+pub(crate) type Resolutions = Vec<(Receipt, Outcome)>;
+
+/// Upper bound of what a record adds to a batch: lengths and deltas as long as they can become.
+fn size_bound(record: &Record<'_>) -> usize {
+    let headers = record.headers.as_slice();
+    let header_bytes: usize = if headers.is_empty() {
+        0
+    } else {
+        headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len) + 10).sum()
+    };
+    record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + header_bytes + 36
+}
+
+impl PartitionQueue {
+    pub(crate) fn new(topic: Arc<str>, partition: i32, limits: Arc<Limits>) -> Self {
+        Self {
+            topic,
+            partition,
+            limits,
+            open: None,
+            ready: VecDeque::new(),
+            outstanding: VecDeque::new(),
+            sequence: PartitionSequence::default(),
+            sent: 0,
+            next_id: 0,
+            route: 0,
+            under_way: 0,
+            retry_at: None,
+            expected: 0,
+            sticky_bytes: 0,
+        }
+    }
+
+    /// Writes the record into the open batch. `now` is asked only where a batch begins.
+    pub(crate) fn append(
+        &mut self,
+        record: &Record<'_>,
+        timestamp: i64,
+        sticky: bool,
+        memory: &Arc<Memory>,
+        now: impl FnOnce() -> Instant,
+    ) -> Result<Appended, AppendError> {
+        let size = size_bound(record);
+        let batch_size = self.limits.batch_size;
+        let mut wake = false;
+        if let Some(open) = &self.open
+            && open.builder.len() + size > batch_size
+        {
+            self.close_open();
+            wake = true;
+        }
+        if self.open.is_none() {
+            self.check_size(size, memory.limit())?;
+            let expected = self.expected.clamp(BATCH_OVERHEAD + size, batch_size.max(BATCH_OVERHEAD + size));
+            let buffer = match memory.take(expected) {
+                Some(buffer) => buffer,
+                None => memory.take(BATCH_OVERHEAD + size).ok_or(AppendError::Full { wake })?,
+            };
+            let charge = Charge::new(memory.clone(), buffer.capacity());
+            let builder = BatchBuilder::new(buffer, BatchOptions::default());
+            let state = BatchState::new(self.topic.clone(), self.partition);
+            self.open = Some(OpenBatch { builder, charge, state, created: now() });
+            wake = true;
+        }
+        let Some(open) = &mut self.open else { return Err(AppendError::Full { wake }) };
+        let capacity = open.builder.capacity();
+        if open.builder.len() + size > capacity {
+            // The buffer is about to double, or more if the record wants it.
+            let grown = capacity.saturating_mul(2).max(open.builder.len() + size);
+            if !open.charge.grow(grown - capacity) {
+                self.close_open();
+                return Err(AppendError::Full { wake: true });
+            }
+        }
+        let headers =
+            record.headers.as_slice().iter().map(|(name, value)| HeaderRef { key: name.as_bytes(), value: *value });
+        let index = match open.builder.append(timestamp, record.key, record.value, headers) {
+            Ok(index) => index,
+            Err(error) => {
+                if open.builder.is_empty() {
+                    self.open = None;
+                }
+                return Err(AppendError::Encode(error));
+            }
+        };
+        let state = open.state.clone();
+        // The next record will be about as large as this one: where it would not fit, the batch is full now.
+        let full = open.builder.len() + size > batch_size;
+        if full {
+            self.close_open();
+            wake = true;
+        }
+        let mut switch = false;
+        if sticky {
+            self.sticky_bytes += size;
+            switch = self.sticky_bytes >= batch_size || full;
+            if switch {
+                self.sticky_bytes = 0;
+            }
+        }
+        Ok(Appended { state, index, wake, switch })
+    }
+
+    fn check_size(&self, size: usize, buffer_memory: usize) -> Result<(), AppendError> {
+        let size = BATCH_OVERHEAD + size;
+        for (limit, setting) in [(self.limits.record_size_max, "max.request.size"), (buffer_memory, "buffer.memory")] {
+            if size > limit {
+                return Err(AppendError::TooLarge { size, limit, setting });
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the open batch, so that it goes without lingering.
+    pub(crate) fn close_open(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.expected = open.builder.len().max(self.expected / 2);
+            self.ready.push_back(open.into());
+        }
+    }
+
+    /// Whether nothing is to be sent or answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.is_none() && self.ready.is_empty() && self.outstanding.is_empty()
+    }
+
+    /// The unresolved batches, each as its state and its last record: who waits for these waits for all.
+    pub(crate) fn unresolved(&self, into: &mut Vec<(Arc<BatchState>, u32)>) {
+        let receipts =
+            self.outstanding.iter().map(|batch| &batch.receipt).chain(self.ready.iter().map(|batch| &batch.receipt));
+        into.extend(receipts.map(|receipt| (receipt.state().clone(), receipt.last_index())));
+    }
+
+    /// Something changed for the better, such as the leader: an error's pause is over.
+    pub(crate) fn retry_now(&mut self) {
+        self.retry_at = None;
+    }
+
+    /// The next batch for the connection `route`, if one may go. `hurry` ends all lingering.
+    pub(crate) fn next(&mut self, now: Instant, route: u64, hurry: bool, offered: Option<ProducerIdentity>) -> Next {
+        if self.retry_at.is_some_and(|at| at > now) {
+            return Next::Nothing;
+        }
+        self.retry_at = None;
+        // Two connections would not keep the order.
+        if self.under_way > 0 && self.route != route {
+            return Next::Nothing;
+        }
+        if self.limits.idempotent && self.sequence.is_broken() {
+            if self.under_way > 0 {
+                return Next::Nothing;
+            }
+            // What may be in the log is asked for once more under its old stamp, one at a time.
+            if let Some(at) = self.outstanding.iter().position(|batch| batch.receipt.maybe_written) {
+                return self.resend(at, route);
+            }
+        }
+        let fresh = !self.outstanding.iter().any(|batch| batch.waiting.is_some());
+        if fresh && !self.has_due(now, hurry) {
+            return Next::Nothing;
+        }
+        if self.limits.idempotent {
+            let broken = self.sequence.is_broken();
+            if !self.sequence.renew(offered) {
+                return Next::NeedIdentity(self.sequence.unusable_id());
+            }
+            if broken {
+                self.restamp();
+            }
+        }
+        let window_end =
+            self.outstanding.front().map_or(u64::MAX, |oldest| oldest.ordinal.saturating_add(self.limits.window));
+        if let Some(at) = self.outstanding.iter().position(|batch| batch.waiting.is_some()) {
+            let within = self.outstanding.get(at).is_some_and(|batch| batch.ordinal < window_end);
+            return if within { self.resend(at, route) } else { Next::Nothing };
+        }
+        if self.sent >= window_end {
+            return Next::Nothing;
+        }
+        if self.ready.is_empty() {
+            self.close_open();
+        }
+        let Some(batch) = self.ready.pop_front() else { return Next::Nothing };
+        let stamp = if self.limits.idempotent { self.sequence.stamp(batch.count) } else { None };
+        let id = self.fresh_id();
+        self.outstanding.push_back(Outstanding {
+            id,
+            ordinal: self.sent,
+            stamp,
+            count: batch.count,
+            created: batch.created,
+            attempts: 1,
+            receipt: batch.receipt,
+            waiting: None,
+            detail: None,
+        });
+        self.sent += 1;
+        self.route = route;
+        self.under_way += 1;
+        Next::Send(Outgoing { id, stamp, load: batch.load })
+    }
+
+    /// The size of the batch that [`PartitionQueue::next`] may give, in bytes: before compression, where it was never
+    /// sent.
+    pub(crate) fn next_size(&self) -> Option<usize> {
+        let waiting = self.outstanding.iter().find_map(|batch| batch.waiting.as_ref());
+        let ready = || self.ready.front().map(|batch| batch.load.size());
+        let open = || self.open.as_ref().map(|open| open.builder.len());
+        waiting.map(Load::size).or_else(ready).or_else(open)
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn has_due(&self, now: Instant, hurry: bool) -> bool {
+        !self.ready.is_empty()
+            || self.open.as_ref().is_some_and(|open| hurry || open.created + self.limits.linger <= now)
+    }
+
+    fn resend(&mut self, at: usize, route: u64) -> Next {
+        let Some(batch) = self.outstanding.get_mut(at) else { return Next::Nothing };
+        let Some(load) = batch.waiting.take() else { return Next::Nothing };
+        batch.attempts = batch.attempts.saturating_add(1);
+        self.route = route;
+        self.under_way += 1;
+        Next::Send(Outgoing { id: batch.id, stamp: batch.stamp, load })
+    }
+
+    /// After the epoch was bumped: everything outstanding, none of which is in the log, begins anew.
+    fn restamp(&mut self) {
+        self.sent = 0;
+        for batch in &mut self.outstanding {
+            batch.stamp = self.sequence.stamp(batch.count);
+            batch.ordinal = self.sent;
+            self.sent += 1;
+        }
+    }
+
+    /// Takes what became of the batch `id`. `pause` is how long to wait before a retry.
+    pub(crate) fn complete(
+        &mut self,
+        now: Instant,
+        id: u64,
+        answer: Answer,
+        pause: Duration,
+        resolved: &mut Resolutions,
+    ) {
+        // Not found: it was given up when the producer was closed.
+        let under_way = |batch: &Outstanding| batch.id == id && batch.waiting.is_none();
+        let Some(at) = self.outstanding.iter().position(under_way) else { return };
+        self.under_way = self.under_way.saturating_sub(1);
+        match answer {
+            Answer::Written { base_offset, log_append_time } => {
+                self.finish(at, Outcome::Written { base_offset, log_append_time }, resolved);
+            }
+            Answer::Refused { code: ErrorCode::DuplicateSequenceNumber, .. } if self.limits.idempotent => {
+                self.finish(at, Outcome::Written { base_offset: -1, log_append_time: -1 }, resolved);
+            }
+            Answer::Refused { code, load, detail } if self.limits.idempotent && is_sequence_error(code) => {
+                self.out_of_sequence(now, at, code, load, detail, pause);
+            }
+            Answer::Refused { code, detail, load } => {
+                let Some(batch) = self.outstanding.get_mut(at) else { return };
+                batch.receipt.maybe_written |= may_be_written_in_spite_of(code);
+                batch.detail = Some(detail.clone().unwrap_or_else(|| code.name().into()));
+                if code.is_retriable() && batch.attempts <= self.limits.retries {
+                    batch.waiting = Some(load);
+                    self.retry_at = Some(now + pause);
+                } else {
+                    let (topic, partition, maybe_written) =
+                        (self.topic.clone(), self.partition, batch.receipt.maybe_written);
+                    self.fail(at, ProducerError::Refused { topic, partition, code, detail, maybe_written }, resolved);
+                }
+            }
+            Answer::Lost { sent, detail, load } => {
+                let Some(batch) = self.outstanding.get_mut(at) else { return };
+                batch.receipt.maybe_written |= sent;
+                batch.detail = Some(detail.clone());
+                if batch.attempts <= self.limits.retries {
+                    batch.waiting = Some(load);
+                    self.retry_at = Some(now + pause);
+                } else {
+                    let (topic, partition, maybe_written) =
+                        (self.topic.clone(), self.partition, batch.receipt.maybe_written);
+                    self.fail(at, ProducerError::Disconnected { topic, partition, detail, maybe_written }, resolved);
+                }
+            }
+            Answer::Split(halves) => self.split(at, halves),
+            Answer::Unsendable { detail } => {
+                let (topic, partition) = (self.topic.clone(), self.partition);
+                self.fail(at, ProducerError::Encode { topic, partition, detail }, resolved);
+            }
+        }
+    }
+
+    /// The broker's sequence is another: what it refused so is not in its log. Where an older batch is unresolved that
+    /// is why, and this one waits for it; else there is a gap that only a new epoch closes.
+    fn out_of_sequence(
+        &mut self,
+        now: Instant,
+        at: usize,
+        code: ErrorCode,
+        load: Load,
+        detail: Option<Arc<str>>,
+        pause: Duration,
+    ) {
+        let Some(batch) = self.outstanding.get_mut(at) else { return };
+        batch.receipt.maybe_written = false;
+        batch.detail = Some(detail.unwrap_or_else(|| code.name().into()));
+        batch.waiting = Some(load);
+        if code == ErrorCode::InvalidProducerEpoch {
+            self.sequence.discard_identity();
+            self.retry_at = Some(now + pause);
+        } else if at == 0 {
+            self.sequence.break_off();
+            self.retry_at = Some(now + pause);
+        }
+    }
+
+    fn finish(&mut self, at: usize, outcome: Outcome, resolved: &mut Resolutions) {
+        if let Some(batch) = self.outstanding.remove(at) {
+            resolved.push((batch.receipt, outcome));
+        }
+    }
+
+    /// Gives the batch up. The sequence numbers that it had are missing from now on.
+    fn fail(&mut self, at: usize, error: ProducerError, resolved: &mut Resolutions) {
+        self.finish(at, Outcome::Failed(error), resolved);
+        self.sequence.break_off();
+    }
+
+    fn split(&mut self, at: usize, halves: [RawBatch; 2]) {
+        let Some(whole) = self.outstanding.remove(at) else { return };
+        let mut receipt = whole.receipt;
+        receipt.maybe_written = false;
+        let [front, back] = halves;
+        let front_count = front.builder.record_count();
+        let front_receipt = receipt.split_off_front(front_count);
+        let back_count = whole.count.saturating_sub(front_count);
+        for (offset, load, receipt, count) in [(0, front, front_receipt, front_count), (1, back, receipt, back_count)] {
+            let id = self.fresh_id();
+            self.outstanding.insert(
+                at + offset,
+                Outstanding {
+                    id,
+                    ordinal: whole.ordinal,
+                    stamp: None,
+                    count,
+                    created: whole.created,
+                    attempts: whole.attempts,
+                    receipt,
+                    waiting: Some(Load::Raw(Box::new(load))),
+                    detail: None,
+                },
+            );
+        }
+        self.sequence.break_off();
+        if !self.limits.idempotent {
+            self.renumber();
+        }
+    }
+
+    /// Without sequence numbers the ordinals only keep the window.
+    fn renumber(&mut self) {
+        self.sent = 0;
+        for batch in &mut self.outstanding {
+            batch.ordinal = self.sent;
+            self.sent += 1;
+        }
+    }
+
+    /// Fails what waited beyond `delivery.timeout.ms`. What is under way is judged when its answer comes, which the
+    /// request timeout bounds. `trouble` is why nothing was sent, where the batch itself does not know.
+    pub(crate) fn expire(&mut self, now: Instant, trouble: Option<&Arc<str>>, resolved: &mut Resolutions) {
+        let timeout = self.limits.delivery_timeout;
+        let expired = |created: Instant| created + timeout <= now;
+        let mut at = 0;
+        while let Some(batch) = self.outstanding.get(at) {
+            if batch.waiting.is_some() && expired(batch.created) {
+                let error =
+                    self.timeout_error(batch.receipt.maybe_written, batch.detail.clone().or_else(|| trouble.cloned()));
+                self.fail(at, error, resolved);
+            } else {
+                at += 1;
+            }
+        }
+        if self.open.as_ref().is_some_and(|open| expired(open.created)) {
+            self.close_open();
+        }
+        let detail = self.outstanding.front().and_then(|batch| batch.detail.clone()).or_else(|| trouble.cloned());
+        while self.ready.front().is_some_and(|batch| expired(batch.created)) {
+            if let Some(batch) = self.ready.pop_front() {
+                resolved.push((batch.receipt, Outcome::Failed(self.timeout_error(false, detail.clone()))));
+            }
+        }
+    }
+
+    fn timeout_error(&self, maybe_written: bool, detail: Option<Arc<str>>) -> ProducerError {
+        let (topic, partition, timeout) = (self.topic.clone(), self.partition, self.limits.delivery_timeout);
+        ProducerError::DeliveryTimeout { topic, partition, timeout, maybe_written, detail }
+    }
+
+    /// Gives up everything. Answers that come later find nothing.
+    pub(crate) fn abandon(&mut self, resolved: &mut Resolutions) {
+        self.close_open();
+        self.under_way = 0;
+        let closed = |maybe_written| Outcome::Failed(ProducerError::Closed { maybe_written });
+        resolved.extend(self.outstanding.drain(..).map(|batch| {
+            let outcome = closed(batch.receipt.maybe_written || batch.waiting.is_none());
+            (batch.receipt, outcome)
+        }));
+        resolved.extend(self.ready.drain(..).map(|batch| (batch.receipt, closed(false))));
+    }
+
+    /// When a batch may go by time alone: a linger or a pause that ends. `None` where something else must come first.
+    pub(crate) fn send_at(&self, now: Instant) -> Option<Instant> {
+        let has_waiting = self.outstanding.iter().any(|batch| batch.waiting.is_some());
+        let work = has_waiting || !self.ready.is_empty();
+        let linger = self.open.as_ref().map(|open| open.created + self.limits.linger);
+        let at = match (self.retry_at, linger) {
+            (Some(pause), _) if work => Some(pause),
+            (Some(pause), Some(linger)) => Some(pause.max(linger)),
+            (None, linger) if !work => linger,
+            _ => None,
+        };
+        at.filter(|at| *at > now)
+    }
+
+    /// When the oldest batch that is not under way reaches `delivery.timeout.ms`.
+    pub(crate) fn expires_at(&self) -> Option<Instant> {
+        let waiting = self.outstanding.iter().filter(|batch| batch.waiting.is_some()).map(|batch| batch.created);
+        let ready = self.ready.iter().map(|batch| batch.created);
+        let open = self.open.iter().map(|open| open.created);
+        waiting.chain(ready).chain(open).min().map(|created| created + self.limits.delivery_timeout)
+    }
+}
+
+impl Drop for PartitionQueue {
+    /// The runtime ends with batches under way: their receipts must not claim that nothing was written.
+    fn drop(&mut self) {
+        for batch in self.outstanding.iter_mut().filter(|batch| batch.waiting.is_none()) {
+            batch.receipt.maybe_written = true;
+        }
+        if let Some(open) = self.open.take() {
+            drop(ClosedBatch::from(open));
+        }
+    }
+}
+
+/// The broker's sequence or epoch for this producer is not the batch's.
+fn is_sequence_error(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId | ErrorCode::InvalidProducerEpoch)
+}
+
+/// Whether a batch may be in the log although the broker answered with `code`. A leader that is deposed while it waits
+/// for its followers answers NOT_LEADER_OR_FOLLOWER, and the batch may have reached the next leader.
+fn may_be_written_in_spite_of(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::UnknownServerError)
+        || code.is_retriable()
+            && !matches!(code, ErrorCode::NotEnoughReplicas | ErrorCode::CorruptMessage | ErrorCode::LeaderNotAvailable)
+}

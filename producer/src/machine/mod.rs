@@ -1,0 +1,13 @@
+//! What decides: no I/O, no clock, no randomness. Time is an argument.
+//!
+//! * [`accumulator`]: one queue per partition, from the open batch to the last acknowledgement.
+//! * [`sequence`]: the producer's identity and the sequence numbers of one partition.
+//! * [`outbox`]: which batches go into the next request to one broker.
+
+pub(crate) mod accumulator;
+pub(crate) mod batch;
+pub(crate) mod outbox;
+pub(crate) mod sequence;
+
+#[cfg(test)]
+mod model;

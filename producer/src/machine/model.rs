@@ -1,0 +1,477 @@
+//! The machines against a small model of a cluster: brokers that deduplicate as Kafka does, connections that break with
+//! requests and answers in them, leaders that move, errors of every kind. Time is a number.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::records::{Codec, Compression, Compressor, DecompressArena, RecordBatch, increment_sequence};
+
+use super::accumulator::{Answer, Limits, Resolutions};
+use super::batch::{Load, Payload, PayloadBytes};
+use super::outbox::{Conditions, Outbox};
+use super::sequence::ProducerIdentity;
+use crate::delivery::Delivery;
+use crate::memory::Memory;
+use crate::partition::{Mailbox, Partition};
+use crate::partitioner::next_random;
+use crate::{ProducerError, Record};
+
+const BROKERS: usize = 3;
+const PARTITIONS: usize = 3;
+
+/// One replicated log, with the producer state that brokers keep for it.
+#[derive(Default)]
+struct Log {
+    leader: usize,
+    records: Vec<u32>,
+    producers: HashMap<i64, ProducerState>,
+}
+
+/// What a broker knows of a producer: its epoch, and the last five batches as (base sequence, last sequence, offset).
+#[derive(Default)]
+struct ProducerState {
+    epoch: i16,
+    batches: VecDeque<(i32, i32, i64)>,
+}
+
+impl Log {
+    /// Kafka's `ProducerAppendInfo` and `UnifiedLog.analyzeAndValidateProducerState`.
+    fn append(&mut self, bytes: &[u8], records_max: usize) -> Result<i64, ErrorCode> {
+        let batch = RecordBatch::read(bytes).unwrap();
+        batch.verify_crc().unwrap();
+        let mut arena = DecompressArena::default();
+        let ids = batch
+            .records(&mut arena)
+            .unwrap()
+            .map(|record| u32::from_be_bytes(record.unwrap().value.unwrap()[..4].try_into().unwrap()))
+            .collect::<Vec<_>>();
+        if ids.len() > records_max {
+            return Err(ErrorCode::MessageTooLarge);
+        }
+        if ids.iter().any(|id| id % 97 == 96) {
+            return Err(ErrorCode::InvalidRecord);
+        }
+        let header = batch.header();
+        let offset = self.records.len() as i64;
+        if header.producer_id >= 0 {
+            let known = self.producers.contains_key(&header.producer_id);
+            let state = self.producers.entry(header.producer_id).or_default();
+            let first = header.base_sequence;
+            let last = increment_sequence(first, header.record_count - 1);
+            if known && header.producer_epoch < state.epoch {
+                return Err(ErrorCode::InvalidProducerEpoch);
+            }
+            if header.producer_epoch == state.epoch
+                && let Some((.., offset)) = state.batches.iter().find(|known| (known.0, known.1) == (first, last))
+            {
+                return Ok(*offset);
+            }
+            let fits = match state.batches.back() {
+                Some((_, previous, _)) if header.producer_epoch == state.epoch => {
+                    first == increment_sequence(*previous, 1)
+                }
+                _ => first == 0,
+            };
+            if !fits {
+                return Err(ErrorCode::OutOfOrderSequenceNumber);
+            }
+            if header.producer_epoch != state.epoch {
+                state.batches.clear();
+            }
+            state.epoch = header.producer_epoch;
+            state.batches.push_back((first, last, offset));
+            if state.batches.len() > 5 {
+                state.batches.pop_front();
+            }
+        }
+        self.records.extend(ids);
+        Ok(offset)
+    }
+}
+
+type Batches = Vec<(Arc<Partition>, u64, Arc<Payload>)>;
+
+#[derive(Default)]
+struct Connection {
+    route: u64,
+    requests: VecDeque<Batches>,
+    answers: VecDeque<(Batches, Vec<Result<i64, ErrorCode>>)>,
+}
+
+struct World {
+    random: u64,
+    now: Instant,
+    limits: Arc<Limits>,
+    memory: Arc<Memory>,
+    codec: Codec,
+    compressor: Compressor,
+    identity: Option<ProducerIdentity>,
+    ids_given: i64,
+    routes: u64,
+    logs: Vec<Log>,
+    partitions: Vec<Arc<Partition>>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    outboxes: Vec<Outbox>,
+    connections: Vec<Connection>,
+    /// Requests that a broker was at when their connection broke: it may finish them whenever it likes.
+    zombies: Vec<(usize, Batches)>,
+    deliveries: Vec<(usize, u32, Delivery)>,
+    records_max: usize,
+    trouble: bool,
+    poison: bool,
+}
+
+impl World {
+    fn new(seed: u64, idempotent: bool, window: u64, compression: Compression) -> Self {
+        let limits = Arc::new(Limits {
+            batch_size: 200,
+            record_size_max: 1000,
+            linger: Duration::from_millis(5),
+            delivery_timeout: Duration::from_secs(2),
+            window,
+            retries: u32::MAX,
+            idempotent,
+        });
+        let mailboxes =
+            (0..=BROKERS).map(|id| Mailbox::new(if id == BROKERS { -1 } else { id as i32 })).collect::<Vec<_>>();
+        let partitions = (0..PARTITIONS)
+            .map(|index| {
+                let partition = Partition::new("t".into(), index as i32, limits.clone(), mailboxes[BROKERS].clone());
+                partition.move_to(&mailboxes[0]);
+                partition
+            })
+            .collect();
+        Self {
+            random: next_random(seed | 1),
+            now: crate::clock::now(),
+            memory: Arc::new(Memory::new(60_000, 200)),
+            limits,
+            codec: Codec::new(compression),
+            compressor: Compressor::new(),
+            identity: None,
+            ids_given: 0,
+            routes: BROKERS as u64,
+            logs: (0..PARTITIONS).map(|_| Log::default()).collect(),
+            partitions,
+            outboxes: (0..=BROKERS).map(|id| Outbox::new(if id == BROKERS { -1 } else { id as i32 })).collect(),
+            connections: (0..BROKERS)
+                .map(|route| Connection { route: route as u64, ..Connection::default() })
+                .collect(),
+            mailboxes,
+            zombies: Vec::new(),
+            deliveries: Vec::new(),
+            records_max: usize::MAX,
+            trouble: true,
+            poison: true,
+        }
+    }
+
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.random = next_random(self.random);
+        (self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
+    }
+
+    fn pick(&mut self, length: usize) -> usize {
+        self.roll(length as u64) as usize
+    }
+
+    fn send(&mut self) {
+        let at = self.pick(PARTITIONS);
+        let mut id = self.deliveries.len() as u32;
+        if !self.poison && id % 97 == 96 {
+            // Ids that the model refuses are skipped by sending nothing under them.
+            id += 1_000_000;
+        }
+        let mut value = id.to_be_bytes().to_vec();
+        value.extend(std::iter::repeat_n(b'x', self.pick(60)));
+        let mut slot = self.partitions[at].lock();
+        let now = self.now;
+        let appended = slot.queue.append(&Record::to("t").value(&value), 5, true, &self.memory, || now);
+        if let Ok(appended) = appended {
+            self.deliveries.push((at, id, Delivery::new(appended.state, appended.index, 5)));
+            if appended.wake {
+                self.partitions[at].signal(slot);
+            }
+        }
+    }
+
+    fn resolve(&mut self, resolved: Resolutions) {
+        for (receipt, outcome) in resolved {
+            receipt.resolve(outcome);
+        }
+    }
+
+    fn collect(&mut self, broker: usize) {
+        let mut resolved = Resolutions::new();
+        for listing in self.mailboxes[broker].drain() {
+            self.outboxes[broker].accept(listing);
+        }
+        self.outboxes[broker].expire(self.now, None, &mut resolved);
+        self.resolve(resolved);
+        let Some(connection) = self.connections.get(broker) else { return };
+        let in_flight = connection.requests.len() + connection.answers.len();
+        if in_flight as u64 >= self.limits.window {
+            return;
+        }
+        let conditions = Conditions {
+            route: connection.route,
+            hurry: self.roll(4) == 0,
+            identity: self.identity,
+            request_size_max: 1000,
+        };
+        let collected = self.outboxes[broker].collect(self.now, &conditions);
+        if let Some(other_than) = collected.wants_identity
+            && other_than == self.identity.map(|identity| identity.id)
+        {
+            self.ids_given += 1;
+            // An epoch near its end, so that runs come past it.
+            let epoch = if self.ids_given % 2 == 1 { i16::MAX - 2 } else { 0 };
+            self.identity = Some(ProducerIdentity { id: self.ids_given, epoch });
+        }
+        let mut batches = Batches::new();
+        for (partition, outgoing) in collected.batches {
+            let payload = outgoing.load.seal(self.codec, &mut self.compressor, outgoing.stamp).unwrap();
+            batches.push((partition, outgoing.id, payload));
+        }
+        if !batches.is_empty() {
+            self.connections[broker].requests.push_back(batches);
+        }
+    }
+
+    fn process(&mut self, broker: usize, batches: &Batches) -> Vec<Result<i64, ErrorCode>> {
+        let mut results = Vec::new();
+        for (partition, _, payload) in batches {
+            let fate = if self.trouble { self.roll(30) } else { 29 };
+            let bytes = PayloadBytes(payload.clone());
+            let log = &mut self.logs[partition.index as usize];
+            results.push(match fate {
+                _ if log.leader != broker => Err(ErrorCode::NotLeaderOrFollower),
+                0 => Err(ErrorCode::NotEnoughReplicas),
+                // Appended, and then no answer in time, or no leader any more.
+                1..=3 => log.append(bytes.as_ref(), self.records_max).and(Err([
+                    ErrorCode::NotEnoughReplicasAfterAppend,
+                    ErrorCode::RequestTimedOut,
+                    ErrorCode::NotLeaderOrFollower,
+                ][fate as usize - 1])),
+                _ => log.append(bytes.as_ref(), self.records_max),
+            });
+        }
+        results
+    }
+
+    fn serve(&mut self, broker: usize) {
+        if let Some(batches) = self.connections[broker].requests.pop_front() {
+            let results = self.process(broker, &batches);
+            self.connections[broker].answers.push_back((batches, results));
+        }
+    }
+
+    fn answer(&mut self, broker: usize) {
+        let Some((batches, results)) = self.connections[broker].answers.pop_front() else { return };
+        for ((partition, id, payload), result) in batches.into_iter().zip(results) {
+            let load = Load::Sealed(payload);
+            let answer = match result {
+                Ok(base_offset) => Answer::Written { base_offset, log_append_time: -1 },
+                Err(code) => {
+                    let halves = (code == ErrorCode::MessageTooLarge)
+                        .then(|| load.split(&self.memory, &mut DecompressArena::default()).unwrap())
+                        .flatten();
+                    match halves {
+                        Some(halves) => Answer::Split(halves),
+                        None => Answer::Refused { code, detail: None, load },
+                    }
+                }
+            };
+            self.complete(&partition, id, answer);
+        }
+    }
+
+    fn complete(&mut self, partition: &Arc<Partition>, id: u64, answer: Answer) {
+        let mut resolved = Resolutions::new();
+        let mut slot = partition.lock();
+        slot.queue.complete(self.now, id, answer, Duration::from_millis(10), &mut resolved);
+        partition.signal(slot);
+        self.resolve(resolved);
+    }
+
+    fn disconnect(&mut self, broker: usize) {
+        self.routes += 1;
+        let fresh = Connection { route: self.routes, ..Connection::default() };
+        let old = std::mem::replace(&mut self.connections[broker], fresh);
+        let half = self.roll(2) == 0;
+        for (at, batches) in old.answers.into_iter().map(|(batches, _)| batches).chain(old.requests).enumerate() {
+            if at == 0 && half {
+                self.zombies.push((broker, batches.clone()));
+            }
+            for (partition, id, payload) in batches {
+                let answer = Answer::Lost { sent: true, detail: "reset".into(), load: Load::Sealed(payload) };
+                self.complete(&partition, id, answer);
+            }
+        }
+    }
+
+    fn move_leader(&mut self, at: usize, leader: usize) {
+        self.logs[at].leader = leader;
+        // The news come to the producer now or later.
+        if self.roll(2) == 0 {
+            self.learn(at);
+        }
+    }
+
+    fn learn(&mut self, at: usize) {
+        let leader = if self.trouble && self.roll(8) == 0 { BROKERS } else { self.logs[at].leader };
+        self.partitions[at].move_to(&self.mailboxes[leader]);
+    }
+
+    fn step(&mut self) {
+        let broker = self.pick(BROKERS);
+        let at = self.pick(PARTITIONS);
+        match self.roll(100) {
+            0..30 => self.send(),
+            30..50 => self.collect(broker),
+            50..66 => self.serve(broker),
+            66..80 => self.answer(broker),
+            80..88 => self.now += Duration::from_millis(self.random % 12),
+            88 => self.now += Duration::from_millis(self.random % 1500),
+            89 => self.collect(BROKERS),
+            90 if self.trouble => self.disconnect(broker),
+            91 if self.trouble => self.move_leader(at, broker),
+            92..95 => self.learn(at),
+            95 if !self.zombies.is_empty() => {
+                let (broker, batches) = self.zombies.swap_remove(broker % self.zombies.len());
+                self.process(broker, &batches);
+            }
+            96 if self.poison => self.records_max = 2 + self.random as usize % 4,
+            _ => {}
+        }
+    }
+
+    /// No more trouble: everything that can be delivered is, within a time.
+    fn settle(&mut self) {
+        self.trouble = false;
+        for round in 0..2000 {
+            for at in 0..PARTITIONS {
+                self.learn(at);
+            }
+            for broker in 0..BROKERS {
+                self.collect(broker);
+                self.serve(broker);
+                self.answer(broker);
+            }
+            self.now += Duration::from_millis(6);
+            if self.partitions.iter().all(|partition| partition.lock().queue.is_idle()) {
+                self.zombies.clear();
+                return;
+            }
+            assert!(round < 1999, "records are stuck");
+        }
+    }
+
+    fn check(&self) {
+        for (at, log) in self.logs.iter().enumerate() {
+            let position = |id: &u32| id % 1_000_000;
+            for pair in log.records.windows(2) {
+                assert!(position(&pair[0]) < position(&pair[1]), "partition {at}: twice or out of order: {pair:?}");
+            }
+        }
+        self.check_results();
+    }
+
+    fn check_results(&self) {
+        for (at, id, delivery) in &self.deliveries {
+            let log = &self.logs[*at].records;
+            match delivery.try_result().expect("every delivery is resolved") {
+                Ok(metadata) if metadata.offset >= 0 => assert_eq!(log[metadata.offset as usize], *id),
+                Ok(_) => assert!(log.contains(id)),
+                Err(error) if error.maybe_written() => {}
+                Err(error) => assert!(!log.contains(id), "{id} is in the log, but: {error}"),
+            }
+        }
+        assert_eq!(self.memory.used(), 0, "all memory came back");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn order_is_kept_and_nothing_is_lost_or_written_twice(seed: u64, window in 1u64..=5, codec in 0usize..3) {
+        let compression = [Compression::None, Compression::Lz4, Compression::Snappy][codec];
+        let mut world = World::new(seed, true, window, compression);
+        for _ in 0..1500 {
+            world.step();
+        }
+        world.settle();
+        world.check();
+    }
+
+    #[test]
+    fn without_expiry_and_refusal_every_record_arrives(seed: u64) {
+        let mut world = World::new(seed, true, 5, Compression::None);
+        world.poison = false;
+        let limits = Limits { delivery_timeout: Duration::from_secs(100_000), ..(*world.limits).clone() };
+        let limits = Arc::new(limits);
+        world.partitions = (0..PARTITIONS)
+            .map(|index| Partition::new("t".into(), index as i32, limits.clone(), world.mailboxes[BROKERS].clone()))
+            .collect();
+        for _ in 0..1500 {
+            world.step();
+        }
+        world.settle();
+        world.check();
+        for (_, id, delivery) in &world.deliveries {
+            prop_assert!(delivery.try_result().unwrap().is_ok(), "{id}: {delivery:?}");
+        }
+        prop_assert_eq!(world.logs.iter().map(|log| log.records.len()).sum::<usize>(), world.deliveries.len());
+    }
+
+    #[test]
+    fn without_idempotence_nothing_acknowledged_is_lost(seed: u64, window in 1u64..=5) {
+        let mut world = World::new(seed, false, window, Compression::None);
+        for _ in 0..1500 {
+            world.step();
+        }
+        world.settle();
+        world.check_results();
+    }
+}
+
+#[test]
+fn a_record_above_a_limit_names_it() {
+    let world = World::new(1, true, 5, Compression::None);
+    let append = |value: &[u8]| {
+        let mut slot = world.partitions[0].lock();
+        slot.queue.append(&Record::to("t").value(value), 5, true, &world.memory, || world.now).err()
+    };
+    assert!(matches!(
+        append(&[0; 1000]),
+        Some(super::accumulator::AppendError::TooLarge { limit: 1000, setting: "max.request.size", .. })
+    ));
+    assert!(append(&[0; 800]).is_none(), "larger than a batch is well");
+}
+
+#[test]
+fn a_producer_that_goes_says_what_may_be_written() {
+    let mut world = World::new(1, true, 5, Compression::None);
+    world.poison = false;
+    while world.deliveries.iter().filter(|(at, ..)| *at == 0).count() < 12 {
+        world.send();
+        world.collect(0);
+    }
+    let mut resolved = Resolutions::new();
+    for partition in &world.partitions {
+        partition.lock().queue.abandon(&mut resolved);
+    }
+    world.resolve(resolved);
+    let mut maybe = [0, 0];
+    for (_, _, delivery) in &world.deliveries {
+        match delivery.try_result() {
+            Some(Err(ProducerError::Closed { maybe_written })) => maybe[usize::from(maybe_written)] += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(maybe[0] > 0 && maybe[1] > 0, "{maybe:?}");
+}

@@ -1,0 +1,191 @@
+//! `buffer.memory`: what open and unacknowledged batches may take, and the pool that their buffers come from.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Buffers come in sizes of `batch.size`, its half, its quarter and so on, so that a buffer that doubles as it grows
+/// ends at `batch.size` exactly.
+const SIZES: usize = 8;
+
+/// The smallest buffer that a batch begins in, in bytes.
+const SMALLEST: usize = 1024;
+
+/// The budget and the pool. It is asked once per batch and when a buffer grows, never per record.
+pub(crate) struct Memory {
+    limit: usize,
+    batch_size: usize,
+    state: Mutex<State>,
+    /// Told whenever memory comes back while somebody waits.
+    freed: Notify,
+    waiting: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    /// Bytes charged to batches.
+    used: usize,
+    /// Bytes of the buffers that lie idle. `used + idle` stays within the limit.
+    idle: usize,
+    buffers: [Vec<Vec<u8>>; SIZES],
+}
+
+impl Memory {
+    pub(crate) fn new(limit: usize, batch_size: usize) -> Self {
+        let batch_size = batch_size.max(SMALLEST);
+        Self { limit, batch_size, state: Mutex::default(), freed: Notify::new(), waiting: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The size of the buffer to begin with where `expected` bytes are expected.
+    fn step(&self, expected: usize) -> (usize, usize) {
+        let mut class = 0;
+        while class + 1 < SIZES && self.batch_size >> (class + 1) >= expected.max(SMALLEST) {
+            class += 1;
+        }
+        (class, (self.batch_size >> class).max(expected))
+    }
+
+    /// A buffer with room for `expected` bytes at least; its capacity is charged. `None` where the budget is spent.
+    pub(crate) fn take(&self, expected: usize) -> Option<Vec<u8>> {
+        let (class, size) = self.step(expected);
+        let mut state = self.lock();
+        let fits = |used: usize, size: usize| used.checked_add(size).is_some_and(|sum| sum <= self.limit);
+        if size == self.batch_size >> class
+            && let Some(buffer) = state.buffers.get_mut(class).and_then(Vec::pop)
+        {
+            let capacity = buffer.capacity();
+            state.idle = state.idle.saturating_sub(capacity);
+            if fits(state.used, capacity) {
+                state.used += capacity;
+                return Some(buffer);
+            }
+        }
+        // Near the limit a smaller buffer will do: the batch is then closed early.
+        let size = if fits(state.used, size) { size } else { expected };
+        if !fits(state.used, size) {
+            return None;
+        }
+        self.evict(&mut state, size);
+        state.used += size;
+        drop(state);
+        let buffer = Vec::with_capacity(size);
+        let surplus = buffer.capacity().saturating_sub(size);
+        if surplus > 0 {
+            self.lock().used += surplus;
+        }
+        Some(buffer)
+    }
+
+    /// Frees idle buffers until `wanted` more bytes fit.
+    fn evict(&self, state: &mut State, wanted: usize) {
+        for class in 0..SIZES {
+            while state.used.saturating_add(state.idle).saturating_add(wanted) > self.limit {
+                let Some(buffer) = state.buffers.get_mut(class).and_then(Vec::pop) else { break };
+                state.idle = state.idle.saturating_sub(buffer.capacity());
+            }
+        }
+    }
+
+    /// Charges `extra` bytes, because a buffer is about to grow. False where the budget is spent.
+    pub(crate) fn charge(&self, extra: usize) -> bool {
+        let mut state = self.lock();
+        if state.used.checked_add(extra).is_none_or(|sum| sum > self.limit) {
+            return false;
+        }
+        self.evict(&mut state, extra);
+        state.used += extra;
+        true
+    }
+
+    /// Gives back what was charged, and the buffer where it is still there.
+    pub(crate) fn release(&self, charged: usize, buffer: Option<Vec<u8>>) {
+        let mut state = self.lock();
+        state.used = state.used.saturating_sub(charged);
+        if let Some(mut buffer) = buffer {
+            let capacity = buffer.capacity();
+            let class = (0..SIZES).find(|class| self.batch_size >> class <= capacity);
+            let fits = state.used.saturating_add(state.idle).saturating_add(capacity) <= self.limit;
+            // A buffer that a large record needed is not worth keeping.
+            if let Some(class) = class.filter(|_| fits && capacity <= self.batch_size.saturating_mul(2)) {
+                buffer.clear();
+                state.idle += capacity;
+                state.buffers[class].push(buffer);
+            }
+        }
+        drop(state);
+        if self.is_waited_for() {
+            self.freed.notify_waiters();
+        }
+    }
+
+    /// Whether somebody waits for memory: then every batch leaves at once, lingering or not.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// Marks the caller as waiting until the guard is dropped.
+    pub(crate) fn wait(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        Waiting(self)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        self.lock().used
+    }
+}
+
+/// Somebody who waits for memory.
+pub(crate) struct Waiting<'a>(&'a Memory);
+
+impl Waiting<'_> {
+    /// Completes when memory was freed after this call. Enable it before trying once more.
+    pub(crate) fn freed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.0.freed.notified()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_holds_idle_buffers_too() {
+        let memory = Memory::new(256 * 1024, 128 * 1024);
+        let first = memory.take(128 * 1024).unwrap();
+        let second = memory.take(100_000).unwrap();
+        assert_eq!((first.capacity(), second.capacity()), (128 * 1024, 128 * 1024));
+        assert!(memory.take(1).is_none() && !memory.charge(1));
+        let pointer = first.as_ptr();
+        memory.release(first.capacity(), Some(first));
+        let again = memory.take(128 * 1024).unwrap();
+        assert_eq!(again.as_ptr(), pointer, "the buffer came from the pool");
+        memory.release(again.capacity(), Some(again));
+        // A small one does not fit beside the idle one, which is freed.
+        let small = memory.take(2000).unwrap();
+        assert_eq!(small.capacity(), 2048);
+        assert!(memory.lock().idle == 0 && memory.used() == 128 * 1024 + 2048);
+    }
+
+    #[test]
+    fn near_the_limit_a_smaller_buffer_will_do() {
+        let memory = Memory::new(100_000, 128 * 1024);
+        assert!((70_000..100_000).contains(&memory.take(70_000).unwrap().capacity()));
+        assert!(memory.take(70_000).is_none());
+    }
+}

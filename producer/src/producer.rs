@@ -1,0 +1,307 @@
+//! The producer as applications see it.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rkafka_client_core::{Client, ClientOptions, ErrorKind, Topics};
+use rkafka_protocol::ErrorCode;
+
+use crate::shared::Shared;
+use crate::topic::Topic;
+use crate::{Delivery, DeliveryResult, ProducerConfig, ProducerError, Record, TrySendError, clock, driver};
+
+/// Sends records to a Kafka cluster. Clones are the same producer, and one serves every thread and task.
+///
+/// A record is written into the open batch of its partition within [`Producer::send`]; tasks on the runtime that the
+/// producer was made on send the batches, one task and one connection per broker.
+///
+/// # The end
+/// [`Producer::close`] sends what was accepted and says whether all of it arrived. Where the last clone is dropped
+/// without it, what was accepted is still sent, without lingering and with retries, for at most `delivery.timeout.ms`,
+/// as long as the runtime lives; nobody but the [`Delivery`] of a record tells of it. A runtime that ends takes along
+/// what is not sent: the deliveries that are left say [`ProducerError::Closed`].
+#[derive(Clone)]
+pub struct Producer {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.begin_close();
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Producer").field("client", &self.handle.shared.client).finish_non_exhaustive()
+    }
+}
+
+/// A topic that was looked up: sending through it costs no look-up per record.
+#[derive(Clone)]
+pub struct TopicHandle {
+    producer: Producer,
+    topic: Arc<Topic>,
+}
+
+impl fmt::Debug for TopicHandle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TopicHandle").field("topic", &self.topic.name).finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    /// Connects to the cluster and starts the producer's tasks on the present tokio runtime. Topics that are not there
+    /// may be created by sending to them, where the brokers allow it (`auto.create.topics.enable`), as with Java's
+    /// producer; [`Producer::with_options`] turns that off. Cancel safe.
+    ///
+    /// # Errors
+    /// A setting cannot be used, or settings do not go together; no bootstrap server answers.
+    pub async fn new(config: ProducerConfig) -> Result<Self, ProducerError> {
+        Self::with_options(config, ClientOptions::default().allow_auto_create_topics(true)).await
+    }
+
+    /// As [`Producer::new`], with what else a client can be told: whether topics may be created, and what opens
+    /// connections.
+    ///
+    /// # Errors
+    /// As [`Producer::new`].
+    pub async fn with_options(config: ProducerConfig, options: ClientOptions) -> Result<Self, ProducerError> {
+        config.validate()?;
+        let client = Client::connect_with(config.client.clone(), options).await?;
+        Self::start(Shared::new(client, true, config)?)
+    }
+
+    /// A producer over a client that is there already, whose settings stand in the place of `config.client` and whose
+    /// metadata they share. Closing the producer leaves the client as it is. Needs a tokio runtime around it.
+    ///
+    /// # Errors
+    /// A setting cannot be used, or settings do not go together.
+    pub fn over(client: Client, mut config: ProducerConfig) -> Result<Self, ProducerError> {
+        config.client = client.config().clone();
+        Self::start(Shared::new(client, false, config)?)
+    }
+
+    fn start(shared: Arc<Shared>) -> Result<Self, ProducerError> {
+        driver::start(&shared);
+        Ok(Self { handle: Arc::new(Handle { shared }) })
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &ProducerConfig {
+        &self.shared().config
+    }
+
+    /// The client that the producer sends through.
+    pub fn client(&self) -> &Client {
+        &self.shared().client
+    }
+
+    /// Accepts a record. It waits only where `buffer.memory` is full, and for the metadata of a topic that is new to this
+    /// producer, for `max.block.ms` at most; else it is ready at once. What comes back tells of the record's fate:
+    /// await it, or drop it to fire and forget.
+    ///
+    /// Records of one partition are sent in the order in which they were accepted. Cancel safe: where this future is
+    /// dropped before it is ready, the record was not accepted.
+    ///
+    /// # Errors
+    /// The record was not accepted: it is too large, names a partition that is not there, has no encoding; the topic
+    /// did not become known or memory free within `max.block.ms`; the producer is closed.
+    pub async fn send(&self, record: Record<'_>) -> Result<Delivery, ProducerError> {
+        match self.try_send(&record) {
+            Ok(delivery) => Ok(delivery),
+            Err(TrySendError::Refused(error)) => Err(error),
+            Err(_) => self.send_slowly(&record, self.shared().topic(record.topic)).await,
+        }
+    }
+
+    /// Accepts a record if that is possible at once. The record is only borrowed, so that nothing is lost where it is
+    /// not.
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`]: `buffer.memory` is full. [`TrySendError::NoMetadata`]: the topic is new to this producer,
+    /// which now asks for its metadata (this needs a tokio runtime around the call). Else as [`Producer::send`].
+    pub fn try_send(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+        let shared = self.shared();
+        let Some(topic) = shared.known_topic(record.topic) else {
+            return Err(self.ask_for(shared.topic(record.topic)));
+        };
+        shared.append(&topic, record)
+    }
+
+    fn ask_for(&self, topic: Arc<Topic>) -> TrySendError {
+        let producer = self.clone();
+        let limit = self.config().max_block;
+        driver::spawn(async move {
+            if let Err(error) = producer.resolve(&topic, clock::now(), limit).await {
+                tracing::warn!(%error, "no metadata");
+            }
+        });
+        TrySendError::NoMetadata
+    }
+
+    /// As [`Producer::send`], and calls `callback` with the record's fate, once, from a task of the producer: it must
+    /// not block. It may send. This costs an allocation per record.
+    ///
+    /// # Errors
+    /// As [`Producer::send`]; the callback is then not called.
+    pub async fn send_with(
+        &self,
+        record: Record<'_>,
+        callback: impl FnOnce(DeliveryResult) + Send + 'static,
+    ) -> Result<(), ProducerError> {
+        let delivery = self.send(record).await?;
+        delivery.state().on_resolved(delivery.index(), delivery.timestamp(), Box::new(callback));
+        Ok(())
+    }
+
+    /// Looks a topic up, for sending without a look-up per record. Waits for its metadata as [`Producer::send`] does.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// The topic did not become known within `max.block.ms`, or must not be seen.
+    pub async fn topic(&self, name: &str) -> Result<TopicHandle, ProducerError> {
+        let topic = self.shared().topic(name);
+        if topic.count() == 0 {
+            self.resolve(&topic, clock::now(), self.config().max_block).await?;
+        }
+        Ok(TopicHandle { producer: self.clone(), topic })
+    }
+
+    /// Sends what was accepted before this call, without lingering, and waits until each record is acknowledged or has
+    /// failed, which `delivery.timeout.ms` bounds. Whether they arrived is told by their deliveries. Cancel safe.
+    pub async fn flush(&self) {
+        self.shared().flush().await;
+    }
+
+    /// Ends the producer: nothing more is accepted, by any clone, what was accepted is sent, and its tasks end. What is
+    /// not acknowledged within `deadline` is given up: its deliveries say [`ProducerError::Closed`]. Where this future is
+    /// dropped, the producer goes on to close without a deadline.
+    ///
+    /// # Errors
+    /// [`ProducerError::CloseTimeout`]: batches were given up.
+    pub async fn close(&self, deadline: Duration) -> Result<(), ProducerError> {
+        let shared = self.shared();
+        shared.begin_close();
+        let in_time = tokio::time::timeout(deadline, shared.flush()).await.is_ok();
+        let batches = shared.stop();
+        if in_time || batches == 0 { Ok(()) } else { Err(ProducerError::CloseTimeout { batches, deadline }) }
+    }
+
+    /// Waits for metadata or memory, each time trying anew.
+    #[cold]
+    async fn send_slowly(&self, record: &Record<'_>, topic: Arc<Topic>) -> Result<Delivery, ProducerError> {
+        let shared = self.shared();
+        let (begun, limit) = (clock::now(), self.config().max_block);
+        loop {
+            match shared.append(&topic, record) {
+                Ok(delivery) => return Ok(delivery),
+                Err(TrySendError::Refused(error)) => return Err(error),
+                Err(TrySendError::NoMetadata) => self.resolve(&topic, begun, limit).await?,
+                Err(TrySendError::Full) => {
+                    let waiting = shared.memory.wait();
+                    let mut freed = pin!(waiting.freed());
+                    freed.as_mut().enable();
+                    // Lingering batches leave now; memory that was freed before `enable` is found here.
+                    shared.wake_all();
+                    match shared.append(&topic, record) {
+                        Ok(delivery) => return Ok(delivery),
+                        Err(TrySendError::Full) => {}
+                        Err(_) => continue,
+                    }
+                    let left = limit.saturating_sub(begun.elapsed());
+                    if tokio::time::timeout(left, freed).await.is_err() {
+                        return Err(ProducerError::BufferFull { limit: shared.memory.limit(), waited: limit });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the topic has partitions.
+    async fn resolve(&self, topic: &Arc<Topic>, begun: Instant, limit: Duration) -> Result<(), ProducerError> {
+        let shared = self.shared();
+        let mut failures = 0;
+        let mut detail = None;
+        loop {
+            let left = limit.saturating_sub(begun.elapsed());
+            let refreshed = tokio::time::timeout(left, shared.client.refresh(Topics::named([&*topic.name]))).await;
+            match refreshed {
+                Err(_) => return Err(self.unknown(topic, limit, detail)),
+                Ok(Err(error)) if !error.is_retriable() => {
+                    let closed = error.kind() == ErrorKind::Closed || !shared.is_open();
+                    return Err(if closed { ProducerError::Closed { maybe_written: false } } else { error.into() });
+                }
+                Ok(Err(error)) => detail = Some(error.to_string().into()),
+                Ok(Ok(cluster)) => {
+                    shared.apply_topic(topic, &cluster, &|mailbox| driver::start_sender(shared, mailbox));
+                    if topic.count() > 0 {
+                        return Ok(());
+                    }
+                    let code = cluster.topic_error(&topic.name).unwrap_or(ErrorCode::UnknownTopicOrPartition);
+                    if !code.is_retriable() {
+                        return Err(rkafka_client_core::Error::broker_error(code).with_topic(&*topic.name).into());
+                    }
+                    detail = Some(code.name().into());
+                }
+            }
+            let pause = shared.client.config().retry_policy().delay(failures, &mut rand::rng());
+            failures = failures.saturating_add(1);
+            if begun.elapsed() + pause >= limit {
+                return Err(self.unknown(topic, limit, detail));
+            }
+            clock::sleep(pause).await;
+        }
+    }
+
+    fn unknown(&self, topic: &Topic, waited: Duration, detail: Option<Arc<str>>) -> ProducerError {
+        ProducerError::UnknownTopic { topic: topic.name.clone(), waited, detail }
+    }
+}
+
+impl TopicHandle {
+    /// The topic's name.
+    pub fn name(&self) -> &str {
+        &self.topic.name
+    }
+
+    /// How many partitions the topic has.
+    pub fn partitions(&self) -> u32 {
+        self.topic.count()
+    }
+
+    /// A record for this topic.
+    pub fn record(&self) -> Record<'_> {
+        Record::to(&self.topic.name)
+    }
+
+    /// As [`Producer::send`], to this topic, whatever topic the record names.
+    ///
+    /// # Errors
+    /// As [`Producer::send`].
+    pub async fn send(&self, record: Record<'_>) -> Result<Delivery, ProducerError> {
+        match self.try_send(&record) {
+            Ok(delivery) => Ok(delivery),
+            Err(TrySendError::Refused(error)) => Err(error),
+            Err(_) => self.producer.send_slowly(&record, self.topic.clone()).await,
+        }
+    }
+
+    /// As [`Producer::try_send`], to this topic, whatever topic the record names.
+    ///
+    /// # Errors
+    /// As [`Producer::try_send`].
+    pub fn try_send(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+        self.producer.shared().append(&self.topic, record)
+    }
+}

@@ -1,0 +1,277 @@
+//! What the producer's handles and its tasks share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rkafka_client_core::{Client, Cluster};
+use rkafka_protocol::records::Codec;
+use tokio::sync::{Notify, watch};
+
+use crate::delivery::{BatchState, Delivery};
+use crate::machine::accumulator::{AppendError, Limits, Resolutions};
+use crate::machine::sequence::ProducerIdentity;
+use crate::memory::Memory;
+use crate::partition::{Mailbox, Partition};
+use crate::topic::Topic;
+use crate::{ProducerConfig, ProducerError, Record, TrySendError, clock};
+
+/// Records are taken.
+const OPEN: u8 = 0;
+/// No more records are taken; those that were are sent without lingering.
+const CLOSING: u8 = 1;
+/// Nothing is sent any more.
+const STOPPED: u8 = 2;
+
+/// FNV-1a: topic names come from the application, are short, and are looked up once per record.
+#[derive(Clone)]
+pub(crate) struct NameHasher(u64);
+
+impl Default for NameHasher {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Topics = HashMap<Arc<str>, Arc<Topic>, BuildHasherDefault<NameHasher>>;
+
+/// What the producer's handles and its tasks share.
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    /// Whether the client belongs to this producer alone and ends with it.
+    pub(crate) owns_client: bool,
+    pub(crate) config: ProducerConfig,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) codec: Codec,
+    topics: RwLock<Topics>,
+    senders: Mutex<BTreeMap<i32, Arc<Mailbox>>>,
+    /// The mailbox of partitions without a leader, which the manager empties.
+    pub(crate) orphanage: Arc<Mailbox>,
+    pub(crate) identity: watch::Sender<Option<ProducerIdentity>>,
+    /// Told when an identity is needed, with the id that is of no use any more.
+    pub(crate) identity_wanted: watch::Sender<Option<Option<i64>>>,
+    state: AtomicU8,
+    pub(crate) stopped: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(client: Client, owns_client: bool, config: ProducerConfig) -> Result<Arc<Self>, ProducerError> {
+        config.validate()?;
+        let codec = config.codec()?;
+        Ok(Arc::new(Self {
+            client,
+            owns_client,
+            limits: Arc::new(config.limits()),
+            memory: Arc::new(Memory::new(config.buffer_memory, config.batch_size)),
+            codec,
+            config,
+            topics: RwLock::default(),
+            senders: Mutex::default(),
+            orphanage: Mailbox::new(-1),
+            identity: watch::Sender::new(None),
+            identity_wanted: watch::Sender::new(None),
+            state: AtomicU8::new(OPEN),
+            stopped: Notify::new(),
+        }))
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.state.load(Ordering::Acquire) == OPEN
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state.load(Ordering::Acquire) == STOPPED
+    }
+
+    /// Whether lingering makes no sense now.
+    pub(crate) fn is_in_a_hurry(&self) -> bool {
+        !self.is_open() || self.memory.is_waited_for()
+    }
+
+    /// No more records; the manager stops everything once those that were taken are resolved.
+    pub(crate) fn begin_close(&self) {
+        let _ = self.state.compare_exchange(OPEN, CLOSING, Ordering::AcqRel, Ordering::Acquire);
+        self.wake_all();
+    }
+
+    /// Ends the tasks. What is unresolved is given up; says how many batches that were.
+    pub(crate) fn stop(&self) -> usize {
+        self.state.store(STOPPED, Ordering::Release);
+        let mut resolved = Resolutions::new();
+        for partition in self.partitions() {
+            partition.lock().queue.abandon(&mut resolved);
+        }
+        let given_up = resolved.len();
+        resolve(&mut resolved);
+        if self.owns_client {
+            self.client.close();
+        }
+        self.wake_all();
+        self.stopped.notify_waiters();
+        given_up
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.orphanage.wake();
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|sender| sender.wake());
+    }
+
+    /// The topic, where it was ever named.
+    pub(crate) fn known_topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// The topic, which may have no partitions yet.
+    pub(crate) fn topic(&self, name: &str) -> Arc<Topic> {
+        if let Some(topic) = self.known_topic(name) {
+            return topic;
+        }
+        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
+        let name: Arc<str> = name.into();
+        topics.entry(name.clone()).or_insert_with(|| Topic::new(name, rand::random())).clone()
+    }
+
+    fn all_topics(&self) -> Vec<Arc<Topic>> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(crate) fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.all_topics().iter().flat_map(|topic| topic.all().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// The mailbox of a broker's sender, and whether it is new, so that the sender must be started.
+    pub(crate) fn sender(&self, broker: i32) -> (Arc<Mailbox>, bool) {
+        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_new = false;
+        let mailbox = senders.entry(broker).or_insert_with(|| {
+            is_new = true;
+            Mailbox::new(broker)
+        });
+        (mailbox.clone(), is_new)
+    }
+
+    /// Takes over what is known of every topic: new partitions, and who leads. `start` starts the sender of a broker.
+    pub(crate) fn apply_cluster(&self, cluster: &Cluster, start: impl Fn(Arc<Mailbox>)) {
+        for topic in self.all_topics() {
+            self.apply_topic(&topic, cluster, &start);
+        }
+    }
+
+    /// As [`Shared::apply_cluster`], of one topic.
+    pub(crate) fn apply_topic(&self, topic: &Topic, cluster: &Cluster, start: &impl Fn(Arc<Mailbox>)) {
+        // A topic that is not there now may come back; its records wait for that until they expire.
+        let Some(known) = cluster.topic(&topic.name) else { return };
+        topic.set_id(known.id);
+        let make = |index| Partition::new(topic.name.clone(), index, self.limits.clone(), self.orphanage.clone());
+        let count = u32::try_from(known.partitions.len()).unwrap_or(u32::MAX);
+        topic.prepare(count, make);
+        for partition in topic.all() {
+            let leader = known.partition(partition.index).and_then(|known| known.leader);
+            match leader.filter(|leader| cluster.broker(*leader).is_some()) {
+                Some(leader) => {
+                    let (mailbox, is_new) = self.sender(leader);
+                    if is_new {
+                        start(mailbox.clone());
+                    }
+                    partition.move_to(&mailbox);
+                }
+                None => partition.move_to(&self.orphanage),
+            }
+        }
+        topic.publish(count);
+    }
+
+    /// The hot path: chooses the partition, takes its lock once, writes the record into its open batch.
+    pub(crate) fn append(&self, topic: &Topic, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+        if !self.is_open() {
+            return Err(ProducerError::Closed { maybe_written: false }.into());
+        }
+        let (partition, sticky) = match record.partition {
+            None => topic
+                .choose(self.config.partitioner, record.key, self.config.partitioner_ignore_keys)
+                .ok_or(TrySendError::NoMetadata)?,
+            Some(index) => match u32::try_from(index).ok().and_then(|index| topic.partition(index)) {
+                Some(partition) => (partition, false),
+                None if topic.count() == 0 => return Err(TrySendError::NoMetadata),
+                None => {
+                    let (topic, partitions) = (topic.name.clone(), topic.count());
+                    return Err(ProducerError::UnknownPartition { topic, partition: index, partitions }.into());
+                }
+            },
+        };
+        let timestamp = record.timestamp.unwrap_or_else(clock::timestamp_ms);
+        let mut slot = partition.lock();
+        match slot.queue.append(record, timestamp, sticky, &self.memory, clock::now) {
+            Ok(appended) => {
+                if appended.wake {
+                    partition.signal(slot);
+                } else {
+                    drop(slot);
+                }
+                if appended.switch {
+                    topic.switch_sticky();
+                }
+                Ok(Delivery::new(appended.state, appended.index, timestamp))
+            }
+            Err(AppendError::Full { wake }) => {
+                if wake {
+                    partition.signal(slot);
+                }
+                Err(TrySendError::Full)
+            }
+            Err(AppendError::TooLarge { size, limit, setting }) => {
+                drop(slot);
+                Err(ProducerError::RecordTooLarge { topic: topic.name.clone(), size, limit, setting }.into())
+            }
+            Err(AppendError::Encode(error)) => {
+                drop(slot);
+                let (topic, partition) = (topic.name.clone(), partition.index);
+                Err(ProducerError::Encode { topic, partition, detail: error.to_string().into() }.into())
+            }
+        }
+    }
+
+    /// Sends every open batch, and gives what has to be waited for: states, each with the last record of interest.
+    pub(crate) fn close_batches(&self) -> Vec<(Arc<BatchState>, u32)> {
+        let mut unresolved = Vec::new();
+        for partition in self.partitions() {
+            let mut slot = partition.lock();
+            slot.queue.close_open();
+            if !slot.queue.is_idle() {
+                slot.queue.unresolved(&mut unresolved);
+                partition.signal(slot);
+            }
+        }
+        unresolved
+    }
+
+    /// Waits until every record that was taken before is resolved.
+    pub(crate) async fn flush(&self) {
+        for (state, last) in self.close_batches() {
+            while let Some(index) = state.first_unresolved(last) {
+                let _ = Delivery::new(state.clone(), index, 0).await;
+            }
+        }
+    }
+}
+
+/// Tells everybody who waits. No lock may be held: callbacks run here.
+pub(crate) fn resolve(resolved: &mut Resolutions) {
+    for (receipt, outcome) in resolved.drain(..) {
+        receipt.resolve(outcome);
+    }
+}
