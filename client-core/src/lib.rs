@@ -16,6 +16,8 @@ mod error;
 mod link;
 mod metadata;
 mod pool;
+#[cfg(feature = "raw")]
+mod raw;
 mod retry;
 mod versions;
 

@@ -81,11 +81,13 @@ impl Pool {
             Ok(link) => {
                 *node = Node { failures: 0, not_before: None, versions: Some(Arc::clone(link.versions())) };
             }
-            Err(_) => {
+            // Of several who tried at once only the first counts.
+            Err(_) if node.not_before == not_before => {
                 let delay = self.shared.config.reconnect_policy().delay(node.failures, &mut rand::rng());
                 node.failures = node.failures.saturating_add(1);
                 node.not_before = Some(clock::later(clock::now(), delay));
             }
+            Err(_) => {}
         }
         result
     }

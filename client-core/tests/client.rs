@@ -1,0 +1,170 @@
+//! The client against scripted brokers, over virtual time.
+
+mod fake;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fake::{FakeNet, config, metadata, options};
+use rkafka_client_core::{
+    Backoff, Client, ClientConfig, Error, ErrorCode, ErrorKind, Lane, MetadataRecovery, RetryPolicy, Topics, retry,
+};
+
+#[tokio::test(start_paused = true)]
+async fn every_bootstrap_server_is_tried_and_named() {
+    let net = FakeNet::new();
+    let error = Client::connect_with(config("a:1,b:2"), options(&net)).await.unwrap_err();
+    let text = error.to_string();
+    assert!(error.kind() == ErrorKind::Unreachable && error.is_retriable(), "{text}");
+    assert!(text.contains("a:1") && text.contains("b:2") && text.contains("refused"), "{text}");
+    net.serve("b:2", || metadata(&["b:2"], 1, 1));
+    let client = Client::connect_with(config("a:1,b:2"), options(&net)).await.unwrap();
+    assert_eq!(client.cluster().broker(1).unwrap().address.to_string(), "b:2");
+    assert_eq!((client.cluster().cluster_id(), client.cluster().controller()), (Some("c"), Some(1)));
+}
+
+#[tokio::test]
+async fn bad_settings_are_refused() {
+    for (config, text) in [
+        (ClientConfig::new(), "bootstrap.servers"),
+        (config("nowhere"), "`bootstrap.servers` cannot be `nowhere`"),
+        (config("a:1").retry_backoff(Duration::from_secs(5)), "retry.backoff.max.ms"),
+        (config("a:1").request_timeout(Duration::ZERO), "request.timeout.ms"),
+    ] {
+        let error = Client::connect(config).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Config && error.to_string().contains(text), "{error}");
+    }
+    assert!(ClientConfig::new().set("security.protocol", "SSL").unwrap_err().to_string().contains("PLAINTEXT"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_ask_at_once_one_request_goes_out() {
+    let net = FakeNet::new();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    net.serve("a:1", move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+        metadata(&["a:1"], 1, 1)
+    });
+    let client = Client::connect_with(config("a:1"), options(&net)).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    let (a, b, c, d) = tokio::join!(
+        client.refresh(Topics::named(["t"])),
+        client.refresh(Topics::named(["t"])),
+        client.refresh(Topics::Known),
+        client.topic("t"),
+    );
+    assert!(a.is_ok() && b.is_ok() && c.is_ok() && d.is_ok());
+    assert!(asked.load(Ordering::SeqCst) <= 3, "{}", asked.load(Ordering::SeqCst));
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_is_fetched_when_it_is_old_or_said_to_be() {
+    let net = FakeNet::new();
+    let epoch = Arc::new(AtomicI32::new(0));
+    let counter = Arc::clone(&epoch);
+    net.serve("a:1", move || metadata(&["a:1"], 1, counter.fetch_add(1, Ordering::SeqCst)));
+    let client = Client::connect_with(config("a:1"), options(&net)).await.unwrap();
+    client.topic("t").await.unwrap();
+    let before = epoch.load(Ordering::SeqCst);
+    let mut changes = client.cluster_changes();
+    changes.borrow_and_update();
+    client.invalidate("t", 0);
+    tokio::time::timeout(Duration::from_secs(5), changes.changed()).await.unwrap().unwrap();
+    assert_eq!(epoch.load(Ordering::SeqCst), before + 1);
+    // Nothing more for as long as metadata.max.age.ms, then one.
+    assert!(tokio::time::timeout(Duration::from_secs(290), changes.changed()).await.is_err());
+    tokio::time::timeout(Duration::from_secs(20), changes.changed()).await.unwrap().unwrap();
+    assert_eq!(epoch.load(Ordering::SeqCst), before + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_moved_is_found_again() {
+    for (strategy, found) in [(MetadataRecovery::Rebootstrap, true), (MetadataRecovery::None, false)] {
+        let net = FakeNet::new();
+        net.serve("boot:1", || metadata(&["old:1"], 1, 1));
+        net.serve("old:1", || metadata(&["old:1"], 1, 1));
+        let config = config("boot:1").metadata_recovery_strategy(strategy);
+        let client = Client::connect_with(config, options(&net)).await.unwrap();
+        client.refresh(Topics::Known).await.unwrap();
+        let connection = client.connection(&rkafka_client_core::Target::Node(1), Lane::Control).await.unwrap();
+        net.unlisten("old:1");
+        net.serve("boot:1", || metadata(&["new:1"], 1, 2));
+        net.serve("new:1", || metadata(&["new:1"], 1, 2));
+        while !connection.is_closed() {
+            tokio::task::yield_now().await;
+        }
+        let result = client.refresh(Topics::Known).await;
+        assert_eq!(result.is_ok(), found, "{strategy:?} {result:?}");
+        let address = client.cluster().broker(1).unwrap().address.to_string();
+        assert_eq!(address, if found { "new:1" } else { "old:1" });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reconnecting_waits_longer_each_time() {
+    let net = FakeNet::new();
+    net.serve("a:1", || metadata(&["b:1"], 1, 1));
+    let client = Client::connect_with(config("a:1"), options(&net)).await.unwrap();
+    let begun = tokio::time::Instant::from_std(client_start());
+    for _ in 0..6 {
+        assert_eq!(client.link(1).await.unwrap_err().kind(), ErrorKind::Unreachable);
+    }
+    // 50 + 100 + 200 + 400 + 800 ms, each 20 % more or less.
+    let waited = tokio::time::Instant::from_std(client_start()) - begun;
+    assert!(waited >= Duration::from_millis(1_240) && waited <= Duration::from_millis(1_900), "{waited:?}");
+    assert_eq!(client.link(9).await.unwrap_err().kind(), ErrorKind::UnknownBroker);
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test reads the virtual clock")]
+fn client_start() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_stop_at_success_at_the_limit_and_at_what_cannot_be_retried() {
+    let policy =
+        RetryPolicy::new(Backoff::new(Duration::from_millis(100), Duration::from_secs(1)), Duration::from_secs(10));
+    let flaky = |failures| async move {
+        if failures < 3 { Err(Error::broker_error(ErrorCode::CoordinatorNotAvailable)) } else { Ok(failures) }
+    };
+    assert_eq!(retry(policy, flaky).await.unwrap(), 3);
+    let never =
+        |_| async { Err::<(), _>(Error::broker_error(ErrorCode::CoordinatorNotAvailable).with_maybe_written(true)) };
+    let error = retry(policy, never).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Timeout, Some(ErrorCode::CoordinatorNotAvailable)));
+    assert!(error.maybe_written() && error.to_string().contains("COORDINATOR_NOT_AVAILABLE"), "{error}");
+    let fatal = |_| async { Err::<(), _>(Error::broker_error(ErrorCode::ProducerFenced)) };
+    let error = retry(policy, fatal).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Broker(ErrorCode::ProducerFenced) && error.is_fatal());
+    let stuck = |_| std::future::pending::<Result<(), Error>>();
+    assert_eq!(retry(policy, stuck).await.unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_client_says_so() {
+    let net = FakeNet::new();
+    net.serve("a:1", || metadata(&["a:1"], 1, 1));
+    let client = Client::connect_with(config("a:1"), options(&net)).await.unwrap();
+    client.close();
+    assert_eq!(client.refresh(Topics::All).await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(client.link(1).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+fn assert_send<T: Send>(value: T) -> T {
+    value
+}
+
+#[tokio::test(start_paused = true)]
+async fn futures_may_move_between_threads() {
+    let net = FakeNet::new();
+    let dials = net.dials();
+    let error = assert_send(Client::connect_with(config("a:1"), options(&net))).await.unwrap_err();
+    assert!(net.dials() > dials && !error.is_fatal());
+    net.serve("a:1", || metadata(&["a:1"], 1, 1));
+    let client = Client::connect_with(config("a:1"), options(&net)).await.unwrap();
+    assert!(assert_send(client.topic("t")).await.is_ok());
+    assert!(assert_send(client.coordinator(rkafka_client_core::CoordinatorKind::Group, "g")).await.is_err());
+    assert!(assert_send(client.link(1)).await.is_ok());
+}
