@@ -76,9 +76,19 @@ struct Outstanding {
     created: Instant,
     attempts: u32,
     receipt: Receipt,
+    /// Whether it may be in the log, so that its stamp must stay. The receipt remembers for longer: what a broker's
+    /// sequence check has ruled out may still come to the log by a request that hangs somewhere.
+    uncertain: bool,
     /// The bytes, where it waits to be sent again; `None` while it is under way.
     waiting: Option<Load>,
     detail: Option<Arc<str>>,
+}
+
+impl Outstanding {
+    fn suspect(&mut self, maybe_written: bool) {
+        self.uncertain |= maybe_written;
+        self.receipt.maybe_written |= maybe_written;
+    }
 }
 
 /// A record that was taken.
@@ -287,7 +297,7 @@ impl PartitionQueue {
                 return Next::Nothing;
             }
             // What may be in the log is asked for once more under its old stamp, one at a time.
-            if let Some(at) = self.outstanding.iter().position(|batch| batch.receipt.maybe_written) {
+            if let Some(at) = self.outstanding.iter().position(|batch| batch.uncertain) {
                 return self.resend(at, route);
             }
         }
@@ -304,8 +314,8 @@ impl PartitionQueue {
                 self.restamp();
             }
         }
-        let window_end =
-            self.outstanding.front().map_or(u64::MAX, |oldest| oldest.ordinal.saturating_add(self.limits.window));
+        let window = if self.limits.idempotent && !self.sequence.is_confirmed() { 1 } else { self.limits.window };
+        let window_end = self.outstanding.front().map_or(u64::MAX, |oldest| oldest.ordinal.saturating_add(window));
         if let Some(at) = self.outstanding.iter().position(|batch| batch.waiting.is_some()) {
             let within = self.outstanding.get(at).is_some_and(|batch| batch.ordinal < window_end);
             return if within { self.resend(at, route) } else { Next::Nothing };
@@ -327,6 +337,7 @@ impl PartitionQueue {
             created: batch.created,
             attempts: 1,
             receipt: batch.receipt,
+            uncertain: false,
             waiting: None,
             detail: None,
         });
@@ -389,6 +400,8 @@ impl PartitionQueue {
         self.under_way = self.under_way.saturating_sub(1);
         match answer {
             Answer::Written { base_offset, log_append_time } => {
+                let stamp = self.outstanding.get(at).and_then(|batch| batch.stamp);
+                self.sequence.confirm(stamp);
                 self.finish(at, Outcome::Written { base_offset, log_append_time }, resolved);
             }
             Answer::Refused { code: ErrorCode::DuplicateSequenceNumber, .. } if self.limits.idempotent => {
@@ -399,7 +412,7 @@ impl PartitionQueue {
             }
             Answer::Refused { code, detail, load } => {
                 let Some(batch) = self.outstanding.get_mut(at) else { return };
-                batch.receipt.maybe_written |= may_be_written_in_spite_of(code);
+                batch.suspect(may_be_written_in_spite_of(code));
                 batch.detail = Some(detail.clone().unwrap_or_else(|| code.name().into()));
                 if code.is_retriable() && batch.attempts <= self.limits.retries {
                     batch.waiting = Some(load);
@@ -412,7 +425,7 @@ impl PartitionQueue {
             }
             Answer::Lost { sent, detail, load } => {
                 let Some(batch) = self.outstanding.get_mut(at) else { return };
-                batch.receipt.maybe_written |= sent;
+                batch.suspect(sent);
                 batch.detail = Some(detail.clone());
                 if batch.attempts <= self.limits.retries {
                     batch.waiting = Some(load);
@@ -423,7 +436,18 @@ impl PartitionQueue {
                     self.fail(at, ProducerError::Disconnected { topic, partition, detail, maybe_written }, resolved);
                 }
             }
-            Answer::Split(halves) => self.split(at, halves),
+            Answer::Split(halves) => {
+                let uncertain = self.outstanding.get(at).is_some_and(|batch| batch.uncertain);
+                if uncertain {
+                    // It may be in the log from before the limit was what it is, and its halves would be there twice.
+                    let (topic, partition, maybe_written) = (self.topic.clone(), self.partition, true);
+                    let code = ErrorCode::MessageTooLarge;
+                    let error = ProducerError::Refused { topic, partition, code, detail: None, maybe_written };
+                    self.fail(at, error, resolved);
+                } else {
+                    self.split(at, halves);
+                }
+            }
             Answer::Unsendable { detail } => {
                 let (topic, partition) = (self.topic.clone(), self.partition);
                 self.fail(at, ProducerError::Encode { topic, partition, detail }, resolved);
@@ -443,7 +467,7 @@ impl PartitionQueue {
         pause: Duration,
     ) {
         let Some(batch) = self.outstanding.get_mut(at) else { return };
-        batch.receipt.maybe_written = false;
+        batch.uncertain = false;
         batch.detail = Some(detail.unwrap_or_else(|| code.name().into()));
         batch.waiting = Some(load);
         if code == ErrorCode::InvalidProducerEpoch {
@@ -470,7 +494,6 @@ impl PartitionQueue {
     fn split(&mut self, at: usize, halves: [RawBatch; 2]) {
         let Some(whole) = self.outstanding.remove(at) else { return };
         let mut receipt = whole.receipt;
-        receipt.maybe_written = false;
         let [front, back] = halves;
         let front_count = front.builder.record_count();
         let front_receipt = receipt.split_off_front(front_count);
@@ -487,6 +510,7 @@ impl PartitionQueue {
                     created: whole.created,
                     attempts: whole.attempts,
                     receipt,
+                    uncertain: false,
                     waiting: Some(Load::Raw(Box::new(load))),
                     detail: None,
                 },

@@ -7,6 +7,8 @@
 //! * When a batch fails for good, the ones behind it no longer fit. The epoch is then bumped, which begins at sequence 0
 //!   anew, but not before every batch that may be in the log was resolved under its old stamp: under a new one it could
 //!   be written twice.
+//! * A broker that has never heard of an id takes any base sequence from it. Until the first batch of an id is
+//!   acknowledged, no second one is sent, for it could be taken before the first.
 //! * The epoch of a producer without a `transactional.id` belongs to the producer alone and is bumped without asking,
 //!   as Java does; brokers keep it per partition, so other partitions are not disturbed. A new id is asked for when the
 //!   epoch is spent or the broker knows a newer one.
@@ -35,6 +37,8 @@ pub(crate) struct PartitionSequence {
     broken: bool,
     /// The present identity is of no use any more, whatever the epoch.
     spent: bool,
+    /// The id of which a batch was acknowledged, so that the broker knows it.
+    confirmed: Option<i64>,
 }
 
 impl PartitionSequence {
@@ -57,6 +61,16 @@ impl PartitionSequence {
         self.spent = true;
     }
 
+    /// A batch with this stamp was acknowledged.
+    pub(crate) fn confirm(&mut self, stamp: Option<Stamp>) {
+        self.confirmed = stamp.map(|stamp| stamp.identity.id).or(self.confirmed);
+    }
+
+    /// Whether the broker is known to know the present id.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.identity.is_some_and(|identity| self.confirmed == Some(identity.id))
+    }
+
     /// Whether there is a gap.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken
@@ -74,7 +88,7 @@ impl PartitionSequence {
             None => offered,
         };
         let Some(identity) = renewed else { return false };
-        *self = Self { identity: Some(identity), next: 0, broken: false, spent: false };
+        *self = Self { identity: Some(identity), next: 0, broken: false, spent: false, confirmed: self.confirmed };
         true
     }
 
