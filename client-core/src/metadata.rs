@@ -137,14 +137,12 @@ impl Metadata {
 /// The task that fetches. It ends when the client is closed or dropped.
 pub(crate) async fn run(client: Weak<Inner>, metadata: Arc<Metadata>) {
     let mut fetcher = Fetcher { failures: 0, fetched: clock::now(), not_before: clock::now() };
-    loop {
-        let Some(refresh_at) = client
-            .upgrade()
-            .filter(|client| !client.is_closed())
-            .map(|client| clock::later(fetcher.fetched.max(fetcher.not_before), client.shared.config.metadata_max_age))
-        else {
-            break;
-        };
+    // The client is not held while this waits, or it would never be dropped.
+    let age = |fetcher: &Fetcher| {
+        let client = client.upgrade().filter(|client| !client.is_closed())?;
+        Some(clock::later(fetcher.fetched.max(fetcher.not_before), client.shared.config.metadata_max_age))
+    };
+    while let Some(refresh_at) = age(&fetcher) {
         let (due, somebody_waits) = metadata.is_due();
         if !due && clock::now() < refresh_at {
             tokio::select! {
