@@ -129,14 +129,11 @@ impl ClassicGroup {
 
     /// A member is out. The others are told by a rebalance, or need not wait for it in the one that is.
     pub fn after_removal(&mut self, turn: &mut Turn<'_>) {
+        // Even the first rebalance is over when all who began it are gone.
+        let may_end = !self.is_first_rebalance() || self.members.is_empty();
         match self.state() {
             ClassicState::Stable | ClassicState::CompletingRebalance => self.prepare_rebalance(turn),
-            ClassicState::PreparingRebalance if self.all_have_joined() => {
-                // Even the first rebalance is over when all who began it are gone.
-                if !self.is_first_rebalance() || self.members.is_empty() {
-                    self.complete_join(turn);
-                }
-            }
+            ClassicState::PreparingRebalance if may_end && self.all_have_joined() => self.complete_join(turn),
             _ => {}
         }
     }
