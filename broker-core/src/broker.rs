@@ -199,12 +199,11 @@ fn open(
 ) -> Result<BrokerState, BrokerError> {
     let dirs = DataDirs::open(&config, storage, &mut BrokerState::new_id)?;
     let clean = dirs.were_left_clean();
-    let (metadata_dir, directory_id) = dirs.metadata_dir();
+    let (metadata_dir, _) = dirs.metadata_dir();
     let controller = Controller::open(
         Arc::clone(&dirs.storage),
         metadata_dir,
         config.node_id,
-        directory_id,
         dirs.metadata_state(),
         clock.now_ms(),
     )?;
@@ -307,7 +306,10 @@ impl BrokerHandle {
 
     /// Serves a client over a stream that came by another way than the listeners, such as one half of
     /// [`tokio::io::duplex`]. The connection counts as one of the first listener's. Ends with the stream or the broker.
-    pub fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> impl Future<Output = ()> + Send {
+    pub fn serve<S>(&self, stream: S) -> impl Future<Output = ()> + Send + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let mut connection = self.seed.clone();
         connection.number = self.numbers.fetch_add(1, Ordering::Relaxed);
         connection.client_host = "/127.0.0.1".to_owned();

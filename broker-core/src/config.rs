@@ -214,7 +214,11 @@ impl BrokerConfig {
             message_timestamp_before_max_ms: milliseconds(self.log_message_timestamp_before_max),
             message_timestamp_after_max_ms: milliseconds(self.log_message_timestamp_after_max),
             producer_id_expiration_ms: milliseconds(self.producer_id_expiration),
-            flush_policy: if self.log_flush_interval_messages == 1 { FlushPolicy::EachBatch } else { FlushPolicy::None },
+            flush_policy: if self.log_flush_interval_messages == 1 {
+                FlushPolicy::EachBatch
+            } else {
+                FlushPolicy::None
+            },
         }
     }
 }

@@ -159,10 +159,7 @@ impl BrokerState {
     }
 
     /// Deletes topics, with their logs.
-    pub(crate) fn delete_topics(
-        &self,
-        topics: &[DeleteTopicState],
-    ) -> Result<Vec<DeletedTopic>, ControllerError> {
+    pub(crate) fn delete_topics(&self, topics: &[DeleteTopicState]) -> Result<Vec<DeletedTopic>, ControllerError> {
         let (deleted, doomed) = self.controller.submit(self.clock.now_ms(), |image| {
             let Decision { records, reply } = delete_topics(image, topics);
             let gone = reply.iter().filter(|topic| topic.result.is_ok());

@@ -11,7 +11,6 @@ use rkafka_protocol::records::{
 };
 use rkafka_protocol::wire::{EncodeError, encode_to_vec};
 use thiserror::Error;
-use uuid::Uuid;
 
 use super::records;
 use super::{Decision, MetadataImage, MetadataRecord};
@@ -69,7 +68,6 @@ impl Controller {
         storage: Arc<dyn Storage>,
         log_dir: &Path,
         node_id: i32,
-        directory_id: Uuid,
         state: OpenState,
         now_ms: i64,
     ) -> Result<Self, ControllerError> {
@@ -79,15 +77,16 @@ impl Controller {
         replay_log(&log, &mut image)?;
         let epoch = log.latest_epoch().map_or(1, |epoch| epoch.saturating_add(1));
         log.begin_leader_epoch(epoch);
-        let voter = Voter { voter_id: node_id, voter_directory_id: directory_id, ..Default::default() };
+        let voter = Voter { voter_id: node_id, ..Default::default() };
+        // Version 0 is what Kafka's own tools read, whatever the version in the message says.
         let elected = LeaderChangeMessage {
-            version: 1,
+            version: 0,
             leader_id: node_id,
             voters: vec![voter.clone()],
             granting_voters: vec![voter],
             ..Default::default()
         };
-        let elected = encode_to_vec(&elected, 1)?;
+        let elected = encode_to_vec(&elected, 0)?;
         let options = BatchOptions::at(log.log_end_offset(), epoch);
         let mut batch =
             encode_control_batch(options, now_ms, [(ControlRecordType::LeaderChange, &elected[..])])?.into_bytes();

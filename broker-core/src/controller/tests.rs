@@ -15,7 +15,7 @@ use crate::log::OpenState;
 use crate::storage::MemStorage;
 
 fn open(storage: &MemStorage) -> Controller {
-    Controller::open(Arc::new(storage.clone()), Path::new("/logs"), 1, Uuid::from_u128(1), OpenState::clean(), 5).unwrap()
+    Controller::open(Arc::new(storage.clone()), Path::new("/logs"), 1, OpenState::clean(), 5).unwrap()
 }
 
 fn register(controller: &Controller) {
