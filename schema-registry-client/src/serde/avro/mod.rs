@@ -4,7 +4,8 @@
 //! once for an [`AvroEncoder`] or [`AvroCodec`]; these work without `await` and without any look-up.
 //!
 //! **Foreign bytes.** A datum is checked against its schema before it is decoded: lengths against the bytes that are
-//! there, indexes against the schema, nesting against a bound. What does not pass is a [`SerdeError::Datum`] that names
+//! there, indexes against the schema, nesting against a bound. What does not pass is a
+//! [`SerdeError::Datum`](crate::serde::SerdeError::Datum) that names
 //! the place; see [`AvroCodec`] for the bounds.
 
 mod codec;
