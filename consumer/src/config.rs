@@ -1,7 +1,9 @@
 //! The consumer's settings.
 
+use std::time::Duration;
 
-use rkafka_config::setting_enum;
+use rkafka_client_core::{ClientConfig, ClientSettings};
+use rkafka_config::{Check, ConfigError, setting_enum, settings};
 
 setting_enum! {
     /// `auto.offset.reset`: where reading begins when there is no offset, or the offset is not there any more.
@@ -23,4 +25,111 @@ setting_enum! {
         /// Only what was committed; reading stops at the last stable offset.
         ReadCommitted = "read_committed",
     }
+}
+
+impl IsolationLevel {
+    /// As the protocol says it.
+    pub(crate) fn code(self) -> i8 {
+        match self {
+            Self::ReadUncommitted => 0,
+            Self::ReadCommitted => 1,
+        }
+    }
+}
+
+const MS: Duration = Duration::from_millis(1);
+/// Java keeps these durations in an `int` of milliseconds.
+const INT_MS: Duration = Duration::from_millis(i32::MAX as u64);
+const INT: usize = i32::MAX as usize;
+
+settings! {
+    /// What a consumer reads and how it works with its group.
+    pub struct ConsumerConfig {
+        embed client: ClientConfig as ClientSettings;
+
+        /// The group that this consumer is a member of, and whose committed offsets it uses. Needed to subscribe and to
+        /// commit; partitions that are assigned by hand need none.
+        "group.id" => group_id: Option<String> = None;
+        /// Makes this a static member (KIP-345): one that comes back under the same id within `session.timeout.ms` gets
+        /// its partitions back, and nobody else's are moved.
+        "group.instance.id" => group_instance_id: Option<String> = None;
+        /// Where reading begins when the group has committed no offset, or the offset is not there any more.
+        "auto.offset.reset" => auto_offset_reset: OffsetReset = OffsetReset::Latest;
+        /// Whether offsets are committed by themselves: every `auto.commit.interval.ms`, before partitions are given up,
+        /// and on close. Only what the application has come back from is committed.
+        "enable.auto.commit" => enable_auto_commit: bool = true;
+        /// How often offsets are committed by themselves.
+        "auto.commit.interval.ms" => auto_commit_interval: Duration = Duration::from_secs(5),
+            in MS..=INT_MS, because "committing without a pause would be a flood";
+        /// How long the group waits for a sign of life of this member before it goes on without it.
+        "session.timeout.ms" => session_timeout: Duration = Duration::from_secs(45),
+            in MS..=INT_MS, because "a member needs some time for a sign of life";
+        /// How often a sign of life is given; a third of `session.timeout.ms` at most.
+        "heartbeat.interval.ms" => heartbeat_interval: Duration = Duration::from_secs(3),
+            in MS..=INT_MS, because "beating without a pause would be a flood";
+        /// How long the application may take between two calls for records before the member leaves the group, and how
+        /// long a rebalance waits for a member.
+        "max.poll.interval.ms" => max_poll_interval: Duration = Duration::from_secs(300),
+            in MS..=INT_MS, because "an application needs some time";
+        /// How partitions are shared out, the preferred way first: `range`, `roundrobin`.
+        "partition.assignment.strategy" => partition_assignment_strategy: Vec<String> = vec!["range".to_owned()],
+            in Check::new("one of range, roundrobin, or both", |names: &Vec<String>| {
+                !names.is_empty() && names.iter().all(|name| assignor(name).is_some())
+            }),
+            because "every member must know how to share out";
+        /// How many bytes a broker should have before it answers a fetch.
+        "fetch.min.bytes" => fetch_min_bytes: i32 = 1, in 0.., because "a size is not negative";
+        /// How long a broker may wait for `fetch.min.bytes`.
+        "fetch.max.wait.ms" aka "fetch.wait.max.ms" => fetch_max_wait: Duration = Duration::from_millis(500),
+            in Duration::ZERO..=INT_MS, because "it is kept in 31 bits of milliseconds";
+        /// How many bytes one answer to a fetch should have at most. The first batch always comes whole.
+        "fetch.max.bytes" => fetch_max_bytes: usize = 52_428_800,
+            in 1..=INT, because "a size has 31 bits";
+        /// How many bytes of one partition an answer should have at most. The first batch always comes whole.
+        "max.partition.fetch.bytes" aka "fetch.message.max.bytes" => max_partition_fetch_bytes: usize = 1_048_576,
+            in 1..=INT, because "a size has 31 bits";
+        /// How many records [`recv_many`](crate::Consumer::recv_many) gives at most.
+        "max.poll.records" => max_poll_records: usize = 500, in 1.., because "nothing would be read";
+        /// What is read of transactions.
+        "isolation.level" => isolation_level: IsolationLevel = IsolationLevel::ReadUncommitted;
+        /// Whether the CRC of every batch is checked.
+        "check.crcs" => check_crcs: bool = true;
+        /// How many bytes may be fetched ahead of the application. One answer of each broker may go beyond it.
+        "queued.max.bytes" => queued_max_bytes: usize = 67_108_864,
+            in 1.., because "nothing would be fetched";
+        /// The most bytes that one compressed batch may unpack to.
+        "max.decompressed.batch.bytes" => max_decompressed_batch_bytes: usize = 134_217_728,
+            in 1..=INT, because "an offset inside a batch has 31 bits";
+        /// How long a topic, or a partition, that the cluster does not know is waited for before that is an error: one
+        /// that was just created is not known everywhere at once.
+        "topic.metadata.propagation.max.ms" => topic_metadata_propagation_max: Duration = Duration::from_secs(5),
+            in Duration::ZERO..=INT_MS, because "it is kept in 31 bits of milliseconds";
+    }
+    validate = agree;
+}
+
+/// The assignor of a strategy's name; also by the names that Java's classes have.
+pub(crate) fn assignor(name: &str) -> Option<&'static dyn rkafka_assignor::Assignor> {
+    match name {
+        "range" | "org.apache.kafka.clients.consumer.RangeAssignor" => rkafka_assignor::by_name("range"),
+        "roundrobin" | "org.apache.kafka.clients.consumer.RoundRobinAssignor" => rkafka_assignor::by_name("roundrobin"),
+        _ => None,
+    }
+}
+
+fn agree(config: &ConsumerConfig) -> Result<(), ConfigError> {
+    let conflict = |name: &str, other: &str, reason: &str| {
+        Err(ConfigError::Conflict { name: name.to_owned(), other: other.to_owned(), reason: reason.to_owned() })
+    };
+    if config.heartbeat_interval >= config.session_timeout {
+        return conflict(
+            "heartbeat.interval.ms",
+            "session.timeout.ms",
+            "a member must beat several times within its session; a third of it is usual",
+        );
+    }
+    if config.group_instance_id.is_some() && config.group_id.is_none() {
+        return conflict("group.instance.id", "group.id", "a static member is one of a group; set group.id");
+    }
+    Ok(())
 }

@@ -1,9 +1,12 @@
 //! What can go wrong, and what to do about it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::records::RecordError;
+
+use crate::subscription::TopicPartition;
 
 /// What went wrong with one partition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,3 +53,118 @@ pub enum PartitionError {
         source: Arc<RecordError>,
     },
 }
+
+/// What went wrong with a consumer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConsumerError {
+    /// A setting cannot be taken.
+    #[error("the settings cannot be used: {0}")]
+    Config(#[from] rkafka_config::ConfigError),
+    /// One partition is in trouble. The others go on, and so does the consumer.
+    #[error("{partition}: {source}")]
+    Partition {
+        /// The partition.
+        partition: TopicPartition,
+        /// What went wrong.
+        source: PartitionError,
+    },
+    /// The cluster does not know the topic, or the topic has no such partition. It is looked for all the same, and read
+    /// once it is there; nothing here ever creates a topic.
+    #[error(
+        "{partition}: the cluster knows no such topic or partition (waited {waited:?}); create it, or mend the name"
+    )]
+    UnknownTopicOrPartition {
+        /// The partition.
+        partition: TopicPartition,
+        /// How long it was looked for.
+        waited: Duration,
+    },
+    /// The partition is not assigned to this consumer.
+    #[error("{partition} is not assigned to this consumer")]
+    NotAssigned {
+        /// The partition.
+        partition: TopicPartition,
+    },
+    /// The operation needs a group.
+    #[error("{operation} needs a group; set group.id")]
+    NoGroup {
+        /// What was to be done.
+        operation: &'static str,
+    },
+    /// `subscribe` and `assign` exclude each other on one consumer.
+    #[error(
+        "{operation} does not go together with what this consumer reads already; use another consumer, or unsubscribe"
+    )]
+    Conflict {
+        /// What was to be done.
+        operation: &'static str,
+    },
+    /// The group does not take this member, or not any more.
+    #[error("group {group_id}: {code}")]
+    Group {
+        /// The group's id.
+        group_id: String,
+        /// The coordinator's error.
+        code: ErrorCode,
+    },
+    /// The leader of the group sent an assignment that cannot be read.
+    #[error("group {group_id}: the assignment cannot be read: {reason}")]
+    BadAssignment {
+        /// The group's id.
+        group_id: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Offsets were not committed: the partitions belong to another member by now, which reads from what was committed
+    /// before. What was read since will be read again.
+    #[error(
+        "the offsets are not committed, for the group has moved on: {code}; its partitions are read elsewhere, from the last commit"
+    )]
+    CommitOutdated {
+        /// The coordinator's error.
+        code: ErrorCode,
+    },
+    /// The coordinator refused to commit the offset of a partition.
+    #[error("{partition}: the offset is not committed: {code}")]
+    CommitRefused {
+        /// The partition.
+        partition: TopicPartition,
+        /// The coordinator's error.
+        code: ErrorCode,
+    },
+    /// A request to the cluster failed.
+    #[error("{doing}: {source}")]
+    Client {
+        /// What was to be done.
+        doing: &'static str,
+        /// Why it failed.
+        source: rkafka_client_core::Error,
+    },
+    /// The consumer is closed.
+    #[error("the consumer is closed")]
+    Closed,
+}
+
+impl ConsumerError {
+    /// Whether nothing more will come from this consumer.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Self::Group { .. } | Self::BadAssignment { .. } | Self::Closed | Self::Config(_) => true,
+            Self::Client { source, .. } => source.is_fatal(),
+            _ => false,
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::Client { source, .. } => source.is_retriable(),
+            Self::CommitRefused { code, .. } => code.is_retriable(),
+            _ => false,
+        }
+    }
+}
+
+/// A result of a consumer.
+pub type Result<T, E = ConsumerError> = std::result::Result<T, E>;

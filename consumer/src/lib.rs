@@ -1,15 +1,48 @@
-//! The rkafka consumer.
+//! The rkafka consumer: reads records, alone or as a member of a group.
+//!
+//! ```no_run
+//! use rkafka_client_core::ClientSettings;
+//! use rkafka_consumer::{Consumer, ConsumerConfig, OffsetReset};
+//!
+//! # async fn read() -> Result<(), rkafka_consumer::ConsumerError> {
+//! let config = ConsumerConfig::new()
+//!     .bootstrap_servers("localhost:9092")
+//!     .group_id("orders")
+//!     .auto_offset_reset(OffsetReset::Earliest);
+//! let mut consumer = Consumer::connect(config).await?;
+//! consumer.subscribe(["orders"])?;
+//! for _ in 0..10 {
+//!     let record = consumer.recv().await?;
+//!     println!("{}-{}@{}: {:?}", record.topic(), record.partition(), record.offset(), record.value());
+//! }
+//! consumer.close().await
+//! # }
+//! ```
+//!
+//! Machines decide (`machine/`): positions, inbox, membership, over a time that they are told. Drivers move bytes and
+//! wait (`driver/`): one fetcher per broker, the steward, the committer, the member.
 
 mod batch;
+mod clock;
 mod config;
+mod consumer;
+mod driver;
 mod error;
+mod framing;
+mod handle;
+mod listener;
 mod machine;
 mod record;
+mod shared;
 mod subscription;
 mod unpack;
+mod wire;
 
 pub use batch::{Batch, Records};
-pub use config::{IsolationLevel, OffsetReset};
-pub use error::PartitionError;
+pub use config::{ConsumerConfig, IsolationLevel, OffsetReset};
+pub use consumer::Consumer;
+pub use error::{ConsumerError, PartitionError, Result};
+pub use handle::ConsumerHandle;
+pub use listener::{HookFuture, RebalanceListener};
 pub use record::ConsumerRecord;
 pub use subscription::{CommittedOffset, OffsetAndTimestamp, Start, TopicPartition};

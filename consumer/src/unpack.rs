@@ -44,8 +44,7 @@ pub(crate) fn survey(records: &[u8], offset: i64) -> Survey {
         };
         let last = header.last_offset();
         if last < offset.max(lowest) || header.base_offset < lowest || last == i64::MAX {
-            survey.damage =
-                Some(RecordError::InvalidHeaderField { field: "baseOffset", value: header.base_offset });
+            survey.damage = Some(RecordError::InvalidHeaderField { field: "baseOffset", value: header.base_offset });
             break;
         }
         lowest = last + 1;
@@ -105,8 +104,7 @@ impl Unpacker {
                 return Ok(None);
             }
             let rest = self.chunk.records.slice(self.at..);
-            let batch =
-                RecordBatch::read(&rest).map_err(|source| Damage { offset: self.chunk.from, source })?;
+            let batch = RecordBatch::read(&rest).map_err(|source| Damage { offset: self.chunk.from, source })?;
             let header = *batch.header();
             let damage = |source| Damage { offset: header.base_offset, source };
             if self.check_crcs {
@@ -136,11 +134,8 @@ impl Unpacker {
                 self.at = begun;
                 damage(source)
             })?;
-            let shared = SharedBatch {
-                topic: Arc::clone(&self.chunk.topic),
-                partition: self.chunk.partition,
-                batch: decoded,
-            };
+            let shared =
+                SharedBatch { topic: Arc::clone(&self.chunk.topic), partition: self.chunk.partition, batch: decoded };
             return Ok(Some(Batch { shared: Arc::new(shared), from: self.chunk.from }));
         }
     }

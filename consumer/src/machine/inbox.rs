@@ -83,7 +83,11 @@ impl Inbox {
         let mut back = Vec::new();
         let mut rest = VecDeque::with_capacity(self.aside.len());
         for chunk in self.aside.drain(..) {
-            if &*chunk.topic == topic && chunk.partition == partition { back.push(chunk) } else { rest.push_back(chunk) }
+            if &*chunk.topic == topic && chunk.partition == partition {
+                back.push(chunk)
+            } else {
+                rest.push_back(chunk)
+            }
         }
         self.aside = rest;
         for chunk in back.into_iter().rev() {
@@ -124,6 +128,7 @@ impl Inbox {
     }
 
     /// Whether nothing waits that could be handed out.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }

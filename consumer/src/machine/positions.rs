@@ -22,7 +22,7 @@ mod lookup;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cursor::{Cursor, Fetched, Verdict};
+pub(crate) use cursor::{Cursor, Fetched};
 pub(crate) use lookup::{Lookup, Target};
 
 /// The timestamps by which ListOffsets means something else than a time.
@@ -71,7 +71,6 @@ struct Slot {
     leader: Option<Leader>,
     high_watermark: Option<i64>,
     last_stable_offset: Option<i64>,
-    log_start_offset: Option<i64>,
     committed: Option<i64>,
     not_before: Option<Instant>,
     /// A count that grows with every response that brought records, so that who was served last waits longest.
@@ -106,14 +105,7 @@ pub(crate) struct Committable {
 
 impl Positions {
     pub(crate) fn new(reset: OffsetReset, read_committed: bool, retry_backoff: Duration) -> Self {
-        Self {
-            topics: HashMap::new(),
-            reset,
-            read_committed,
-            retry_backoff,
-            next_incarnation: 0,
-            serving: 0,
-        }
+        Self { topics: HashMap::new(), reset, read_committed, retry_backoff, next_incarnation: 0, serving: 0 }
     }
 
     fn incarnate(&mut self) -> u64 {
@@ -148,7 +140,6 @@ impl Positions {
                     leader: None,
                     high_watermark: None,
                     last_stable_offset: None,
-                    log_start_offset: None,
                     committed: None,
                     not_before: None,
                     served: 0,
@@ -205,9 +196,27 @@ impl Positions {
         match self.slot_mut(topic, partition) {
             Some(slot) => {
                 slot.paused = paused;
+                slot.progress.set_paused(paused);
                 true
             }
             None => false,
+        }
+    }
+
+    /// Holds all partitions back, for they are about to be given up.
+    pub(crate) fn hold(&mut self) {
+        for topic in self.topics.values() {
+            for slot in topic.slots.values() {
+                slot.progress.set_held(true);
+            }
+        }
+    }
+
+    /// Stops a partition where the application is: it cannot be read on before a seek.
+    pub(crate) fn halt(&mut self, topic: &str, partition: i32) {
+        self.rewind(topic, partition);
+        if let Some(slot) = self.slot_mut(topic, partition) {
+            slot.stage = Stage::Stopped;
         }
     }
 
@@ -253,11 +262,6 @@ impl Positions {
     pub(crate) fn lag(&self, topic: &str, partition: i32) -> Option<i64> {
         let end = self.end_offset(topic, partition)?;
         Some(end.saturating_sub(self.position(topic, partition)?).max(0))
-    }
-
-    /// The earliest offset of a partition, as the last fetch told.
-    pub(crate) fn log_start_offset(&self, topic: &str, partition: i32) -> Option<i64> {
-        self.slot(topic, partition)?.log_start_offset
     }
 
     /// Whether the application has been given everything of every partition that is not paused, up to the end that the
@@ -384,6 +388,7 @@ impl Slot {
     fn restart(&mut self, incarnation: u64) {
         self.progress.end();
         self.progress = Arc::default();
+        self.progress.set_paused(self.paused);
         self.incarnation = incarnation;
         self.not_before = None;
     }
@@ -419,6 +424,9 @@ pub(crate) fn is_passing(code: ErrorCode) -> bool {
     code.is_retriable()
         || matches!(
             code,
-            ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch | ErrorCode::UnknownTopicId | ErrorCode::InconsistentTopicId
+            ErrorCode::FencedLeaderEpoch
+                | ErrorCode::UnknownLeaderEpoch
+                | ErrorCode::UnknownTopicId
+                | ErrorCode::InconsistentTopicId
         )
 }

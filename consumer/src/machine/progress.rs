@@ -1,6 +1,15 @@
 //! How far the application is in one partition, readable without a lock.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, Ordering};
+
+/// Records may be handed out.
+const FLOWING: u8 = 0;
+/// The partition is paused.
+const PAUSED: u8 = 1;
+/// The partition is about to be given up.
+const HELD: u8 = 2;
+/// A seek or a revocation has ended this progress.
+const ENDED: u8 = 4;
 
 /// How far the application is in one partition, from one assignment or seek to the next. A batch carries its
 /// partition's progress with it, so that handing out a record takes no lock; one `Progress` is never used again after
@@ -16,8 +25,8 @@ pub(crate) struct Progress {
     processed: AtomicI64,
     /// The leader epoch of the batch at hand, or -1.
     leader_epoch: AtomicI32,
-    /// Whether the application may still be given records under this progress.
-    live: AtomicBool,
+    /// Why no record may be handed out: `PAUSED`, `HELD` and `ENDED`, or none of them.
+    flags: AtomicU8,
 }
 
 impl Default for Progress {
@@ -26,7 +35,7 @@ impl Default for Progress {
             position: AtomicI64::new(-1),
             processed: AtomicI64::new(-1),
             leader_epoch: AtomicI32::new(-1),
-            live: AtomicBool::new(true),
+            flags: AtomicU8::new(FLOWING),
         }
     }
 }
@@ -71,11 +80,34 @@ impl Progress {
 
     /// Ends this progress: nothing more is handed out under it.
     pub(crate) fn end(&self) {
-        self.live.store(false, Ordering::Release);
+        self.flags.fetch_or(ENDED, Ordering::AcqRel);
     }
 
-    /// Whether records may still be handed out under it.
+    /// Pauses the partition or lets it go on.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.set(PAUSED, paused);
+    }
+
+    /// Holds the partition back while it is about to be given up.
+    pub(crate) fn set_held(&self, held: bool) {
+        self.set(HELD, held);
+    }
+
+    fn set(&self, flag: u8, on: bool) {
+        if on {
+            self.flags.fetch_or(flag, Ordering::AcqRel);
+        } else {
+            self.flags.fetch_and(!flag, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether it has not ended.
     pub(crate) fn is_live(&self) -> bool {
-        self.live.load(Ordering::Acquire)
+        self.flags.load(Ordering::Acquire) & ENDED == 0
+    }
+
+    /// Whether records may be handed out under it now.
+    pub(crate) fn is_flowing(&self) -> bool {
+        self.flags.load(Ordering::Acquire) == FLOWING
     }
 }

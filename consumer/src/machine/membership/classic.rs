@@ -81,19 +81,11 @@ pub(crate) enum Action {
         is_leader: bool,
     },
     /// Send Heartbeat, beside whatever else goes on; answer by `on_heartbeat`.
-    Heartbeat {
-        generation: i32,
-        member_id: String,
-    },
+    Heartbeat { generation: i32, member_id: String },
     /// Give up all partitions; answer by `on_revoked`. Lost ones belong to others already: nothing may be committed.
-    Revoke {
-        lost: bool,
-    },
+    Revoke { lost: bool },
     /// Send LeaveGroup; answer by `on_left`, whatever came of it.
-    Leave {
-        member_id: String,
-        reason: &'static str,
-    },
+    Leave { member_id: String, reason: &'static str },
     /// Tell the application; nothing more will happen.
     Fail(ErrorCode),
 }
@@ -209,11 +201,6 @@ impl Classic {
     /// Whether nothing more will happen.
     pub(crate) fn is_done(&self) -> bool {
         self.state == State::Left || (self.state == State::Failed && self.failure_told && !self.owns)
-    }
-
-    /// Whether the member holds an assignment and no rebalance is under way.
-    pub(crate) fn is_stable(&self) -> bool {
-        self.state == State::Stable
     }
 
     /// Whether a generation is held, so that heartbeats must go out.
@@ -381,7 +368,8 @@ impl Classic {
                 self.next_heartbeat = now;
             }
             Err(Failure::Refused {
-                code: code @ (ErrorCode::GroupAuthorizationFailed | ErrorCode::InvalidGroupId), ..
+                code: code @ (ErrorCode::GroupAuthorizationFailed | ErrorCode::InvalidGroupId),
+                ..
             }) => self.fail(code),
             Err(_) => self.back_off(now),
         }

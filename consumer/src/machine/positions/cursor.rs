@@ -6,7 +6,7 @@ use std::time::Instant;
 use rkafka_protocol::ErrorCode;
 use uuid::Uuid;
 
-use super::{Leader, Positions, Stage, is_passing};
+use super::{Positions, Stage, is_passing};
 use crate::error::PartitionError;
 use crate::machine::progress::Progress;
 
@@ -41,8 +41,6 @@ pub(crate) enum Fetched {
         high_watermark: i64,
         /// The last stable offset, -1 where it is not known.
         last_stable_offset: i64,
-        /// The log start offset, -1 where it is not known.
-        log_start_offset: i64,
     },
     /// The log was truncated below the cursor: the epochs agree up to `end_offset` (KIP-595's `DivergingEpoch`).
     Diverged {
@@ -127,11 +125,10 @@ impl Positions {
             return verdict;
         }
         match fetched {
-            Fetched::Read { next_offset, last_epoch, high_watermark, last_stable_offset, log_start_offset } => {
+            Fetched::Read { next_offset, last_epoch, high_watermark, last_stable_offset } => {
                 slot.high_watermark = Some(high_watermark);
                 slot.last_stable_offset =
                     Some(if last_stable_offset < 0 { high_watermark } else { last_stable_offset });
-                slot.log_start_offset = Some(log_start_offset).filter(|offset| *offset >= 0);
                 if next_offset > cursor.offset {
                     cursor.offset = next_offset;
                     slot.served = serving;
@@ -195,10 +192,5 @@ impl Positions {
         {
             slot.stage = Stage::Ready(cursor);
         }
-    }
-
-    /// The leader of a partition, as far as is known.
-    pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<Leader> {
-        self.slot(topic, partition)?.leader
     }
 }

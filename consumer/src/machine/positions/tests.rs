@@ -25,7 +25,7 @@ fn positions(reset: OffsetReset, starts: &[Start]) -> Positions {
 }
 
 fn read(next_offset: i64, high_watermark: i64) -> Fetched {
-    Fetched::Read { next_offset, last_epoch: Some(3), high_watermark, last_stable_offset: -1, log_start_offset: 0 }
+    Fetched::Read { next_offset, last_epoch: Some(3), high_watermark, last_stable_offset: -1 }
 }
 
 #[test]

@@ -1,0 +1,34 @@
+//! The one place that reads the clock, waits and spawns for this crate's drivers.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+#[expect(clippy::disallowed_methods, reason = "the clock of this crate's drivers")]
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Waits until `deadline`, or for ever.
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for `duration`.
+pub(crate) async fn sleep(duration: Duration) {
+    tokio::time::sleep_until(tokio::time::Instant::from_std(now()) + duration).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "a consumer's tasks run beside the application")]
+pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(task)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a consumer is closed beside the application")]
+pub(crate) fn spawn_with<T: Send + 'static>(
+    task: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    tokio::spawn(task)
+}

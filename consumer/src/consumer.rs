@@ -1,0 +1,586 @@
+//! The consumer as the application holds it: subscribing, assigning, and taking records.
+
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
+use rkafka_client_core::{Client, ClientOptions};
+use rkafka_protocol::records::{DecompressArena, RecordCursor, RecordError};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::batch::Batch;
+use crate::clock;
+use crate::config::{ConsumerConfig, IsolationLevel};
+use crate::driver::committer::{self, CommitOrder, committable};
+use crate::driver::member::{MemberNews, MemberTask};
+use crate::driver::steward;
+use crate::error::{ConsumerError, PartitionError, Result};
+use crate::handle::ConsumerHandle;
+use crate::listener::RebalanceListener;
+use crate::record::{ConsumerRecord, SharedBatch};
+use crate::shared::{Mode, Shared, Subscription};
+use crate::subscription::{Start, TopicPartition};
+use crate::unpack::Unpacker;
+
+/// How long a close waits for the group, as in Java.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads records, alone or as a member of a group.
+///
+/// Its tasks fetch ahead of the application, up to `queued.max.bytes`, over connections of their own; signs of life for
+/// the group never wait for the application. Records are taken by batches that are read in place
+/// ([`next_batch`](Self::next_batch)), or one by one ([`recv`](Self::recv), or as a [`Stream`]). Everything else can be
+/// done through a [`ConsumerHandle`] too, to which this dereferences.
+///
+/// What was taken counts as dealt with when the application comes back for more: that, and no more, is what
+/// `enable.auto.commit` commits meanwhile.
+///
+/// [`close`](Self::close) it at the end: it commits and leaves the group. Dropping it does the same in the background,
+/// as far as the runtime lives on, but commits only what the application has come back from.
+#[derive(Debug)]
+pub struct Consumer {
+    handle: ConsumerHandle,
+    shared: Arc<Shared>,
+    current: Option<Current>,
+    arena: DecompressArena,
+    calls: u64,
+    /// A chunk was taken without a wait in between: the next time the tasks come first.
+    took: bool,
+    tasks: Option<Tasks>,
+}
+
+/// The chunk at hand, and the batch of it whose records are taken one by one.
+#[derive(Debug)]
+struct Current {
+    unpacker: Unpacker,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    shared: Arc<SharedBatch>,
+    cursor: RecordCursor,
+}
+
+#[derive(Debug)]
+struct Tasks {
+    steward: JoinHandle<()>,
+    committer: JoinHandle<()>,
+    news: mpsc::UnboundedSender<MemberNews>,
+    /// Waits here for the member, which begins with the first subscription.
+    inbox: Option<mpsc::UnboundedReceiver<MemberNews>>,
+}
+
+impl Consumer {
+    /// Finds the cluster and makes a consumer that reads nothing yet. Cancel safe.
+    ///
+    /// # Errors
+    /// A setting cannot be used, or no bootstrap server answers.
+    pub async fn connect(config: ConsumerConfig) -> Result<Self> {
+        Self::connect_with(config, ClientOptions::default()).await
+    }
+
+    /// As [`connect`](Self::connect), with what else there is to say of connections. Topics are never created by it.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(config: ConsumerConfig, options: ClientOptions) -> Result<Self> {
+        config.validate()?;
+        let client = Client::connect_with(config.client.clone(), options.allow_auto_create_topics(false))
+            .await
+            .map_err(|source| ConsumerError::Client { doing: "finding the cluster", source })?;
+        Ok(Self::start(config, client))
+    }
+
+    fn start(config: ConsumerConfig, client: Client) -> Self {
+        let arena = DecompressArena::new(config.max_decompressed_batch_bytes);
+        let (commits, orders) = mpsc::unbounded_channel();
+        let (news, inbox) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(config, client, commits));
+        let tasks = Tasks {
+            steward: clock::spawn(steward::run(Arc::clone(&shared), news.clone())),
+            committer: clock::spawn(committer::run(Arc::clone(&shared), orders, news.clone())),
+            news,
+            inbox: Some(inbox),
+        };
+        let handle = ConsumerHandle::of(&shared);
+        Self { handle, shared, current: None, arena, calls: 0, took: false, tasks: Some(tasks) }
+    }
+
+    /// A handle for other tasks.
+    pub fn handle(&self) -> ConsumerHandle {
+        self.handle.clone()
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &ConsumerConfig {
+        &self.shared.config
+    }
+
+    /// Subscribes to these topics as a member of `group.id`, instead of those subscribed before. Returns at once; the
+    /// group's assignment comes in the background.
+    ///
+    /// # Errors
+    /// No group, or partitions are assigned by hand.
+    pub fn subscribe<Topic: Into<String>>(&mut self, topics: impl IntoIterator<Item = Topic>) -> Result<()> {
+        self.subscribe_to(topics.into_iter().map(Into::into).collect(), None)
+    }
+
+    /// As [`subscribe`](Self::subscribe), with hooks. They are set by the first subscription and stay.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    pub fn subscribe_with<Topic: Into<String>>(
+        &mut self,
+        topics: impl IntoIterator<Item = Topic>,
+        listener: impl RebalanceListener,
+    ) -> Result<()> {
+        self.subscribe_to(topics.into_iter().map(Into::into).collect(), Some(Arc::new(listener)))
+    }
+
+    fn subscribe_to(&mut self, topics: Vec<String>, listener: Option<Arc<dyn RebalanceListener>>) -> Result<()> {
+        let tasks = self.tasks.as_mut().ok_or(ConsumerError::Closed)?;
+        self.shared.group_id("subscribing")?;
+        {
+            let mut state = self.shared.lock();
+            if state.mode == Mode::Manual {
+                return Err(ConsumerError::Conflict { operation: "subscribing" });
+            }
+            state.mode = Mode::Group(Subscription { topics });
+        }
+        self.shared.steward.notify_one();
+        match tasks.inbox.take() {
+            Some(news) => {
+                let task = MemberTask { shared: Arc::clone(&self.shared), news, listener };
+                drop(clock::spawn(task.run()));
+            }
+            None => {
+                let _ = tasks.news.send(MemberNews::SubscriptionChanged);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads these partitions, and no others, without a group to share them with. Partitions that are read already stay
+    /// where they are; [`seek`](ConsumerHandle::seek) moves them.
+    ///
+    /// # Errors
+    /// The consumer is subscribed; a committed offset is asked for and there is no group; a negative partition.
+    pub fn assign<Topic: Into<Arc<str>>>(
+        &mut self,
+        partitions: impl IntoIterator<Item = (Topic, i32, Start)>,
+    ) -> Result<()> {
+        if self.tasks.is_none() {
+            return Err(ConsumerError::Closed);
+        }
+        let wanted: Vec<(Arc<str>, i32, Start)> =
+            partitions.into_iter().map(|(topic, partition, start)| (topic.into(), partition, start)).collect();
+        if wanted.iter().any(|(_, _, start)| *start == Start::Committed) {
+            self.shared.group_id("reading from the committed offset")?;
+        }
+        {
+            let mut state = self.shared.lock();
+            if matches!(state.mode, Mode::Group(_)) {
+                return Err(ConsumerError::Conflict { operation: "assigning partitions" });
+            }
+            state.mode = Mode::Manual;
+            state.positions.assign(&wanted);
+            state.inbox.purge();
+        }
+        self.shared.steward.notify_one();
+        Ok(())
+    }
+
+    /// Waits for the next batch. Control batches, aborted transactions (under `read_committed`) and batches without
+    /// records are passed over.
+    ///
+    /// Cancel safe: a batch counts as handed out only when this returns it.
+    ///
+    /// # Errors
+    /// Trouble of a partition, after which the others go on and this can be called again; or an error that
+    /// [is fatal](ConsumerError::is_fatal).
+    pub async fn next_batch(&mut self) -> Result<Batch> {
+        loop {
+            if let Some(result) = std::future::poll_fn(|context| self.poll_next_batch(context, false)).await {
+                return result;
+            }
+        }
+    }
+
+    /// As [`next_batch`](Self::next_batch), and `None` once every assigned partition that is not paused was read to the
+    /// end that the last fetch told. More may come later: the next call then gives it. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`next_batch`](Self::next_batch).
+    pub async fn next_batch_until_end(&mut self) -> Result<Option<Batch>> {
+        std::future::poll_fn(|context| self.poll_next_batch(context, true)).await.transpose()
+    }
+
+    /// Waits for the next record. Cancel safe: a record counts as handed out only when this returns it.
+    ///
+    /// # Errors
+    /// As [`next_batch`](Self::next_batch).
+    pub async fn recv(&mut self) -> Result<ConsumerRecord> {
+        loop {
+            if let Some(result) = std::future::poll_fn(|context| self.poll_recv(context, false)).await {
+                return result;
+            }
+        }
+    }
+
+    /// As [`recv`](Self::recv), and `None` at the end, as [`next_batch_until_end`](Self::next_batch_until_end). Cancel
+    /// safe.
+    ///
+    /// # Errors
+    /// As [`next_batch`](Self::next_batch).
+    pub async fn recv_until_end(&mut self) -> Result<Option<ConsumerRecord>> {
+        std::future::poll_fn(|context| self.poll_recv(context, true)).await.transpose()
+    }
+
+    /// Waits for a record, and takes what more is there without a wait, `max.poll.records` at most. Gives how many were
+    /// put at the end of `records`. Cancel safe: it takes nothing before it returns.
+    ///
+    /// # Errors
+    /// As [`next_batch`](Self::next_batch); where some records came before the error, those are given, and the error
+    /// comes with the next call.
+    pub async fn recv_many(&mut self, records: &mut Vec<ConsumerRecord>) -> Result<usize> {
+        records.push(self.recv().await?);
+        let mut count = 1;
+        while count < self.shared.config.max_poll_records {
+            match self.next_in_hand() {
+                Some(record) => records.push(record),
+                None => break,
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Commits what was handed out (where `enable.auto.commit` is on), calls the hooks, leaves the group and closes all
+    /// connections. A static member stays in its group until `session.timeout.ms` has passed. Waits for 30 s at most.
+    ///
+    /// Where the future is dropped, the closing goes on in the background.
+    ///
+    /// # Errors
+    /// The last commit failed, where partitions are assigned by hand; the group did not answer in time.
+    pub async fn close(mut self) -> Result<()> {
+        self.put_back();
+        let Some(tasks) = self.tasks.take() else { return Ok(()) };
+        let closing = clock::spawn_with(shut_down(Arc::clone(&self.shared), tasks));
+        closing.await.unwrap_or(Err(ConsumerError::Closed))
+    }
+
+    /// Puts the chunk at hand back, for its partition is paused or held, or drops it with its life.
+    fn put_back(&mut self) {
+        if let Some(current) = self.current.take() {
+            let progress = Arc::clone(&current.unpacker.chunk().progress);
+            if progress.is_live() {
+                let position = progress.position().unwrap_or(0);
+                self.shared.lock().inbox.push_front(current.unpacker.into_rest(position));
+            }
+        }
+    }
+
+    /// The application is back: what it was handed is dealt with.
+    #[inline]
+    fn come_back(&mut self) {
+        self.calls = self.calls.wrapping_add(1);
+        self.shared.polls.store(self.calls, Ordering::Relaxed);
+        if let Some(current) = &self.current {
+            current.unpacker.chunk().progress.settle();
+        }
+    }
+
+    fn poll_next_batch(&mut self, context: &mut Context<'_>, until_end: bool) -> Poll<Option<Result<Batch>>> {
+        self.come_back();
+        if let Some(current) = &mut self.current
+            && let Some(open) = current.open.take()
+            && current.unpacker.chunk().progress.is_flowing()
+            && open.cursor.remaining() > 0
+        {
+            // The rest of a batch whose first records were taken one by one.
+            let progress = &current.unpacker.chunk().progress;
+            let batch = Batch { shared: open.shared, from: progress.position().unwrap_or(0) };
+            progress.hand_out(batch.next_offset());
+            return Poll::Ready(Some(Ok(batch)));
+        }
+        let polled = ready!(self.poll_open(context, until_end));
+        if let (Some(Ok(batch)), Some(current)) = (&polled, &self.current) {
+            current.unpacker.chunk().progress.hand_out(batch.next_offset());
+        }
+        Poll::Ready(polled)
+    }
+
+    fn poll_recv(&mut self, context: &mut Context<'_>, until_end: bool) -> Poll<Option<Result<ConsumerRecord>>> {
+        self.come_back();
+        loop {
+            match self.next_of_open() {
+                Some(Ok(record)) => return Poll::Ready(Some(Ok(record))),
+                Some(Err(source)) => {
+                    let offset = self.at_hand().map_or(0, |(_, _, position)| position);
+                    return Poll::Ready(Some(Err(self.damaged(offset, source))));
+                }
+                None => {}
+            }
+            match ready!(self.poll_open(context, until_end)) {
+                Some(Ok(batch)) => {
+                    if let Err((offset, source)) = self.open(batch) {
+                        return Poll::Ready(Some(Err(self.damaged(offset, source))));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// The next record that is in hand already, without a wait and without an error.
+    fn next_in_hand(&mut self) -> Option<ConsumerRecord> {
+        loop {
+            let current = self.current.as_mut()?;
+            if !current.unpacker.chunk().progress.is_flowing() {
+                return None;
+            }
+            if let Some(open) = &current.open {
+                // A damaged record is left for the next call, which tells of it.
+                let mut ahead = open.cursor.clone();
+                match ahead.next_record() {
+                    Some(Ok(_)) => return self.next_of_open().and_then(Result::ok),
+                    Some(Err(_)) => return None,
+                    None => {}
+                }
+            }
+            // The next batch of the same chunk; a damaged one is left for the next call as well.
+            let batch = current.unpacker.next_batch(&mut self.arena).ok()??;
+            if let Err((offset, source)) = self.open(batch) {
+                let error = self.damaged(offset, source);
+                self.shared.lock().tell(error);
+                return None;
+            }
+        }
+    }
+
+    /// The next record of the batch whose records are taken one by one.
+    #[inline]
+    fn next_of_open(&mut self) -> Option<Result<ConsumerRecord, RecordError>> {
+        let current = self.current.as_mut()?;
+        let progress = &current.unpacker.chunk().progress;
+        if !progress.is_flowing() {
+            return None;
+        }
+        let open = current.open.as_mut()?;
+        match open.cursor.next_record() {
+            Some(Ok(view)) => {
+                let record = ConsumerRecord::new(&open.shared, &view);
+                progress.hand_out(view.offset.saturating_add(1));
+                Some(Ok(record))
+            }
+            Some(Err(error)) => Some(Err(error)),
+            None => {
+                // Offsets at the end of the batch that compaction has emptied.
+                progress.hand_out(open.shared.batch.header().next_offset());
+                progress.settle();
+                current.open = None;
+                None
+            }
+        }
+    }
+
+    /// Opens a batch of the current chunk, to take its records one by one.
+    fn open(&mut self, batch: Batch) -> Result<(), (i64, RecordError)> {
+        let mut cursor = batch.shared.batch.clone().into_cursor();
+        cursor.skip_to(batch.from).map_err(|source| (batch.first_offset(), source))?;
+        if let Some(current) = &mut self.current {
+            current.open = Some(Open { shared: batch.shared, cursor });
+        }
+        Ok(())
+    }
+
+    /// The next batch that may be handed out: of the chunk at hand, else of the next one. It does not count as handed out
+    /// yet.
+    fn poll_open(&mut self, context: &mut Context<'_>, until_end: bool) -> Poll<Option<Result<Batch>>> {
+        loop {
+            if let Some(current) = &mut self.current {
+                let progress = Arc::clone(&current.unpacker.chunk().progress);
+                if !progress.is_flowing() {
+                    self.put_back();
+                    continue;
+                }
+                match current.unpacker.next_batch(&mut self.arena) {
+                    Ok(Some(batch)) => {
+                        progress.begin_batch(batch.shared.batch.header().partition_leader_epoch);
+                        return Poll::Ready(Some(Ok(batch)));
+                    }
+                    Ok(None) => {
+                        progress.hand_out(current.unpacker.chunk().next_offset);
+                        progress.settle();
+                        self.current = None;
+                    }
+                    Err(damage) => return Poll::Ready(Some(Err(self.damaged(damage.offset, damage.source)))),
+                }
+            }
+            match ready!(self.poll_chunk(context, until_end)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Takes the next chunk out of the inbox, under the lock.
+    fn poll_chunk(&mut self, context: &mut Context<'_>, until_end: bool) -> Poll<Option<Result<()>>> {
+        let mut state = self.shared.lock();
+        state.in_hand = false;
+        if state.held || (state.identity.is_none() && matches!(state.mode, Mode::Group(_))) {
+            self.shared.member.notify_waiters();
+        }
+        if self.shared.is_closed() {
+            return Poll::Ready(Some(Err(ConsumerError::Closed)));
+        }
+        if let Some(error) = state.errors.pop_front() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if let Some(error) = &state.fatal {
+            return Poll::Ready(Some(Err(error.clone())));
+        }
+        if std::mem::take(&mut self.took) {
+            // Without this an application that is always ready would keep a runtime of one thread from fetching.
+            drop(state);
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if !state.held {
+            let was_full = state.inbox.room() == 0;
+            let crate::shared::State { inbox, positions, .. } = &mut *state;
+            let chunk = inbox.pop(|topic, partition| positions.is_paused(topic, partition));
+            for (topic, partition) in inbox.overflowing_aside() {
+                positions.rewind(&topic, partition);
+                inbox.purge();
+            }
+            if was_full && inbox.room() > 0 {
+                self.shared.fetchers.notify_waiters();
+            }
+            if let Some(chunk) = chunk {
+                state.in_hand = true;
+                drop(state);
+                let config = &self.shared.config;
+                let read_committed = config.isolation_level == IsolationLevel::ReadCommitted;
+                self.current =
+                    Some(Current { unpacker: Unpacker::new(chunk, read_committed, config.check_crcs), open: None });
+                self.took = true;
+                return Poll::Ready(Some(Ok(())));
+            }
+            if until_end && state.positions.is_at_end() {
+                return Poll::Ready(None);
+            }
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// The partition at hand and the application's position in it.
+    fn at_hand(&self) -> Option<(Arc<str>, i32, i64)> {
+        let chunk = self.current.as_ref()?.unpacker.chunk();
+        Some((Arc::clone(&chunk.topic), chunk.partition, chunk.progress.position().unwrap_or(0)))
+    }
+
+    /// Stops the partition at hand, whose bytes are damaged.
+    fn damaged(&mut self, offset: i64, source: RecordError) -> ConsumerError {
+        let Some((topic, partition, _)) = self.at_hand() else { return ConsumerError::Closed };
+        self.current = None;
+        let mut state = self.shared.lock();
+        state.positions.halt(&topic, partition);
+        state.inbox.purge();
+        ConsumerError::Partition {
+            partition: TopicPartition { topic, partition },
+            source: PartitionError::Corrupt { offset, source: Arc::new(source) },
+        }
+    }
+}
+
+impl Deref for Consumer {
+    type Target = ConsumerHandle;
+
+    fn deref(&self) -> &ConsumerHandle {
+        &self.handle
+    }
+}
+
+/// Records one by one, as [`Consumer::recv`] gives them. It ends after an error that is fatal.
+impl Stream for Consumer {
+    type Item = Result<ConsumerRecord>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match ready!(self.poll_recv(context, false)) {
+            Some(Err(ConsumerError::Closed)) => Poll::Ready(None),
+            other => Poll::Ready(other),
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.put_back();
+        let Some(tasks) = self.tasks.take() else { return };
+        self.shared.lock().dropped = true;
+        if tokio::runtime::Handle::try_current().is_ok() {
+            drop(clock::spawn_with(shut_down(Arc::clone(&self.shared), tasks)));
+        } else {
+            tasks.steward.abort();
+            tasks.committer.abort();
+            self.handle.mark_closed();
+        }
+    }
+}
+
+/// Leaves the group and ends the tasks.
+async fn shut_down(shared: Arc<Shared>, tasks: Tasks) -> Result<()> {
+    let Tasks { steward, committer, news, inbox } = tasks;
+    shared.lock().in_hand = false;
+    shared.member.notify_waiters();
+    let has_member = inbox.is_none();
+    let farewell = async {
+        if has_member {
+            let (done, left) = oneshot::channel();
+            if news.send(MemberNews::Close(done)).is_ok() {
+                // The sender is dropped when the member has left.
+                let _ = left.await;
+            }
+            Ok(())
+        } else if shared.config.enable_auto_commit && shared.group_id("").is_ok() {
+            let returned = !shared.lock().dropped;
+            let (reply, answer) = oneshot::channel();
+            let offsets = committable(&shared, returned);
+            let order = CommitOrder { offsets, limit: CLOSE_TIMEOUT, reply: Some(reply) };
+            match shared.commits.send(order) {
+                Ok(()) => answer.await.unwrap_or(Err(ConsumerError::Closed)),
+                Err(_) => Err(ConsumerError::Closed),
+            }
+        } else {
+            Ok(())
+        }
+    };
+    let result = tokio::time::timeout(CLOSE_TIMEOUT, farewell).await.unwrap_or_else(|_| {
+        Err(ConsumerError::Client {
+            doing: "leaving the group",
+            source: rkafka_client_core::Error::new(
+                rkafka_client_core::ErrorKind::Timeout,
+                format!("no answer within {CLOSE_TIMEOUT:?}; the group will see by session.timeout.ms"),
+            ),
+        })
+    });
+    steward.abort();
+    committer.abort();
+    ConsumerHandle::of(&shared).mark_closed();
+    shared.client.close();
+    result
+}
+
+#[cfg(test)]
+#[path = "consumer_tests.rs"]
+mod tests;

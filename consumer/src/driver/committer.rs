@@ -1,0 +1,209 @@
+//! Commits, one after another in the order in which they were asked for. The task owns a commit until it is answered,
+//! so that a future that is dropped tears nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rkafka_client_core::{Error, ErrorKind, Lane};
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use rkafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::driver::member::MemberNews;
+use crate::error::ConsumerError;
+use crate::shared::{Mode, Shared};
+use crate::subscription::{CommittedOffset, TopicPartition};
+use crate::wire;
+
+/// Topics by name: OffsetCommit by ids begins with version 10.
+const LAST_VERSION_BY_NAME: i16 = 9;
+
+pub(crate) type Offsets = Vec<(TopicPartition, CommittedOffset)>;
+pub(crate) type Reply = oneshot::Sender<Result<(), ConsumerError>>;
+
+/// A commit to be made.
+#[derive(Debug)]
+pub(crate) struct CommitOrder {
+    pub(crate) offsets: Offsets,
+    /// Retried for so long.
+    pub(crate) limit: Duration,
+    /// Told what came of it; may be gone.
+    pub(crate) reply: Option<Reply>,
+}
+
+/// Commits what is ordered, and what `auto.commit.interval.ms` says, until the last sender is gone or the task ended.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    mut orders: mpsc::UnboundedReceiver<CommitOrder>,
+    member: mpsc::UnboundedSender<MemberNews>,
+) {
+    let automatic = shared.config.enable_auto_commit && shared.group_id("").is_ok();
+    let mut next_automatic = automatic.then(|| clock::now() + shared.config.auto_commit_interval);
+    loop {
+        let order = tokio::select! {
+            biased;
+            order = orders.recv() => match order {
+                Some(order) => order,
+                None => return,
+            },
+            () = clock::sleep_until(next_automatic) => {
+                next_automatic = Some(clock::now() + shared.config.auto_commit_interval);
+                let offsets = committable(&shared, false);
+                CommitOrder { offsets, limit: shared.config.auto_commit_interval, reply: None }
+            }
+        };
+        let result = if order.offsets.is_empty() { Ok(()) } else { commit(&shared, &order, &member).await };
+        match (order.reply, result) {
+            (Some(reply), result) => {
+                let _ = reply.send(result);
+            }
+            (None, Err(error)) => tracing::warn!(%error, "offsets are not committed; the next commit makes up for it"),
+            (None, Ok(())) => {}
+        }
+    }
+}
+
+/// What can be committed: all that was handed out, or only what the application has come back from.
+pub(crate) fn committable(shared: &Shared, returned: bool) -> Offsets {
+    let state = shared.lock();
+    if state.mode == Mode::Idle {
+        return Vec::new();
+    }
+    state
+        .positions
+        .committable(returned)
+        .into_iter()
+        .map(|one| {
+            let mut offset = CommittedOffset::new(one.offset);
+            offset.leader_epoch = Some(one.leader_epoch).filter(|epoch| *epoch >= 0);
+            (TopicPartition { topic: one.topic, partition: one.partition }, offset)
+        })
+        .collect()
+}
+
+async fn commit(
+    shared: &Shared,
+    order: &CommitOrder,
+    member: &mpsc::UnboundedSender<MemberNews>,
+) -> Result<(), ConsumerError> {
+    let group_id = shared.group_id("a commit")?;
+    let deadline = clock::now() + order.limit;
+    let mut failures = 0;
+    loop {
+        let (generation, member_id) = {
+            let state = shared.lock();
+            match (&state.mode, &state.identity) {
+                (Mode::Group(_), None) => {
+                    return Err(ConsumerError::CommitOutdated { code: ErrorCode::UnknownMemberId });
+                }
+                (Mode::Group(_), Some((generation, member_id))) => (*generation, member_id.clone()),
+                _ => (-1, String::new()),
+            }
+        };
+        let request = request(shared, group_id, generation, member_id, &order.offsets);
+        let answer =
+            wire::coordinator_request(shared, Lane::Offsets, LAST_VERSION_BY_NAME, None, |_version| request).await;
+        let error = match answer {
+            Ok(response) => match judge(shared, &order.offsets, &response) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            },
+            Err(source) => ConsumerError::Client { doing: "committing offsets", source },
+        };
+        let (code, retriable) = match &error {
+            ConsumerError::CommitOutdated { code } => (Some(*code), false),
+            ConsumerError::CommitRefused { code, .. } => (Some(*code), code.is_retriable()),
+            ConsumerError::Client { source, .. } => (source.code(), source.is_retriable()),
+            _ => (None, false),
+        };
+        if let Some(code) = code {
+            if matches!(code, ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable) {
+                wire::forget_coordinator(shared);
+            }
+            if generation >= 0 {
+                let _ = member.send(MemberNews::CommitRefused { generation, code });
+            }
+        }
+        let wait = shared.config.client.retry_policy().delay(failures, &mut rand::rng());
+        if !retriable || clock::now() + wait >= deadline {
+            return Err(error);
+        }
+        failures += 1;
+        clock::sleep(wait).await;
+    }
+}
+
+fn request(
+    shared: &Shared,
+    group_id: &str,
+    generation: i32,
+    member_id: String,
+    offsets: &Offsets,
+) -> OffsetCommitRequest {
+    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+    for (place, offset) in offsets {
+        topics.entry(&place.topic).or_default().push(OffsetCommitRequestPartition {
+            partition_index: place.partition,
+            committed_offset: offset.offset,
+            committed_leader_epoch: offset.leader_epoch.unwrap_or(-1),
+            committed_metadata: Some(offset.metadata.clone()),
+            ..OffsetCommitRequestPartition::default()
+        });
+    }
+    OffsetCommitRequest {
+        group_id: group_id.to_owned(),
+        generation_id_or_member_epoch: generation,
+        member_id,
+        group_instance_id: shared.config.group_instance_id.clone().filter(|_| generation >= 0),
+        topics: topics
+            .into_iter()
+            .map(|(name, partitions)| OffsetCommitRequestTopic {
+                name: name.to_owned(),
+                partitions,
+                ..OffsetCommitRequestTopic::default()
+            })
+            .collect(),
+        ..OffsetCommitRequest::default()
+    }
+}
+
+/// Takes in what was committed; the first refusal is the error.
+fn judge(shared: &Shared, offsets: &Offsets, response: &OffsetCommitResponse) -> Result<(), ConsumerError> {
+    let mut codes: BTreeMap<(&str, i32), i16> = BTreeMap::new();
+    for topic in &response.topics {
+        for partition in &topic.partitions {
+            codes.insert((&topic.name, partition.partition_index), partition.error_code);
+        }
+    }
+    let mut first = None;
+    let mut state = shared.lock();
+    for (place, offset) in offsets {
+        match codes.get(&(&*place.topic, place.partition)).map(|code| ErrorCode::check(*code)) {
+            Some(Ok(())) => state.positions.on_committed(&place.topic, place.partition, offset.offset),
+            Some(Err(code)) => {
+                first.get_or_insert_with(|| refusal(place, code));
+            }
+            None => {
+                first.get_or_insert_with(|| ConsumerError::Client {
+                    doing: "committing offsets",
+                    source: Error::new(ErrorKind::Protocol, "the answer does not speak of the partition")
+                        .with_partition(&*place.topic, place.partition),
+                });
+            }
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+fn refusal(place: &TopicPartition, code: ErrorCode) -> ConsumerError {
+    match code {
+        ErrorCode::IllegalGeneration
+        | ErrorCode::UnknownMemberId
+        | ErrorCode::RebalanceInProgress
+        | ErrorCode::FencedInstanceId => ConsumerError::CommitOutdated { code },
+        code => ConsumerError::CommitRefused { partition: place.clone(), code },
+    }
+}

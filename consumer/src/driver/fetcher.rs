@@ -1,0 +1,329 @@
+//! The fetcher of one broker: a connection of its own, and always one fetch in flight while there is room.
+//!
+//! A broker may keep a fetch for `fetch.max.wait.ms` when its partitions have nothing new, and answers one request of a
+//! connection at a time. So a partition that becomes ready meanwhile (by a seek, say) goes over a second connection,
+//! which is opened only then: nobody waits behind another's long poll.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rkafka_client_core::{Broker, Error, HostPort, Link};
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use rkafka_protocol::messages::fetch_response::PartitionData;
+use rkafka_protocol::messages::{FetchRequest, FetchResponse};
+use uuid::Uuid;
+
+use crate::clock;
+use crate::machine::inbox::Chunk;
+use crate::machine::positions::{Cursor, Fetched};
+use crate::shared::Shared;
+use crate::unpack::{front, survey};
+
+/// The first version that names topics by id (KIP-516).
+const FIRST_VERSION_BY_ID: i16 = 13;
+/// The first version that tells where logs diverge (KIP-595).
+const FIRST_VERSION_WITH_LAST_EPOCH: i16 = 12;
+/// How long a fetch waits at most while another partition is about to join in.
+const UNSETTLED_WAIT: Duration = Duration::from_millis(50);
+/// How long the second connection leaves what is ready to the first.
+const SECOND_LANE_GRACE: Duration = Duration::from_millis(5);
+
+/// The cursors of one fetch. Dropping it, for the task was ended, puts them back.
+struct Flight<'a> {
+    shared: &'a Shared,
+    cursors: Vec<Cursor>,
+    max_bytes: usize,
+    max_wait: Duration,
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if !self.cursors.is_empty() {
+            let mut state = self.shared.lock();
+            for cursor in self.cursors.drain(..) {
+                state.positions.put_back(cursor);
+            }
+        }
+    }
+}
+
+/// Fetches from `broker` until the task is ended.
+pub(crate) async fn run(shared: Arc<Shared>, broker: i32) {
+    let first_in_flight = AtomicBool::new(false);
+    tokio::join!(
+        lane(&shared, broker, Lane::First(&first_in_flight)),
+        lane(&shared, broker, Lane::Second(&first_in_flight)),
+    );
+}
+
+/// Which connection to the broker; both know whether the first has a fetch in flight.
+#[derive(Clone, Copy)]
+enum Lane<'a> {
+    First(&'a AtomicBool),
+    Second(&'a AtomicBool),
+}
+
+async fn lane(shared: &Shared, broker: i32, lane: Lane<'_>) {
+    let mut link: Option<Link> = None;
+    loop {
+        let mut flight = next_flight(shared, broker, lane).await;
+        if let Lane::First(in_flight) = lane {
+            in_flight.store(true, Ordering::Relaxed);
+        }
+        let fetched = fetch(shared, broker, &mut link, &flight).await;
+        if let Lane::First(in_flight) = lane {
+            in_flight.store(false, Ordering::Relaxed);
+        }
+        let cursors = std::mem::take(&mut flight.cursors);
+        match fetched {
+            Ok((version, response)) => {
+                take_hints(shared, &cursors, &response);
+                shared.accept(outcomes(cursors, version, response), clock::now());
+            }
+            Err(error) => {
+                tracing::debug!(broker, %error, "a fetch failed");
+                link = None;
+                shared.accept(cursors.into_iter().map(|cursor| (cursor, Fetched::Lost, None)), clock::now());
+            }
+        }
+    }
+}
+
+/// Waits until something can be fetched and there is room for it.
+async fn next_flight<'a>(shared: &'a Shared, broker: i32, lane: Lane<'_>) -> Flight<'a> {
+    loop {
+        let mut woken = std::pin::pin!(shared.fetchers.notified());
+        woken.as_mut().enable();
+        let now = clock::now();
+        let deadline = match lane {
+            Lane::First(_) => match take(shared, broker, now) {
+                Ok(flight) => return flight,
+                Err(deadline) => deadline,
+            },
+            Lane::Second(first_in_flight) => {
+                if first_in_flight.load(Ordering::Relaxed) && shared.lock().positions.can_take(broker, now) {
+                    // Mostly the fetch in flight is back in no time, and takes everything along.
+                    clock::sleep(SECOND_LANE_GRACE).await;
+                    if first_in_flight.load(Ordering::Relaxed)
+                        && let Ok(flight) = take(shared, broker, clock::now())
+                    {
+                        return flight;
+                    }
+                }
+                None
+            }
+        };
+        tokio::select! {
+            () = woken => {}
+            () = clock::sleep_until(deadline) => {}
+        }
+    }
+}
+
+/// Takes what can be fetched now, or tells when to ask again.
+fn take(shared: &Shared, broker: i32, now: Instant) -> Result<Flight<'_>, Option<Instant>> {
+    let config = &shared.config;
+    let mut state = shared.lock();
+    if state.held {
+        return Err(None);
+    }
+    let room = state.inbox.room();
+    if room == 0 {
+        return Err(None);
+    }
+    let cursors = state.positions.take(broker, now);
+    if cursors.is_empty() {
+        return Err(state.positions.deadline(now));
+    }
+    let brokers = state.positions.leaders().len().max(1);
+    let share = (room / brokers).max(config.max_partition_fetch_bytes);
+    let max_wait = if cursors.iter().any(|cursor| !cursor.end_known) {
+        // The end of a partition is told at once, so that who reads to the end needs not wait for what does not come.
+        Duration::ZERO
+    } else if state.positions.is_unsettled(broker) {
+        config.fetch_max_wait.min(UNSETTLED_WAIT)
+    } else {
+        config.fetch_max_wait
+    };
+    Ok(Flight { shared, cursors, max_bytes: config.fetch_max_bytes.min(share), max_wait })
+}
+
+async fn fetch(
+    shared: &Shared,
+    broker: i32,
+    link: &mut Option<Link>,
+    flight: &Flight<'_>,
+) -> Result<(i16, FetchResponse), Error> {
+    let link = match link {
+        Some(link) => link,
+        None => link.insert(shared.client.link(broker).await?),
+    };
+    // A topic without an id can only be asked for by its name, and one request does the one or the other.
+    let by_name = flight.cursors.iter().any(|cursor| cursor.topic_id.is_nil());
+    let version = link.version_for::<FetchRequest>(if by_name { FIRST_VERSION_BY_ID - 1 } else { i16::MAX })?;
+    link.enqueue(&request(shared, flight, version), version)?;
+    let limit = shared.config.client.request_timeout.saturating_add(flight.max_wait);
+    match tokio::time::timeout(limit, link.drive()).await {
+        Ok(response) => Ok((version, response?.decode::<FetchRequest>()?)),
+        Err(_) => Err(Error::new(
+            rkafka_client_core::ErrorKind::Timeout,
+            format!("no answer to a fetch within {limit:?} (request.timeout.ms)"),
+        )),
+    }
+}
+
+fn request(shared: &Shared, flight: &Flight<'_>, version: i16) -> FetchRequest {
+    let config = &shared.config;
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    let mut index: HashMap<&str, usize> = HashMap::new();
+    for cursor in &flight.cursors {
+        let at = *index.entry(&cursor.topic).or_insert_with(|| {
+            topics.push(FetchTopic {
+                topic: cursor.topic.to_string(),
+                topic_id: cursor.topic_id,
+                ..FetchTopic::default()
+            });
+            topics.len() - 1
+        });
+        if let Some(topic) = topics.get_mut(at) {
+            topic.partitions.push(FetchPartition {
+                partition: cursor.partition,
+                current_leader_epoch: cursor.leader_epoch,
+                fetch_offset: cursor.offset,
+                last_fetched_epoch: if version >= FIRST_VERSION_WITH_LAST_EPOCH {
+                    cursor.last_fetched_epoch
+                } else {
+                    -1
+                },
+                log_start_offset: -1,
+                partition_max_bytes: wire_size(config.max_partition_fetch_bytes),
+                ..FetchPartition::default()
+            });
+        }
+    }
+    FetchRequest {
+        replica_id: -1,
+        max_wait_ms: i32::try_from(flight.max_wait.as_millis()).unwrap_or(i32::MAX),
+        min_bytes: config.fetch_min_bytes,
+        max_bytes: wire_size(flight.max_bytes),
+        isolation_level: config.isolation_level.code(),
+        // No session: each fetch names all of its partitions (KIP-227's "full fetch without a session").
+        session_id: 0,
+        session_epoch: -1,
+        topics,
+        ..FetchRequest::default()
+    }
+}
+
+fn wire_size(bytes: usize) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
+}
+
+/// Takes over the leaders that the response names (KIP-951), so that nobody waits for metadata.
+fn take_hints(shared: &Shared, cursors: &[Cursor], response: &FetchResponse) {
+    let mut endpoints: Option<Vec<Broker>> = None;
+    for topic in &response.responses {
+        for data in topic.partitions.iter().filter(|data| data.error_code != 0 && data.current_leader.leader_id >= 0) {
+            let of_topic = |cursor: &&Cursor| {
+                cursor.partition == data.partition_index
+                    && (cursor.topic_id == topic.topic_id || *cursor.topic == *topic.topic)
+            };
+            let Some(cursor) = cursors.iter().find(of_topic) else { continue };
+            let endpoints = endpoints.get_or_insert_with(|| {
+                response
+                    .node_endpoints
+                    .iter()
+                    .filter_map(|one| {
+                        let address = HostPort::new(one.host.clone(), u16::try_from(one.port).ok()?);
+                        Some(Broker::new(one.node_id, address, one.rack.clone()))
+                    })
+                    .collect()
+            });
+            let leader = &data.current_leader;
+            shared.client.apply_leader_hint(
+                &cursor.topic,
+                cursor.partition,
+                leader.leader_id,
+                leader.leader_epoch,
+                endpoints,
+            );
+        }
+    }
+}
+
+type Outcome = (Cursor, Fetched, Option<Chunk>);
+
+/// What the response says of each cursor. What was not asked for is passed over.
+fn outcomes(cursors: Vec<Cursor>, version: i16, response: FetchResponse) -> Vec<Outcome> {
+    if let Err(code) = ErrorCode::check(response.error_code) {
+        return cursors.into_iter().map(|cursor| (cursor, Fetched::Refused(code), None)).collect();
+    }
+    let mut answers: HashMap<(Uuid, String, i32), PartitionData> = HashMap::new();
+    for topic in response.responses {
+        for data in topic.partitions {
+            answers.insert((topic.topic_id, topic.topic.clone(), data.partition_index), data);
+        }
+    }
+    cursors
+        .into_iter()
+        .map(|cursor| {
+            let key = if version >= FIRST_VERSION_BY_ID {
+                (cursor.topic_id, String::new(), cursor.partition)
+            } else {
+                (Uuid::nil(), cursor.topic.to_string(), cursor.partition)
+            };
+            match answers.remove(&key) {
+                Some(data) => outcome(cursor, data),
+                None => (cursor, Fetched::Malformed("the answer does not speak of the partition".to_owned()), None),
+            }
+        })
+        .collect()
+}
+
+fn outcome(cursor: Cursor, data: PartitionData) -> Outcome {
+    if let Err(code) = ErrorCode::check(data.error_code) {
+        return (cursor, Fetched::Refused(code), None);
+    }
+    if data.diverging_epoch.end_offset >= 0 {
+        let fetched =
+            Fetched::Diverged { end_offset: data.diverging_epoch.end_offset, epoch: data.diverging_epoch.epoch };
+        return (cursor, fetched, None);
+    }
+    let records = data.records.unwrap_or_default();
+    let survey = survey(&records, cursor.offset);
+    if let Some(damage) = survey.damage.filter(|_| survey.whole_bytes == 0) {
+        return (cursor, Fetched::Malformed(damage.to_string()), None);
+    }
+    let fetched = Fetched::Read {
+        next_offset: survey.next_offset,
+        last_epoch: survey.last_epoch,
+        high_watermark: data.high_watermark,
+        last_stable_offset: data.last_stable_offset,
+    };
+    let chunk = (survey.whole_bytes > 0).then(|| {
+        let mut aborted: Vec<(i64, i64)> = data
+            .aborted_transactions
+            .unwrap_or_default()
+            .into_iter()
+            .map(|transaction| (transaction.producer_id, transaction.first_offset))
+            .collect();
+        aborted.sort_by_key(|(_, first_offset)| *first_offset);
+        Chunk {
+            topic: Arc::clone(&cursor.topic),
+            partition: cursor.partition,
+            progress: Arc::clone(&cursor.progress),
+            records: front(&records, survey.whole_bytes),
+            from: cursor.offset,
+            next_offset: survey.next_offset,
+            aborted,
+        }
+    });
+    (cursor, fetched, chunk)
+}
+
+#[cfg(test)]
+#[path = "fetcher_tests.rs"]
+mod tests;

@@ -1,0 +1,319 @@
+//! The steward: keeps the view of the cluster fresh, looks offsets up, and sees that every leader has its fetcher.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use rkafka_client_core::{Cluster, Topics};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::clock;
+use crate::driver::fetcher;
+use crate::driver::member::MemberNews;
+use crate::driver::offsets::{self, Query};
+use crate::error::ConsumerError;
+use crate::machine::positions::{Leader, Lookup, TopicView};
+use crate::shared::{Mode, Shared, State};
+use crate::subscription::TopicPartition;
+
+/// Ends the fetchers with the steward.
+#[derive(Default)]
+struct Fetchers(HashMap<i32, JoinHandle<()>>);
+
+impl Drop for Fetchers {
+    fn drop(&mut self) {
+        for (_, task) in self.0.drain() {
+            task.abort();
+        }
+    }
+}
+
+/// What a task of the steward has done.
+enum Done {
+    Lookup,
+    Refresh { failed: bool },
+}
+
+/// Runs until the task is ended.
+pub(crate) async fn run(shared: Arc<Shared>, member: mpsc::UnboundedSender<MemberNews>) {
+    let mut fetchers = Fetchers::default();
+    let mut tasks = JoinSet::new();
+    let mut missing = Missing::default();
+    let mut changes = shared.client.cluster_changes();
+    let mut refreshing = false;
+    let mut failures: u32 = 0;
+    let mut next_refresh = clock::now();
+    loop {
+        let mut woken = std::pin::pin!(shared.steward.notified());
+        woken.as_mut().enable();
+        let now = clock::now();
+        let cluster = Arc::clone(&changes.borrow_and_update());
+        watch_topics(&shared, &cluster, &member);
+        let Plan { topics, unknown, leaders, due, next } = plan(&shared, &cluster, &mut missing, now);
+        let mut deadline = next;
+        if !topics.is_empty() && !refreshing && (unknown || shared.stale.load(Ordering::Acquire)) {
+            if now >= next_refresh {
+                refreshing = true;
+                shared.stale.store(false, Ordering::Release);
+                let wait = shared.config.client.retry_policy().delay(failures, &mut rand::rng());
+                failures = failures.saturating_add(1);
+                next_refresh = now + wait;
+                let shared = Arc::clone(&shared);
+                tasks.spawn(async move { refresh(&shared, topics).await });
+            } else {
+                deadline = Some(deadline.map_or(next_refresh, |other| other.min(next_refresh)));
+            }
+        } else if !unknown {
+            failures = 0;
+        }
+        for task in in_groups(due) {
+            let shared = Arc::clone(&shared);
+            tasks.spawn(async move {
+                look_up(&shared, task).await;
+                Done::Lookup
+            });
+        }
+        fetchers.0.retain(|broker, task| {
+            let keep = leaders.contains(broker) && !task.is_finished();
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for broker in leaders {
+            fetchers.0.entry(broker).or_insert_with(|| clock::spawn(fetcher::run(Arc::clone(&shared), broker)));
+        }
+        shared.fetchers.notify_waiters();
+        tokio::select! {
+            () = woken => {}
+            Ok(()) = changes.changed() => {}
+            Some(done) = tasks.join_next() => if let Ok(Done::Refresh { failed }) = done {
+                refreshing = false;
+                if failed {
+                    shared.stale.store(true, Ordering::Release);
+                }
+            },
+            () = clock::sleep_until(deadline) => {}
+        }
+    }
+}
+
+/// What the state asks for.
+struct Plan {
+    topics: Vec<String>,
+    /// A topic or a leader is not known.
+    unknown: bool,
+    leaders: BTreeSet<i32>,
+    due: Vec<Lookup>,
+    next: Option<Instant>,
+}
+
+/// Shows the state the cluster, and sees what it asks for, under one lock.
+fn plan(shared: &Shared, cluster: &Cluster, missing: &mut Missing, now: Instant) -> Plan {
+    let mut state = shared.lock();
+    let topics = wanted_topics(&state);
+    let views = views(cluster, state.positions.topics());
+    state.positions.on_metadata(|topic| views.get(topic));
+    let next_missing = missing.note(shared, &mut state, cluster, now);
+    Plan {
+        unknown: state.positions.lacks_leader() || topics.iter().any(|topic| cluster.topic(topic).is_none()),
+        topics,
+        leaders: state.positions.leaders(),
+        due: state.positions.take_lookups(now),
+        next: [state.positions.deadline(now), next_missing].into_iter().flatten().min(),
+    }
+}
+
+/// The topics whose metadata is needed.
+fn wanted_topics(state: &State) -> Vec<String> {
+    let mut topics: Vec<String> = state.positions.topics().map(|topic| topic.to_string()).collect();
+    if let Mode::Group(subscription) = &state.mode {
+        topics.extend(subscription.topics.iter().cloned());
+    }
+    if let Some(shared_out) = &state.shared_out {
+        topics.extend(shared_out.keys().cloned());
+    }
+    topics.sort();
+    topics.dedup();
+    topics
+}
+
+async fn refresh(shared: &Shared, topics: Vec<String>) -> Done {
+    match shared.client.refresh(Topics::named(topics)).await {
+        Ok(_) => Done::Refresh { failed: false },
+        Err(error) => {
+            if error.is_retriable() {
+                tracing::debug!(%error, "metadata could not be fetched, and is asked for again");
+            } else {
+                shared.lock().tell(ConsumerError::Client { doing: "fetching metadata", source: error });
+            }
+            Done::Refresh { failed: true }
+        }
+    }
+}
+
+/// What the cluster says of these topics.
+fn views<'a>(cluster: &Cluster, topics: impl Iterator<Item = &'a Arc<str>>) -> HashMap<String, TopicView> {
+    topics
+        .filter_map(|name| {
+            let topic = cluster.topic(name)?;
+            let leaders = topic
+                .partitions
+                .iter()
+                .filter_map(|partition| {
+                    let leader = Leader { broker: partition.leader?, epoch: partition.leader_epoch };
+                    Some((partition.index, leader))
+                })
+                .collect();
+            Some((name.to_string(), TopicView { id: topic.id, leaders }))
+        })
+        .collect()
+}
+
+/// Tells the member when a topic has other partitions than it had when this member shared them out.
+fn watch_topics(shared: &Shared, cluster: &Cluster, member: &mpsc::UnboundedSender<MemberNews>) {
+    let mut state = shared.lock();
+    let Some(shared_out) = &mut state.shared_out else { return };
+    let mut changed = false;
+    for (topic, count) in shared_out.iter_mut() {
+        let now = cluster.topic(topic).map_or(0, |topic| topic.partitions.len());
+        // A topic that is gone for a moment, for a broker does not know it yet, is no reason to share out anew.
+        if now > *count {
+            *count = now;
+            changed = true;
+        }
+    }
+    if changed {
+        let _ = member.send(MemberNews::TopicsChanged);
+    }
+}
+
+/// Assigned partitions that the cluster does not know.
+#[derive(Default)]
+struct Missing {
+    since: HashMap<TopicPartition, Instant>,
+    told: HashSet<TopicPartition>,
+}
+
+impl Missing {
+    /// Tells the application of partitions that are missing for too long, and says when to look again.
+    fn note(&mut self, shared: &Shared, state: &mut State, cluster: &Cluster, now: Instant) -> Option<Instant> {
+        let missing: HashSet<TopicPartition> = state
+            .positions
+            .assignment()
+            .into_iter()
+            .filter(|(topic, partition)| {
+                !cluster.topic(topic).is_some_and(|topic| topic.partition(*partition).is_some())
+            })
+            .map(TopicPartition::from)
+            .collect();
+        self.since.retain(|place, _| missing.contains(place));
+        self.told.retain(|place| missing.contains(place));
+        let limit = shared.config.topic_metadata_propagation_max;
+        let mut next: Option<Instant> = None;
+        for place in missing {
+            let since = *self.since.entry(place.clone()).or_insert(now);
+            let waited = now.saturating_duration_since(since);
+            if waited >= limit && self.told.insert(place.clone()) {
+                state.tell(ConsumerError::UnknownTopicOrPartition { partition: place.clone(), waited });
+            }
+            if !self.told.contains(&place) {
+                let due = since + limit;
+                next = Some(next.map_or(due, |other| other.min(due)));
+            }
+        }
+        next
+    }
+}
+
+/// Lookups that go together in one request: `None` asks the coordinator.
+fn in_groups(due: Vec<Lookup>) -> Vec<(Option<i32>, Vec<Lookup>)> {
+    let mut groups: BTreeMap<Option<i32>, Vec<Lookup>> = BTreeMap::new();
+    for lookup in due {
+        let broker = lookup.timestamp.and(lookup.leader).map(|leader| leader.broker);
+        groups.entry(broker).or_default().push(lookup);
+    }
+    groups.into_iter().collect()
+}
+
+async fn look_up(shared: &Shared, (broker, lookups): (Option<i32>, Vec<Lookup>)) {
+    let answers = match broker {
+        Some(broker) => {
+            let queries: Vec<Query> = lookups
+                .iter()
+                .map(|lookup| Query {
+                    topic: Arc::clone(&lookup.topic),
+                    partition: lookup.partition,
+                    leader_epoch: lookup.leader.map_or(-1, |leader| leader.epoch),
+                    timestamp: lookup.timestamp.unwrap_or(crate::machine::positions::LATEST_TIMESTAMP),
+                })
+                .collect();
+            offsets::list(shared, broker, &queries)
+                .await
+                .map_err(|source| ConsumerError::Client { doing: "looking offsets up", source })
+                .map(|answers| {
+                    answers
+                        .into_iter()
+                        .map(|(place, answer)| {
+                            (place, answer.map(|found| found.map(|at| (at.offset, at.leader_epoch))))
+                        })
+                        .collect::<HashMap<_, _>>()
+                })
+        }
+        None => {
+            let places: Vec<TopicPartition> = lookups
+                .iter()
+                .map(|lookup| TopicPartition { topic: Arc::clone(&lookup.topic), partition: lookup.partition })
+                .collect();
+            offsets::committed(shared, &places).await.map(|answers| {
+                answers
+                    .into_iter()
+                    .map(|(place, answer)| {
+                        let offset = answer.map(|found| found.map(|at| (at.offset, at.leader_epoch.unwrap_or(-1))));
+                        (place, offset)
+                    })
+                    .collect()
+            })
+        }
+    };
+    let now = clock::now();
+    let mut state = shared.lock();
+    match answers {
+        Ok(answers) => {
+            for lookup in &lookups {
+                match answers.get(&(lookup.topic.to_string(), lookup.partition)) {
+                    Some(answer) => {
+                        if answer.as_ref().is_err_and(|code| code.is_stale_metadata()) {
+                            shared.refresh_metadata();
+                        }
+                        if let Some(source) = state.positions.on_lookup(lookup, *answer, now) {
+                            let partition =
+                                TopicPartition { topic: Arc::clone(&lookup.topic), partition: lookup.partition };
+                            state.tell(ConsumerError::Partition { partition, source });
+                        }
+                    }
+                    None => state.positions.on_lookup_lost(lookup, now),
+                }
+            }
+        }
+        Err(error) => {
+            for lookup in &lookups {
+                state.positions.on_lookup_lost(lookup, now);
+            }
+            if let ConsumerError::Client { source, .. } = &error
+                && source.is_stale_metadata()
+            {
+                shared.refresh_metadata();
+            }
+            if error.is_retriable() {
+                tracing::debug!(%error, "a lookup of offsets failed, and is made again");
+            } else {
+                state.tell(error);
+            }
+        }
+    }
+    drop(state);
+    shared.fetchers.notify_waiters();
+}

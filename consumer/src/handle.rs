@@ -1,0 +1,309 @@
+//! What can be asked of a consumer, and told to it, from anywhere.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rkafka_client_core::{Error, RetryPolicy, Topics, retry};
+use rkafka_protocol::ErrorCode;
+use tokio::sync::oneshot;
+
+use crate::driver::committer::{CommitOrder, Offsets, committable};
+use crate::driver::offsets::{self, Found, Query};
+use crate::error::{ConsumerError, Result};
+use crate::machine::positions::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP};
+use crate::shared::{Mode, Shared};
+use crate::subscription::{CommittedOffset, OffsetAndTimestamp, Start, TopicPartition};
+
+/// A handle of a [`Consumer`](crate::Consumer): everything but taking records. Clones are handles of the same consumer,
+/// and may be used from other tasks while one waits for records. When the consumer is closed, so are they.
+#[derive(Debug, Clone)]
+pub struct ConsumerHandle {
+    shared: Arc<Shared>,
+}
+
+impl ConsumerHandle {
+    pub(crate) fn of(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared) }
+    }
+
+    fn open(&self) -> Result<()> {
+        if self.shared.is_closed() { Err(ConsumerError::Closed) } else { Ok(()) }
+    }
+
+    /// The partitions that are read, by topic and number.
+    pub fn assignment(&self) -> Vec<TopicPartition> {
+        self.shared.lock().positions.assignment().into_iter().map(TopicPartition::from).collect()
+    }
+
+    /// The topics that are subscribed.
+    pub fn subscription(&self) -> Vec<String> {
+        match &self.shared.lock().mode {
+            Mode::Group(subscription) => subscription.topics.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Moves a partition to `start`. What was fetched and not handed out is dropped. Returns at once; an offset that
+    /// must be looked up is looked up in the background.
+    ///
+    /// # Errors
+    /// The partition is not assigned; the committed offset is asked for and there is no group.
+    pub fn seek(&self, topic: &str, partition: i32, start: Start) -> Result<()> {
+        self.open()?;
+        if start == Start::Committed {
+            self.shared.group_id("seeking to the committed offset")?;
+        }
+        let mut state = self.shared.lock();
+        if !state.positions.seek(topic, partition, start) {
+            return Err(ConsumerError::NotAssigned { partition: TopicPartition::new(topic, partition) });
+        }
+        state.inbox.purge();
+        drop(state);
+        self.shared.steward.notify_one();
+        self.shared.fetchers.notify_waiters();
+        Ok(())
+    }
+
+    /// Stops handing out and fetching these partitions until they are resumed. What was fetched is kept while there is
+    /// room. The group is not concerned.
+    ///
+    /// # Errors
+    /// One of them is not assigned; those before it are paused.
+    pub fn pause<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Result<()> {
+        self.set_paused(partitions, true)
+    }
+
+    /// Goes on with these partitions.
+    ///
+    /// # Errors
+    /// One of them is not assigned; those before it go on.
+    pub fn resume<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>) -> Result<()> {
+        self.set_paused(partitions, false)
+    }
+
+    fn set_paused<'a>(&self, partitions: impl IntoIterator<Item = &'a TopicPartition>, paused: bool) -> Result<()> {
+        self.open()?;
+        let mut state = self.shared.lock();
+        let mut result = Ok(());
+        for place in partitions {
+            if !state.positions.set_paused(&place.topic, place.partition, paused) {
+                result = Err(ConsumerError::NotAssigned { partition: place.clone() });
+                break;
+            }
+            if !paused {
+                state.inbox.resume(&place.topic, place.partition);
+            }
+        }
+        state.wake();
+        drop(state);
+        self.shared.fetchers.notify_waiters();
+        result
+    }
+
+    /// The partitions that are paused.
+    pub fn paused(&self) -> Vec<TopicPartition> {
+        let state = self.shared.lock();
+        let assignment = state.positions.assignment();
+        let paused = assignment.into_iter().filter(|(topic, partition)| state.positions.is_paused(topic, *partition));
+        paused.map(TopicPartition::from).collect()
+    }
+
+    /// The offset of the next record that will be handed out; `None` until it has been looked up.
+    ///
+    /// # Errors
+    /// The partition is not assigned.
+    pub fn position(&self, topic: &str, partition: i32) -> Result<Option<i64>> {
+        let state = self.shared.lock();
+        if !state.positions.is_assigned(topic, partition) {
+            return Err(ConsumerError::NotAssigned { partition: TopicPartition::new(topic, partition) });
+        }
+        Ok(state.positions.position(topic, partition))
+    }
+
+    /// How many offsets the application is behind the end of the partition, as the last fetch told; `None` until both are
+    /// known. Never waits.
+    pub fn lag(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.shared.lock().positions.lag(topic, partition)
+    }
+
+    /// Whether the application has been given everything of every partition that is not paused, up to the end that the
+    /// last fetch told. `false` while nothing is assigned. Never waits.
+    pub fn is_at_end(&self) -> bool {
+        self.shared.lock().positions.is_at_end()
+    }
+
+    /// Commits everything that was handed out, and waits until the group has it. Where the application still works on
+    /// the last record or batch, a crash would lose it: call this when it is done.
+    ///
+    /// Cancel safe: where the future is dropped, the commit goes on all the same.
+    ///
+    /// # Errors
+    /// No group; the partitions belong to another member by now; no success within `default.api.timeout.ms`.
+    pub async fn commit(&self) -> Result<()> {
+        let offsets = committable(&self.shared, true);
+        self.order(offsets)?.await
+    }
+
+    /// Commits these offsets: for each partition that of the next record to read. Cancel safe as [`commit`](Self::commit).
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn commit_offsets(
+        &self,
+        offsets: impl IntoIterator<Item = (TopicPartition, CommittedOffset)>,
+    ) -> Result<()> {
+        self.order(offsets.into_iter().collect())?.await
+    }
+
+    /// Commits everything that was handed out, and does not wait. Commits are made one after another in the order of the
+    /// calls, so that an earlier one never overwrites a later one. What comes of it can be waited for; a failure that
+    /// nobody waits for is logged, and the next commit makes up for it.
+    ///
+    /// # Errors
+    /// No group, or the consumer is closed.
+    pub fn commit_async(&self) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
+        let offsets = committable(&self.shared, true);
+        self.order(offsets)
+    }
+
+    fn order(&self, offsets: Offsets) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
+        self.shared.group_id("a commit")?;
+        let (reply, answer) = oneshot::channel();
+        let limit = self.shared.config.client.default_api_timeout;
+        let order = CommitOrder { offsets, limit, reply: Some(reply) };
+        self.shared.commits.send(order).map_err(|_| ConsumerError::Closed)?;
+        Ok(async move { answer.await.unwrap_or(Err(ConsumerError::Closed)) })
+    }
+
+    /// What the group has committed, in the order of the question; `None` for partitions without. Cancel safe.
+    ///
+    /// # Errors
+    /// No group; the coordinator refuses, or does not answer within `default.api.timeout.ms`.
+    pub async fn committed(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, Option<CommittedOffset>)>> {
+        self.open()?;
+        self.shared.group_id("asking for committed offsets")?;
+        let doing = "asking for committed offsets";
+        let shared = &self.shared;
+        let answers = retry(RetryPolicy::from(&shared.config.client), |_| async move {
+            let mut answers = match offsets::committed(shared, partitions).await {
+                Ok(answers) => answers,
+                Err(ConsumerError::Client { source, .. }) => return Err(source),
+                Err(other) => return Err(Error::new(rkafka_client_core::ErrorKind::Config, other.to_string())),
+            };
+            collect(partitions, &mut answers)
+        });
+        answers.await.map_err(|source| ConsumerError::Client { doing, source })
+    }
+
+    /// The earliest offset of each partition, in the order of the question. Cancel safe.
+    ///
+    /// # Errors
+    /// A topic or a partition that is not there; no answer within `default.api.timeout.ms`.
+    pub async fn beginning_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, i64)>> {
+        let wanted: Vec<_> = partitions.iter().map(|place| (place.clone(), EARLIEST_TIMESTAMP)).collect();
+        let found = self.list("asking for beginning offsets", &wanted).await?;
+        Ok(found.into_iter().map(|(place, found)| (place, found.map_or(0, |found| found.offset))).collect())
+    }
+
+    /// The end of each partition, in the order of the question: the offset of the next record to be written, or the last
+    /// stable offset under `isolation.level=read_committed`. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`beginning_offsets`](Self::beginning_offsets).
+    pub async fn end_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, i64)>> {
+        let wanted: Vec<_> = partitions.iter().map(|place| (place.clone(), LATEST_TIMESTAMP)).collect();
+        let found = self.list("asking for end offsets", &wanted).await?;
+        Ok(found.into_iter().map(|(place, found)| (place, found.map_or(0, |found| found.offset))).collect())
+    }
+
+    /// For each partition the first record that is not older than the time (in milliseconds since 1970), in the order of
+    /// the question; `None` where there is none. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`beginning_offsets`](Self::beginning_offsets).
+    pub async fn offsets_for_times(
+        &self,
+        times: &[(TopicPartition, i64)],
+    ) -> Result<Vec<(TopicPartition, Option<OffsetAndTimestamp>)>> {
+        let wanted: Vec<_> = times.iter().map(|(place, time)| (place.clone(), (*time).max(0))).collect();
+        let found = self.list("asking for offsets by time", &wanted).await?;
+        let place = |found: Found| OffsetAndTimestamp { offset: found.offset, timestamp: found.timestamp };
+        Ok(found.into_iter().map(|(partition, found)| (partition, found.map(place))).collect())
+    }
+
+    async fn list(
+        &self,
+        doing: &'static str,
+        wanted: &[(TopicPartition, i64)],
+    ) -> Result<Vec<(TopicPartition, Option<Found>)>> {
+        self.open()?;
+        let shared = &self.shared;
+        let found = retry(RetryPolicy::from(&shared.config.client), |failures| list_once(shared, wanted, failures > 0));
+        found.await.map_err(|source| ConsumerError::Client { doing, source })
+    }
+
+    pub(crate) fn mark_closed(&self) {
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.lock().wake();
+    }
+}
+
+/// The answers in the order of the question. A code is an error with its partition.
+fn collect<T>(
+    partitions: &[TopicPartition],
+    answers: &mut offsets::Answers<T>,
+) -> Result<Vec<(TopicPartition, Option<T>)>, Error> {
+    partitions
+        .iter()
+        .map(|place| {
+            let answer = answers.remove(&(place.topic.to_string(), place.partition));
+            match answer {
+                Some(Ok(found)) => Ok((place.clone(), found)),
+                Some(Err(code)) => Err(Error::broker_error(code).with_partition(&*place.topic, place.partition)),
+                None => Err(Error::new(
+                    rkafka_client_core::ErrorKind::Protocol,
+                    "the answer does not speak of the partition (is it asked for twice?)",
+                )
+                .with_partition(&*place.topic, place.partition)),
+            }
+        })
+        .collect()
+}
+
+async fn list_once(
+    shared: &Shared,
+    wanted: &[(TopicPartition, i64)],
+    again: bool,
+) -> Result<Vec<(TopicPartition, Option<Found>)>, Error> {
+    let mut cluster = shared.client.cluster();
+    if again || wanted.iter().any(|(place, _)| cluster.topic(&place.topic).is_none()) {
+        cluster = shared.client.refresh(Topics::named(wanted.iter().map(|(place, _)| place.topic.to_string()))).await?;
+    }
+    let mut by_broker: HashMap<i32, Vec<Query>> = HashMap::new();
+    for (place, timestamp) in wanted {
+        let unknown = |code: ErrorCode| Error::broker_error(code).with_partition(&*place.topic, place.partition);
+        if let Some(code) = cluster.topic_error(&place.topic) {
+            return Err(unknown(code));
+        }
+        let partition = cluster
+            .partition(&place.topic, place.partition)
+            .ok_or_else(|| unknown(ErrorCode::UnknownTopicOrPartition))?;
+        let leader = partition.leader.ok_or_else(|| unknown(ErrorCode::LeaderNotAvailable))?;
+        by_broker.entry(leader).or_default().push(Query {
+            topic: Arc::clone(&place.topic),
+            partition: place.partition,
+            leader_epoch: partition.leader_epoch,
+            timestamp: *timestamp,
+        });
+    }
+    let mut answers = HashMap::new();
+    for (broker, queries) in by_broker {
+        answers.extend(offsets::list(shared, broker, &queries).await?);
+    }
+    let places: Vec<TopicPartition> = wanted.iter().map(|(place, _)| place.clone()).collect();
+    collect(&places, &mut answers)
+}

@@ -1,0 +1,202 @@
+//! What the application's side and the tasks of a consumer share.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use rkafka_client_core::Client;
+use tokio::sync::{Notify, mpsc};
+
+use crate::config::{ConsumerConfig, IsolationLevel};
+use crate::driver::committer::CommitOrder;
+use crate::error::ConsumerError;
+use crate::machine::inbox::{Chunk, Inbox};
+use crate::machine::positions::{Cursor, Fetched, Positions};
+use crate::subscription::TopicPartition;
+
+/// What the application's side and the tasks of a consumer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: ConsumerConfig,
+    pub(crate) client: Client,
+    state: Mutex<State>,
+    /// Counts the application's calls, so that nobody needs to read a clock for each.
+    pub(crate) polls: AtomicU64,
+    /// Wakes the fetchers: a partition became ready, or room became free.
+    pub(crate) fetchers: Notify,
+    /// Wakes the steward: something is to be looked up, or the assignment changed.
+    pub(crate) steward: Notify,
+    /// Wakes the member: the application came back, or the subscription changed.
+    pub(crate) member: Notify,
+    pub(crate) commits: mpsc::UnboundedSender<CommitOrder>,
+    pub(crate) closed: AtomicBool,
+    /// The metadata is known to be old.
+    pub(crate) stale: AtomicBool,
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) positions: Positions,
+    pub(crate) inbox: Inbox,
+    pub(crate) errors: VecDeque<ConsumerError>,
+    /// An error after which nothing more comes.
+    pub(crate) fatal: Option<ConsumerError>,
+    /// The application waits in a call, and is woken by this.
+    pub(crate) waker: Option<Waker>,
+    /// The application was handed something and has not come back.
+    pub(crate) in_hand: bool,
+    /// The assignment is being given up: nothing is handed out.
+    pub(crate) held: bool,
+    /// The generation and member id to commit under; `None` where there is no group or no membership.
+    pub(crate) identity: Option<(i32, String)>,
+    pub(crate) mode: Mode,
+    /// How many partitions each topic of the group had when this member, as the leader, shared them out.
+    pub(crate) shared_out: Option<HashMap<String, usize>>,
+    /// The consumer was dropped, not closed: what is in hand may not have been dealt with.
+    pub(crate) dropped: bool,
+}
+
+/// Who decides what is read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Mode {
+    /// Nobody yet.
+    #[default]
+    Idle,
+    /// The application.
+    Manual,
+    /// The group: these topics are subscribed.
+    Group(Subscription),
+}
+
+/// Which topics a member wants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Subscription {
+    pub(crate) topics: Vec<String>,
+}
+
+/// How many different errors wait for the application, at most; more of the same kind tell nothing new.
+const ERRORS_MAX: usize = 64;
+
+impl State {
+    /// Keeps an error for the application, unless the same one waits already.
+    pub(crate) fn tell(&mut self, error: ConsumerError) {
+        if self.errors.len() < ERRORS_MAX && !self.errors.iter().any(|other| other.to_string() == error.to_string()) {
+            self.errors.push_back(error);
+        }
+        self.wake();
+    }
+
+    /// Ends the consumer by an error.
+    pub(crate) fn fail(&mut self, error: ConsumerError) {
+        self.fatal.get_or_insert(error);
+        self.wake();
+    }
+
+    /// Wakes the application, if it waits.
+    pub(crate) fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(config: ConsumerConfig, client: Client, commits: mpsc::UnboundedSender<CommitOrder>) -> Self {
+        let positions = Positions::new(
+            config.auto_offset_reset,
+            config.isolation_level == IsolationLevel::ReadCommitted,
+            config.client.retry_backoff,
+        );
+        let inbox = Inbox::new(config.queued_max_bytes);
+        Self {
+            config,
+            client,
+            state: Mutex::new(State {
+                positions,
+                inbox,
+                errors: VecDeque::new(),
+                fatal: None,
+                waker: None,
+                in_hand: false,
+                held: false,
+                identity: None,
+                mode: Mode::Idle,
+                shared_out: None,
+                dropped: false,
+            }),
+            polls: AtomicU64::new(0),
+            fetchers: Notify::new(),
+            steward: Notify::new(),
+            member: Notify::new(),
+            commits,
+            closed: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
+        }
+    }
+
+    /// The state. A panic elsewhere while it was held leaves it as whole as it was: every change is one call.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Has the steward fetch metadata.
+    pub(crate) fn refresh_metadata(&self) {
+        self.stale.store(true, Ordering::Release);
+        self.steward.notify_one();
+    }
+
+    /// The group's id.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn group_id(&self, operation: &'static str) -> Result<&str, ConsumerError> {
+        match self.config.group_id.as_deref() {
+            Some(group_id) if !group_id.is_empty() => Ok(group_id),
+            _ => Err(ConsumerError::NoGroup { operation }),
+        }
+    }
+
+    /// Takes the chunk of one response into the inbox, gives the cursors back, and tells who must know. One lock for
+    /// the whole response.
+    pub(crate) fn accept(
+        &self,
+        outcomes: impl IntoIterator<Item = (Cursor, Fetched, Option<Chunk>)>,
+        now: std::time::Instant,
+    ) {
+        let mut refresh_metadata = false;
+        let mut look_up = false;
+        let mut wake = false;
+        let mut state = self.lock();
+        let state = &mut *state;
+        for (cursor, fetched, chunk) in outcomes {
+            let (topic, partition) = (Arc::clone(&cursor.topic), cursor.partition);
+            wake |= !cursor.end_known;
+            look_up |= matches!(fetched, Fetched::Refused(_) | Fetched::Diverged { .. });
+            let verdict = state.positions.give_back(cursor, fetched, now);
+            refresh_metadata |= verdict.refresh_metadata;
+            if verdict.accept
+                && let Some(chunk) = chunk
+            {
+                state.inbox.push(chunk);
+                wake = true;
+            }
+            if let Some(source) = verdict.error {
+                state.tell(ConsumerError::Partition { partition: TopicPartition { topic, partition }, source });
+            }
+        }
+        if wake {
+            state.wake();
+        }
+        if refresh_metadata {
+            self.refresh_metadata();
+        } else if look_up {
+            self.steward.notify_one();
+        }
+    }
+}
