@@ -136,6 +136,7 @@ impl ClassicGroup {
             join_waiter: Some(context.waiter),
             sync_waiter: None,
             is_new: true,
+            knows_id: !request.member_id.is_empty(),
             session_ends_ms: Some(turn.now.monotonic_ms.saturating_add(NEW_MEMBER_JOIN_TIMEOUT_MS)),
         });
         self.rebalance_or_complete(turn);

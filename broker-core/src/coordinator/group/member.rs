@@ -28,6 +28,8 @@ pub(super) struct Member {
     /// It has not been through a rebalance yet. Until then it may not know its id, so its session ends even while its
     /// request waits: the client may have gone long ago.
     pub is_new: bool,
+    /// It came with an id that it had been given. One that did not learns its id only when the rebalance is through.
+    pub knows_id: bool,
     /// When its session ends, on the monotonic clock. `None` while a waiting request stands for its heartbeats.
     pub session_ends_ms: Option<i64>,
 }
@@ -54,6 +56,7 @@ impl Member {
             join_waiter: None,
             sync_waiter: None,
             is_new: false,
+            knows_id: true,
             session_ends_ms: None,
         }
     }

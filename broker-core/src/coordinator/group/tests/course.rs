@@ -225,7 +225,14 @@ fn a_member_that_hangs_up_while_it_waits_does_not_hold_up_the_rest() {
     let response = world.joined(two).unwrap();
     assert_eq!((response.generation_id, response.leader), (generation + 1, ids[1].clone()));
 
-    // One that cannot know its id is out at once.
+    // One that was promised an id may come again with it, and one that cannot know its id is out at once.
+    let (promised, waiter) = world.come();
+    world.forget(waiter);
+    assert!(world.group().unwrap().members.contains_key(&promised));
+    let waiter = world.join_as(&join_request(&promised, None), 9);
+    assert_eq!(world.joined(waiter), None);
+    world.leave(&[(&promised, None)]);
+    assert_eq!(world.joined(waiter).unwrap().error_code, ErrorCode::UnknownMemberId.code());
     let nameless = world.join_as(&join_request("", None), 3);
     assert_eq!(world.group().unwrap().members.len(), 2);
     world.forget(nameless);
