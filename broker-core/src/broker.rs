@@ -236,6 +236,7 @@ fn open(
                     ..Default::default()
                 })
                 .collect(),
+            rack: None,
             fenced: false,
             log_dirs: directory_ids,
             ..Default::default()

@@ -73,6 +73,8 @@ pub(crate) struct DataDir {
 struct Checkpoints {
     recovery_points: Offsets,
     log_starts: Offsets,
+    /// True when the directory may belong to another broker by now.
+    given_up: bool,
 }
 
 /// All data directories of a broker.
@@ -277,6 +279,9 @@ impl DataDirs {
         }
         for dir in &self.dirs {
             let offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+            if offsets.given_up {
+                continue;
+            }
             let (storage, path) = (self.storage.as_ref(), &dir.path);
             checkpoints::write_offsets(storage, path, checkpoints::RECOVERY_POINT_FILE, &offsets.recovery_points)?;
             // A log that begins at zero needs no line, and most do.
@@ -287,9 +292,10 @@ impl DataDirs {
         Ok(())
     }
 
-    /// Lets another broker have the directories. Nothing may be written to them afterwards.
+    /// Lets another broker have the directories. Nothing is written to their checkpoints afterwards.
     pub fn unlock(&self) {
         for dir in &self.dirs {
+            dir.offsets.lock().unwrap_or_else(PoisonError::into_inner).given_up = true;
             dir.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
     }
@@ -337,5 +343,5 @@ fn read_checkpoints(storage: &dyn Storage, dir: &Path) -> Result<Checkpoints, Lo
         other => other?,
     };
     let log_starts = checkpoints::read_offsets(storage, dir, checkpoints::LOG_START_OFFSET_FILE)?;
-    Ok(Checkpoints { recovery_points, log_starts })
+    Ok(Checkpoints { recovery_points, log_starts, given_up: false })
 }

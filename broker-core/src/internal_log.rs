@@ -89,6 +89,7 @@ impl InternalLog for BrokerState {
             [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
+        let one_at_a_time = self.change_topics();
         let created = self.controller.submit(self.clock.now_ms(), |image| {
             // Somebody else may have been quicker.
             if image.topic(topic).is_some() {
@@ -103,6 +104,7 @@ impl InternalLog for BrokerState {
                 Err(refusal) => Decision { records: Vec::new(), reply: Err(refusal.error) },
             }
         });
+        drop(one_at_a_time);
         match created {
             Ok(Ok(())) => self.partition_count(topic).ok_or(ErrorCode::UnknownTopicOrPartition),
             Ok(Err(error)) => Err(error),

@@ -1,7 +1,7 @@
 //! What all connections of a broker share.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::ProducerIdsRecord;
@@ -38,6 +38,8 @@ pub struct BrokerState {
     pub(crate) groups: GroupCoordinator,
     pub(crate) broker_epoch: AtomicI64,
     registry: Registry,
+    /// Held while topics come or go, so that a topic's directory is gone before another has its name.
+    topic_changes: Mutex<()>,
     producer_ids: Mutex<std::ops::Range<i64>>,
     pub(crate) connections: AtomicUsize,
 }
@@ -59,6 +61,7 @@ impl BrokerState {
             endpoints,
             broker_epoch: AtomicI64::new(-1),
             registry: Registry::default(),
+            topic_changes: Mutex::new(()),
             producer_ids: Mutex::new(0..0),
             connections: AtomicUsize::new(0),
         }
@@ -107,9 +110,11 @@ impl BrokerState {
         if let Some(partition) = self.registry.get(key) {
             return Some(partition);
         }
-        Some(self.registry.get_or_insert(key, || {
-            let (dir, state) = self.dirs.place(&topic.name, index);
+        self.registry.get_or_insert(key, || {
             let image = self.image();
+            // The caller's image may be older than a deletion, whose directory must not come back.
+            image.topic_by_id(topic.id)?;
+            let (dir, state) = self.dirs.place(&topic.name, index);
             let set = image.configs(ConfigResource::Topic, &topic.name);
             let opening = Opening {
                 storage: Arc::clone(&self.dirs.storage),
@@ -117,8 +122,8 @@ impl BrokerState {
                 config: topic_config::log_config(&self.config, set.map(|set| &**set)),
                 state,
             };
-            Partition::new(Arc::clone(&topic.name), topic.id, index, leader_epoch, opening)
-        }))
+            Some(Partition::new(Arc::clone(&topic.name), topic.id, index, leader_epoch, opening))
+        })
     }
 
     /// The partition of this name.
@@ -145,6 +150,11 @@ impl BrokerState {
         self.dirs.write_checkpoints(known.collect::<Vec<_>>())
     }
 
+    /// To be held while topics come or go.
+    pub(crate) fn change_topics(&self) -> MutexGuard<'_, ()> {
+        self.topic_changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Creates topics, or only says what would become of it.
     pub(crate) fn create_topics(
         &self,
@@ -152,6 +162,7 @@ impl BrokerState {
         validate_only: bool,
     ) -> Result<Vec<Result<CreatedTopic, Refusal>>, ControllerError> {
         let placement = self.placement();
+        let _one_at_a_time = self.change_topics();
         self.controller.submit(self.clock.now_ms(), |image| {
             let decision = create_topics(image, &placement, topics, &mut Self::new_id);
             if validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
@@ -160,6 +171,7 @@ impl BrokerState {
 
     /// Deletes topics, with their logs.
     pub(crate) fn delete_topics(&self, topics: &[DeleteTopicState]) -> Result<Vec<DeletedTopic>, ControllerError> {
+        let _one_at_a_time = self.change_topics();
         let (deleted, doomed) = self.controller.submit(self.clock.now_ms(), |image| {
             let Decision { records, reply } = delete_topics(image, topics);
             let gone = reply.iter().filter(|topic| topic.result.is_ok());
@@ -223,7 +235,7 @@ impl BrokerState {
     pub(crate) fn close_partitions(&self, clean: bool) -> Result<(), crate::log::LogError> {
         let mut first_error = None;
         let mut closed = Vec::new();
-        for partition in self.known_partitions() {
+        for partition in self.registry.close() {
             match partition.close(clean) {
                 Ok(Some((recovery_point, start))) => {
                     closed.push((partition.topic.to_string(), partition.index, recovery_point, start));

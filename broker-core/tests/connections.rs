@@ -173,6 +173,7 @@ async fn connections_beyond_the_limit_wait_their_turn() {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "a test drives the connection")]
 async fn a_broker_serves_streams_in_memory_under_a_simulated_clock() {
     let clock = rkafka_broker_core::Clock::simulated(1_700_000_000_000);
     let broker = Broker::builder().clock(clock).start().await.unwrap();

@@ -119,3 +119,38 @@ async fn delete_records(client: &mut Client, offset: i64) -> (i16, i64) {
     let answer = client.call(&request, 2).await.topics[0].partitions[0].clone();
     (answer.error_code, answer.low_watermark)
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[expect(clippy::disallowed_methods, reason = "a test drives its clients")]
+async fn a_topic_that_comes_and_goes_under_load_never_mixes_with_its_successor() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = std::sync::Arc::new(Broker::start(config_at(dir.path())).await.unwrap());
+    let producers: Vec<_> = (0..3)
+        .map(|_| {
+            let broker = std::sync::Arc::clone(&broker);
+            tokio::spawn(async move {
+                let mut client = Client::connect(&broker).await;
+                for _ in 0..300 {
+                    let error = ErrorCode::from_code(client.produce("t", 0, batch(&["v"])).await.error_code);
+                    let expected =
+                        [ErrorCode::None, ErrorCode::UnknownTopicOrPartition, ErrorCode::NotLeaderOrFollower];
+                    assert!(expected.contains(&error), "{error:?}");
+                }
+            })
+        })
+        .collect();
+    let mut admin = Client::connect(&broker).await;
+    for _ in 0..30 {
+        admin.create_topic("t", 1, &[]).await;
+        let delete =
+            rkafka_protocol::messages::DeleteTopicsRequest { topic_names: vec!["t".to_owned()], ..Default::default() };
+        assert_eq!(admin.call(&delete, 5).await.responses[0].error_code, 0);
+        assert!(!dir.path().join("t-0").exists(), "a deleted topic left its directory");
+    }
+    for producer in producers {
+        producer.await.unwrap();
+    }
+    admin.create_topic("t", 1, &[]).await;
+    assert_eq!(admin.produce("t", 0, batch(&["own"])).await.base_offset, 0);
+    assert_eq!(admin.values("t", 0, 0).await, ["own"]);
+}

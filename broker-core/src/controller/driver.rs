@@ -92,6 +92,7 @@ impl Controller {
             encode_control_batch(options, now_ms, [(ControlRecordType::LeaderChange, &elected[..])])?.into_bytes();
         log.append_internal(&mut batch, epoch, now_ms)?;
         log.flush()?;
+        image.advance_to(log.log_end_offset());
         let published = RwLock::new(Arc::new(image.clone()));
         Ok(Self { inner: Mutex::new(Some(Inner { log, epoch, image })), published })
     }
@@ -169,6 +170,7 @@ pub(super) fn replay_log(log: &Log, image: &mut MetadataImage) -> Result<(), Con
         }
         from = read.next_offset;
     }
+    image.advance_to(end);
     Ok(())
 }
 

@@ -234,6 +234,11 @@ impl MetadataImage {
         self.next_offset = offset.saturating_add(1);
     }
 
+    /// Takes note of records that are the log's own and say nothing about the cluster.
+    pub(crate) fn advance_to(&mut self, next_offset: i64) {
+        self.next_offset = self.next_offset.max(next_offset);
+    }
+
     fn put(&mut self, topic: TopicImage) {
         let topic = Arc::new(topic);
         self.topics_by_id.insert(topic.id, Arc::clone(&topic));

@@ -1,6 +1,7 @@
 //! Which partitions this broker has in its hands.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use uuid::Uuid;
@@ -13,28 +14,53 @@ pub(crate) type PartitionKey = (Uuid, i32);
 /// The partitions that somebody has asked for since the broker started.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    partitions: RwLock<HashMap<PartitionKey, Arc<Partition>>>,
+    /// `None` once the broker stops.
+    partitions: RwLock<Open>,
+}
+
+#[derive(Debug)]
+struct Open(Option<HashMap<PartitionKey, Arc<Partition>>>);
+
+impl Default for Open {
+    fn default() -> Self {
+        Self(Some(HashMap::new()))
+    }
 }
 
 impl Registry {
     /// The partition, if it has been asked for before.
     pub fn get(&self, key: PartitionKey) -> Option<Arc<Partition>> {
-        self.partitions.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+        self.partitions.read().unwrap_or_else(PoisonError::into_inner).0.as_ref()?.get(&key).cloned()
     }
 
-    /// The partition, made by `make` where it is new. `make` must not ask the registry.
-    pub fn get_or_insert(&self, key: PartitionKey, make: impl FnOnce() -> Partition) -> Arc<Partition> {
+    /// The partition, made by `make` where it is new and may be; `None` where it may not, or the broker stops. `make`
+    /// runs under the registry's lock, and must not ask the registry.
+    pub fn get_or_insert(
+        &self,
+        key: PartitionKey,
+        make: impl FnOnce() -> Option<Partition>,
+    ) -> Option<Arc<Partition>> {
         let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(partitions.entry(key).or_insert_with(|| Arc::new(make())))
+        match partitions.0.as_mut()?.entry(key) {
+            Entry::Occupied(known) => Some(Arc::clone(known.get())),
+            Entry::Vacant(place) => Some(Arc::clone(place.insert(Arc::new(make()?)))),
+        }
     }
 
     /// Takes a partition out.
     pub fn remove(&self, key: PartitionKey) -> Option<Arc<Partition>> {
-        self.partitions.write().unwrap_or_else(PoisonError::into_inner).remove(&key)
+        self.partitions.write().unwrap_or_else(PoisonError::into_inner).0.as_mut()?.remove(&key)
     }
 
     /// All partitions, in no order.
     pub fn all(&self) -> Vec<Arc<Partition>> {
-        self.partitions.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        partitions.0.iter().flat_map(HashMap::values).cloned().collect()
+    }
+
+    /// Takes all partitions out, for good: none comes in any more.
+    pub fn close(&self) -> Vec<Arc<Partition>> {
+        let partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner).0.take();
+        partitions.into_iter().flat_map(HashMap::into_values).collect()
     }
 }
