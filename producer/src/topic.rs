@@ -11,10 +11,12 @@ use crate::partitioner::{Choice, Partitioner, next_random};
 /// Blocks of partitions: block `n` holds `2^n` of them, so that 31 blocks hold every partition that Kafka can number.
 const BLOCKS: usize = 31;
 
+type Block = Box<[OnceLock<Arc<Partition>>]>;
+
 /// A topic. Partitions are only added: those of a topic that was made anew with fewer are no longer chosen.
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
-    blocks: [OnceLock<Box<[OnceLock<Arc<Partition>>]>>; BLOCKS],
+    blocks: [OnceLock<Block>; BLOCKS],
     /// How many partitions there are; 0 while that is not known.
     count: AtomicU32,
     /// Where records without a partition of their own go at present.

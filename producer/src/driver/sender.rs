@@ -28,7 +28,7 @@ struct InFlight {
     deadline: Instant,
 }
 
-type Connecting = Pin<Box<dyn Future<Output = Result<Link, Error>> + Send>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<Box<Link>, Error>> + Send>>;
 
 /// The connection, or what there is of it.
 enum Connection {
@@ -58,7 +58,7 @@ struct Sender {
 /// What ended a wait.
 enum Event {
     Woken,
-    Connected(Result<Link, Error>),
+    Connected(Result<Box<Link>, Error>),
     Answered(Result<Response, Error>),
 }
 
@@ -92,7 +92,7 @@ impl Sender {
         resolve(&mut self.resolved);
         if matches!(connection, Connection::None) && !self.outbox.is_idle() {
             let (client, broker) = (self.shared.client.clone(), self.mailbox.broker);
-            *connection = Connection::Connecting(Box::pin(async move { client.link(broker).await }));
+            *connection = Connection::Connecting(Box::pin(async move { client.link(broker).await.map(Box::new) }));
         }
         let mut sent = false;
         if let Connection::Up(link) = connection {
@@ -117,7 +117,7 @@ impl Sender {
             Event::Connected(Ok(link)) => {
                 self.trouble = None;
                 self.route = next_route();
-                *connection = Connection::Up(Box::new(link));
+                *connection = Connection::Up(link);
             }
             Event::Connected(Err(error)) => {
                 tracing::warn!(%error, broker = self.mailbox.broker, "no connection to send over");

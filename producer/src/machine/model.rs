@@ -171,7 +171,7 @@ impl World {
             zombies: Vec::new(),
             deliveries: Vec::new(),
             records_max: usize::MAX,
-            hanging: seed % 2 == 0,
+            hanging: seed.is_multiple_of(2),
             trouble: true,
             poison: true,
         }
