@@ -266,3 +266,35 @@ fn descriptions_and_lists_show_the_state() {
     assert_eq!(world.shard.list(&[], &states(&["consumer"])).len(), 0);
     assert_eq!(ClassicState::ALL.len(), 5);
 }
+
+#[test]
+fn a_sync_of_another_generation_or_protocol_is_refused() {
+    let mut world = World::new();
+    let (ids, generation) = world.stable(2);
+    let mut error = |member: &str, generation: i32| {
+        let waiter = world.sync(member, generation, &[(&ids[0], "stale"), (&ids[1], "stale")]);
+        world.synced(waiter).map(|response| ErrorCode::from_code(response.error_code))
+    };
+    assert_eq!(error(&ids[0], generation - 1), Some(ErrorCode::IllegalGeneration));
+    assert_eq!(error("stranger", generation), Some(ErrorCode::UnknownMemberId));
+
+    let waiter = world.waiter();
+    let request = rkafka_protocol::messages::SyncGroupRequest {
+        group_id: GROUP.to_owned(),
+        generation_id: generation,
+        member_id: ids[1].clone(),
+        protocol_type: Some("consumer".to_owned()),
+        protocol_name: Some("sticky".to_owned()),
+        ..Default::default()
+    };
+    let effects = world.shard.sync(world.now, &request, waiter);
+    world.settle(effects);
+    assert_eq!(world.synced(waiter).unwrap().error_code, ErrorCode::InconsistentGroupProtocol.code());
+
+    // In the next rebalance a leader of the past cannot assign either.
+    let waits: Vec<_> = ids.iter().map(|id| world.join_as(&join_request(id, None), 9)).collect();
+    assert!(waits.into_iter().all(|waiter| world.joined(waiter).is_some_and(|answer| answer.error_code == NONE)));
+    let stale = world.sync(&ids[0], generation, &[(&ids[0], "stale")]);
+    assert_eq!(world.synced(stale).unwrap().error_code, ErrorCode::IllegalGeneration.code());
+    assert_eq!(world.state(), Some(CompletingRebalance));
+}
