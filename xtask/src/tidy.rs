@@ -35,7 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("rkafka-cli", &["rkafka"]),
     ("rkafka-examples", &["rkafka"]),
-    ("rkafka-testkit", &["rkafka-broker-core"]),
+    ("rkafka-testkit", &["rkafka-broker-core", "rkafka-protocol"]),
     ("rkafka-e2e", &[]),
     ("rkafka-interop", &[]),
     ("rkafka-bench", &["rkafka"]),

@@ -8,17 +8,20 @@ use std::ffi::OsStr;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+use crate::Child;
 
 /// The version of the reference.
 pub const KAFKA_VERSION: &str = "4.3.1";
 
-/// A cluster of one or more brokers, each also a controller. Ends with all its data when dropped.
+/// A cluster of one or more brokers, each also a controller. Ends with all its data when dropped, and with the test's
+/// process at the latest.
 #[derive(Debug)]
 pub struct RealKafka {
-    folder: tempfile::TempDir,
+    folder: PathBuf,
     jars: PathBuf,
     brokers: Vec<Broker>,
 }
@@ -30,7 +33,6 @@ struct Broker {
 }
 
 /// Says on stderr, past the test harness's capture, that a test did not run, and why.
-#[expect(clippy::explicit_write, reason = "the macros' output of a passing test is swallowed")]
 pub fn skipped(test: &str, why: &str) {
     let line = format!("\nSKIPPED {test}: {why}\n");
     drop(std::io::stderr().write_all(line.as_bytes()));
@@ -94,15 +96,22 @@ fn java(jars: &Path, heap: &str) -> Command {
     command
 }
 
-/// Runs one of Kafka's own tools by its class, such as `org.apache.kafka.tools.TopicCommand`, with `input` as stdin.
+/// One of Kafka's own tools by its class, such as `org.apache.kafka.tools.TopicCommand`, ready to be started.
+///
+/// # Errors
+/// The jars are missing.
+pub fn kafka_tool_command(class: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Command, String> {
+    let mut command = java(&kafka_jars()?, "256m");
+    command.arg(class).args(arguments);
+    Ok(command)
+}
+
+/// Runs one of Kafka's own tools to its end, with `input` as stdin. Blocks.
 ///
 /// # Errors
 /// The jars are missing, or Java cannot be started. The tool's own failure is in the output.
-pub fn kafka_tool<S: AsRef<OsStr>>(class: &str, arguments: &[S], input: &[u8]) -> Result<Output, String> {
-    let jars = kafka_jars()?;
-    let mut child = java(&jars, "256m")
-        .arg(class)
-        .args(arguments)
+pub fn kafka_tool(class: &str, arguments: &[impl AsRef<OsStr>], input: &[u8]) -> Result<Output, String> {
+    let mut child = kafka_tool_command(class, arguments)?
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -121,16 +130,26 @@ fn free_port() -> std::io::Result<u16> {
 }
 
 impl RealKafka {
+    /// The one broker that all tests of this process share. It is started on first use, and ends with the process.
+    ///
+    /// # Errors
+    /// What is missing or went wrong, in a sentence.
+    pub fn shared() -> Result<&'static Self, String> {
+        static SHARED: OnceLock<Result<RealKafka, String>> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(1)).as_ref().map_err(Clone::clone)
+    }
+
     /// Starts `count` brokers and waits until each answers.
     ///
     /// # Errors
     /// What is missing or went wrong, in a sentence.
     pub fn start(count: u16) -> Result<Self, String> {
         let jars = kafka_jars()?;
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?.keep();
         let mut ports = Vec::new();
         for _ in 0..count {
-            let pair = (|| Ok::<_, std::io::Error>((free_port()?, free_port()?)))().map_err(|error| error.to_string())?;
+            let pair =
+                (|| Ok::<_, std::io::Error>((free_port()?, free_port()?)))().map_err(|error| error.to_string())?;
             ports.push(pair);
         }
         let voters: Vec<String> = ports
@@ -148,8 +167,15 @@ impl RealKafka {
         Ok(cluster)
     }
 
-    fn start_broker(&mut self, id: usize, port: u16, controller: u16, voters: &str, cluster: &str) -> Result<(), String> {
-        let home = self.folder.path().join(id.to_string());
+    fn start_broker(
+        &mut self,
+        id: usize,
+        port: u16,
+        controller: u16,
+        voters: &str,
+        cluster: &str,
+    ) -> Result<(), String> {
+        let home = self.folder.join(id.to_string());
         std::fs::create_dir_all(&home).map_err(|error| error.to_string())?;
         let replicas = voters.split(',').count().min(3);
         let properties = format!(
@@ -175,14 +201,12 @@ impl RealKafka {
         }
         let log = std::fs::File::create(home.join("server.log")).map_err(|error| error.to_string())?;
         let also = log.try_clone().map_err(|error| error.to_string())?;
-        let process = java(&self.jars, "512m")
-            .arg("kafka.Kafka")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(also)
-            .spawn()
-            .map_err(|error| format!("java: {error}"))?;
+        let mut command = java(&self.jars, "512m");
+        command.arg("kafka.Kafka").arg(&file);
+        let process = Child::spawn(&command, Some(&self.folder), |command| {
+            command.stdout(log).stderr(also);
+        })
+        .map_err(|error| format!("java: {error}"))?;
         self.brokers.push(Broker { port, process });
         Ok(())
     }
@@ -194,7 +218,7 @@ impl RealKafka {
             // The port opens once the broker has joined the cluster.
             while TcpStream::connect((Ipv4Addr::LOCALHOST, broker.port)).is_err() {
                 let log = || {
-                    let path = self.folder.path().join((index + 1).to_string()).join("server.log");
+                    let path = self.folder.join((index + 1).to_string()).join("server.log");
                     std::fs::read_to_string(path).unwrap_or_default()
                 };
                 if let Ok(Some(status)) = broker.process.try_wait() {
@@ -219,16 +243,32 @@ impl RealKafka {
     /// # Errors
     /// The process cannot be killed.
     pub fn kill(&mut self, index: usize) -> std::io::Result<()> {
-        self.brokers[index].process.kill()?;
-        self.brokers[index].process.wait().map(drop)
+        self.brokers[index].process.kill()
     }
 }
 
 impl Drop for RealKafka {
     fn drop(&mut self) {
-        for broker in &mut self.brokers {
-            drop(broker.process.kill());
-            drop(broker.process.wait());
-        }
+        self.brokers.clear();
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::create_topic;
+
+    #[test]
+    fn the_shared_kafka_answers_and_its_tools_run() {
+        let kafka = match RealKafka::shared() {
+            Ok(kafka) => kafka,
+            Err(why) => return skipped("real_kafka::the_shared_kafka_answers_and_its_tools_run", &why),
+        };
+        create_topic(&kafka.bootstrap(), "there", 2, &[]);
+        let list = ["--bootstrap-server", &kafka.bootstrap(), "--list"];
+        let output = kafka_tool("org.apache.kafka.tools.TopicCommand", &list, b"").unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "there");
     }
 }
