@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use rkafka::client::{ErrorCode, ErrorKind};
+
 /// The exit codes, as `rkafka --help` documents them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -50,18 +52,66 @@ impl Failure {
     }
 }
 
-/// An error with the errors that caused it, in one line.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let text = next.to_string();
-        // Many errors already say what caused them.
-        if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = next.source();
+impl From<rkafka::client::Error> for Failure {
+    fn from(error: rkafka::client::Error) -> Self {
+        let exit = of_client(&error);
+        let remedy = match exit {
+            Exit::Unreachable => "; is a broker running there? -b HOST:PORT names others, --timeout gives more time",
+            _ => "",
+        };
+        Self::new(exit, format!("{error}{remedy}"))
     }
-    line
+}
+
+impl From<rkafka::producer::ProducerError> for Failure {
+    fn from(error: rkafka::producer::ProducerError) -> Self {
+        use rkafka::producer::ProducerError;
+        if let ProducerError::Client(error) = error {
+            return Self::from(rkafka::client::Error::clone(&error));
+        }
+        let exit = match &error {
+            ProducerError::Config(_) => Exit::Usage,
+            ProducerError::UnknownTopic { .. } | ProducerError::UnknownPartition { .. } => Exit::NotFound,
+            ProducerError::BufferFull { .. }
+            | ProducerError::DeliveryTimeout { .. }
+            | ProducerError::Disconnected { .. }
+            | ProducerError::CloseTimeout { .. } => Exit::Unreachable,
+            ProducerError::Refused { code, .. } => of_code(*code),
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}
+
+/// The exit code of what went wrong between a client and its cluster.
+fn of_client(error: &rkafka::client::Error) -> Exit {
+    // What ran out of time may have had an answer all along, and one that says why.
+    if let Some(code) = error.code() {
+        return of_code(code);
+    }
+    match error.kind() {
+        ErrorKind::Config => Exit::Usage,
+        ErrorKind::Unreachable | ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::UnknownBroker => {
+            Exit::Unreachable
+        }
+        _ => Exit::Failed,
+    }
+}
+
+/// The exit code of a broker's error.
+pub fn of_code(code: ErrorCode) -> Exit {
+    match code {
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId | ErrorCode::GroupIdNotFound => Exit::NotFound,
+        ErrorCode::TopicAuthorizationFailed
+        | ErrorCode::GroupAuthorizationFailed
+        | ErrorCode::ClusterAuthorizationFailed
+        | ErrorCode::TransactionalIdAuthorizationFailed
+        | ErrorCode::SaslAuthenticationFailed
+        | ErrorCode::UnsupportedSaslMechanism
+        | ErrorCode::IllegalSaslState => Exit::Denied,
+        ErrorCode::RequestTimedOut | ErrorCode::LeaderNotAvailable | ErrorCode::CoordinatorNotAvailable => {
+            Exit::Unreachable
+        }
+        _ => Exit::Failed,
+    }
 }

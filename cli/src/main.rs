@@ -1,2 +1,27 @@
-//! The rkafka command line.
-fn main() {}
+//! The rkafka command line: what was typed (`args`), what is meant by it (`commands`), how it ends (`exit`).
+
+mod args;
+mod commands;
+mod connect;
+mod exit;
+mod format;
+mod report;
+mod signals;
+mod suggest;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::answer(&error),
+    };
+    let exit = commands::run(cli.command).unwrap_or_else(|failure| {
+        report::error(&failure.message);
+        failure.exit
+    });
+    ExitCode::from(exit as u8)
+}

@@ -22,12 +22,15 @@ pub enum BrokerCommand {
 ///
 /// No format step: a data directory is made where it is missing. Kafka's default holds here too: writes are NOT synced
 /// to disk before they are acknowledged; a killed process loses nothing, a machine without power may lose what the
-/// system had not written yet. `-X flush.messages=1` syncs every batch.
+/// system had not written yet. `-X log.flush.interval.messages=1` syncs every batch.
+///
+/// One line on stderr says when it is ready. Ctrl-C and SIGTERM stop it in good order; it was asked to, so it exits
+/// with 0.
 #[derive(Debug, Args)]
 pub struct BrokerRun {
-    /// Where to listen; port 0 takes a free one, which is printed
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
-    pub listen: String,
+    /// Where to listen; port 0 takes a free one, which is printed [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
 
     /// Where to keep the data
     #[arg(long, value_name = "DIR", required_unless_present_any = ["in_memory", "config"])]

@@ -17,17 +17,19 @@ pub struct Connection {
 
     /// A setting by its Kafka name, such as linger.ms=20 (may be repeated)
     ///
-    /// Settings come from flags first, then -X, then the file of -F, then the defaults.
+    /// Flags go before -X, -X before the file of -F, and the file before the defaults.
     #[arg(short = 'X', long = "set", value_name = "NAME=VALUE")]
     pub settings: Vec<String>,
 
     /// A file of settings in Java's .properties form
+    ///
+    /// It may serve producer, consumer and admin at once: each command takes what it has a use for.
     #[arg(short = 'F', long = "config", value_name = "FILE", env = "RKAFKA_CONFIG")]
     pub config: Option<PathBuf>,
 
-    /// How long the cluster may take to answer, as 10s, 500ms or a number of milliseconds
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
-    pub timeout: Duration,
+    /// How long the cluster may take to answer, as 10s, 500ms or a number of milliseconds [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
 
     /// Say nothing on stderr but errors
     #[arg(short = 'q', long)]

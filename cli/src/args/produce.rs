@@ -58,10 +58,9 @@ pub struct Produce {
     #[arg(long, value_enum, value_name = "WHAT", default_value = "stop")]
     pub on_error: OnError,
 
-    /// Let the cluster create the topic where it is missing
+    /// Create the topic where it is missing, as the broker's defaults have it
     #[arg(long)]
     pub create: bool,
-
 
     #[command(flatten)]
     pub connection: Connection,

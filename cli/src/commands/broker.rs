@@ -1,0 +1,112 @@
+//! `rkafka broker run`.
+
+use std::time::{Duration, Instant};
+
+use rkafka::broker::{Broker, BrokerConfig, BrokerError};
+use rkafka::client::HostPort;
+use rkafka::config::Settings;
+
+use crate::args::{self, BrokerCommand, BrokerRun};
+use crate::exit::{Exit, Failure};
+use crate::signals::Signals;
+use crate::{connect, report};
+
+/// Runs the command.
+pub fn run(args: args::Broker) -> Result<Exit, Failure> {
+    let BrokerCommand::Run(args) = args.command;
+    report::start_log(match args.verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    });
+    let config = config(&args)?;
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    super::block_on(super::threads(workers)?, serve(config))
+}
+
+/// The settings: flags before `-X`, `-X` before the file.
+fn config(args: &BrokerRun) -> Result<BrokerConfig, Failure> {
+    let mut config = BrokerConfig::new();
+    if let Some(path) = &args.config {
+        let file = path.display();
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("cannot read {file}: {error}")))?;
+        let (loaded, warnings) =
+            BrokerConfig::load_properties(&text).map_err(|error| Failure::usage(format!("{file}, {error}")))?;
+        for warning in warnings {
+            report::note(&format!("{file}, {warning}"));
+        }
+        config = loaded;
+    }
+    for setting in &args.settings {
+        let (name, value) = connect::name_and_value("-X", setting)?;
+        config.set(name, value).map_err(|error| Failure::usage(format!("-X {setting}: {error}")))?;
+    }
+    let sets = |name: &str| args.settings.iter().any(|setting| setting.starts_with(name));
+    match &args.listen {
+        Some(listen) => listen_on(&mut config, listen)?,
+        // Without a word about it, the broker is for programs on this machine.
+        None if args.config.is_none() && !sets("listeners=") => listen_on(&mut config, "127.0.0.1:9092")?,
+        None => {}
+    }
+    if args.in_memory {
+        connect::set(&mut config, "in.memory", "true")?;
+    }
+    if let Some(directory) = &args.data_dir {
+        let text = directory.to_str().ok_or_else(|| {
+            Failure::usage(format!("--data-dir {}: the name of the directory is not UTF-8", directory.display()))
+        })?;
+        connect::set(&mut config, "log.dirs", text)?;
+    }
+    config.validate().map_err(Failure::usage)?;
+    Ok(config)
+}
+
+fn listen_on(config: &mut BrokerConfig, address: &str) -> Result<(), Failure> {
+    let bad = || Failure::usage(format!("--listen {address}: write HOST:PORT, such as 127.0.0.1:9092"));
+    let parsed: HostPort = address.parse().map_err(|_| bad())?;
+    let host = if parsed.host.contains(':') { format!("[{}]", parsed.host) } else { parsed.host };
+    connect::set(config, "listeners", &format!("PLAINTEXT://{host}:{}", parsed.port))
+}
+
+async fn serve(config: BrokerConfig) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
+    let (node, place) = (config.node_id, place(&config));
+    let begun = now();
+    let broker = Broker::start(config).await.map_err(no_start)?;
+    let took = now() - begun;
+    report::note(&format!("rkafka broker {node} ready on {}, {place}, in {}", broker.bootstrap(), millis(took)));
+    signals.next().await;
+    let stop = async { broker.shutdown().await.map_err(|error| Failure::failed(format!("the broker stopped: {error}"))) };
+    tokio::select! {
+        stopped = stop => stopped.map(|()| Exit::Ok),
+        exit = signals.next() => {
+            report::error("stopped at once; the next start looks through the logs");
+            Ok(exit)
+        }
+    }
+}
+
+fn place(config: &BrokerConfig) -> String {
+    if config.in_memory { "data in memory".to_owned() } else { format!("data in {}", config.log_dirs.join(", ")) }
+}
+
+fn no_start(error: BrokerError) -> Failure {
+    let exit = match &error {
+        BrokerError::Config(_) | BrokerError::Listener(_) => Exit::Usage,
+        _ => Exit::Failed,
+    };
+    let remedy = match &error {
+        BrokerError::Bind { .. } => "; choose another address with --listen, port 0 takes a free one",
+        _ => "",
+    };
+    Failure::new(exit, format!("{error}{remedy}"))
+}
+
+fn millis(time: Duration) -> String {
+    format!("{} ms", time.as_millis().max(1))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the broker's start is timed, and nothing is decided by it")]
+fn now() -> Instant {
+    Instant::now()
+}

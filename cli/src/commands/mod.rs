@@ -1,0 +1,60 @@
+//! What is meant by what was typed: one module per command.
+
+mod broker;
+mod consume;
+mod produce;
+mod topics;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::args::{Command, Connection};
+use crate::exit::{Exit, Failure};
+use crate::report;
+
+/// Runs a command to its end.
+pub fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Produce(args) => {
+            start_log(&args.connection);
+            block_on(threads(2)?, produce::run(args))
+        }
+        Command::Consume(args) => {
+            start_log(&args.connection);
+            block_on(threads(2)?, consume::run(args))
+        }
+        Command::Topics(args) => {
+            start_log(topics::connection(&args));
+            block_on(one_thread()?, topics::run(args))
+        }
+        Command::Broker(args) => broker::run(args),
+    }
+}
+
+fn start_log(connection: &Connection) {
+    report::start_log(match connection.verbose {
+        0 => "off",
+        1 => "info",
+        _ => "debug",
+    });
+}
+
+/// Runs `work`, and does not wait for threads that are left, such as one that waits for a line from a terminal.
+fn block_on(runtime: Runtime, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let exit = runtime.block_on(work);
+    runtime.shutdown_background();
+    exit
+}
+
+/// A runtime for what asks a few questions and prints the answers.
+fn one_thread() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(no_runtime)
+}
+
+/// A runtime for what has much to do.
+fn threads(count: usize) -> Result<Runtime, Failure> {
+    Builder::new_multi_thread().worker_threads(count).enable_all().build().map_err(no_runtime)
+}
+
+fn no_runtime(error: std::io::Error) -> Failure {
+    Failure::failed(format!("cannot start: {error}"))
+}
