@@ -9,6 +9,9 @@ use rkafka_protocol::records::{Codec, Compression};
 use crate::Partitioner;
 use crate::machine::accumulator::Limits;
 
+/// The longest time that Kafka's settings can say.
+const INT_MS: Duration = Duration::from_millis(i32::MAX as u64);
+
 setting_enum! {
     /// Who must have a record before it counts as delivered.
     pub enum Acks {
@@ -106,7 +109,8 @@ settings! {
             in 1024.., because "a batch needs a buffer";
 
         /// How long `send` waits for memory, and for the metadata of a topic that it does not know.
-        "max.block.ms" => max_block: Duration = Duration::from_secs(60);
+        "max.block.ms" => max_block: Duration = Duration::from_secs(60),
+            in Duration::ZERO..=INT_MS, because "Kafka counts in 31 bits of milliseconds";
 
         /// How large a request may be, and so how large a record: in bytes, before compression.
         "max.request.size" aka "message.max.bytes" => max_request_size: usize = 1024 * 1024,
@@ -118,7 +122,7 @@ settings! {
 
         /// How long a record may take from `send` to its acknowledgement, retries included.
         "delivery.timeout.ms" aka "message.timeout.ms" => delivery_timeout: Duration = Duration::from_secs(120),
-            in Duration::from_millis(1).., because "no record arrives in no time";
+            in Duration::from_millis(1)..=INT_MS, because "no record arrives in no time, and Kafka counts in 31 bits of milliseconds";
 
         /// How often a batch is sent again after an error that a retry can help; `delivery.timeout.ms` ends it anyway.
         "retries" aka "message.send.max.retries" => retries: u32 = i32::MAX as u32,

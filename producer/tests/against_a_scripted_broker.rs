@@ -1,0 +1,262 @@
+//! The whole producer over loopback, against a broker that does as it is told: answers, refuses, hangs up, says nothing.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rkafka_producer::{ClientSettings, Producer, ProducerConfig, ProducerError, Record, TrySendError};
+use rkafka_protocol::messages::api_versions_response::ApiVersion;
+use rkafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use rkafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use rkafka_protocol::messages::{
+    ApiVersionsResponse, InitProducerIdResponse, MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse,
+    RequestHeader, ResponseHeader,
+};
+use rkafka_protocol::records::{DecompressArena, RecordBatch};
+use rkafka_protocol::wire::{Message, Reader, Writer};
+
+/// What the broker does with a produce request.
+#[derive(Clone, Copy)]
+enum Act {
+    Take,
+    Refuse(i16),
+    /// Takes it, and hangs up in the place of an answer.
+    HangUp,
+    /// Takes it, and never answers.
+    Silence,
+}
+
+/// A broker with one topic `t` of one partition.
+struct Broker {
+    port: u16,
+    script: fn(u32) -> Act,
+    requests: AtomicU32,
+    /// Values in the log, and the base sequences that are there.
+    log: Mutex<(Vec<String>, Vec<i32>)>,
+}
+
+impl Broker {
+    /// `script` says what to do with the n-th produce request.
+    fn start(script: fn(u32) -> Act) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let broker = Arc::new(Self { port, script, requests: AtomicU32::new(0), log: Mutex::default() });
+        let served = broker.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let broker = served.clone();
+                std::thread::spawn(move || broker.serve(stream));
+            }
+        });
+        broker
+    }
+
+    fn config(&self) -> ProducerConfig {
+        ProducerConfig::new()
+            .bootstrap_servers(format!("127.0.0.1:{}", self.port))
+            .linger(Duration::ZERO)
+            .retry_backoff(Duration::from_millis(1))
+            .reconnect_backoff(Duration::from_millis(1))
+    }
+
+    fn values(&self) -> Vec<String> {
+        self.log.lock().unwrap().0.clone()
+    }
+
+    /// Appends as a broker does, knowing again what it has. A partition whose batch does not follow is refused.
+    fn append(&self, batch: &[u8]) -> (i16, i64) {
+        let batch = RecordBatch::read(batch).unwrap();
+        let mut log = self.log.lock().unwrap();
+        let sequence = batch.header().base_sequence;
+        if log.1.contains(&sequence) {
+            return (0, i64::from(sequence));
+        }
+        let offset = log.0.len();
+        if sequence >= 0 && sequence as usize != offset {
+            return (45, -1);
+        }
+        let mut arena = DecompressArena::default();
+        for record in batch.records(&mut arena).unwrap() {
+            log.0.push(String::from_utf8(record.unwrap().value.unwrap().to_vec()).unwrap());
+        }
+        log.1.push(sequence);
+        (0, offset as i64)
+    }
+
+    fn serve(&self, mut stream: TcpStream) -> Option<()> {
+        loop {
+            let mut length = [0; 4];
+            stream.read_exact(&mut length).ok()?;
+            let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+            stream.read_exact(&mut frame).ok()?;
+            let (key, version) = (i16::from_be_bytes([frame[0], frame[1]]), i16::from_be_bytes([frame[2], frame[3]]));
+            let mut reader = Reader::new(frame.into());
+            let header = RequestHeader::decode(&mut reader, if key == 18 && version < 3 { 1 } else { 2 }).ok()?;
+            let mut writer = Writer::new();
+            writer.begin_frame();
+            let header = ResponseHeader { correlation_id: header.correlation_id, ..ResponseHeader::default() };
+            header.encode(&mut writer, i16::from(key != 18)).ok()?;
+            match key {
+                0 => {
+                    let request = ProduceRequest::decode(&mut reader, version).ok()?;
+                    self.produce(&request)?.encode(&mut writer, version).ok()?;
+                }
+                3 => {
+                    let request = MetadataRequest::decode(&mut reader, version).ok()?;
+                    self.metadata(&request).encode(&mut writer, version).ok()?;
+                }
+                18 => {
+                    let api = |api_key, min_version, max_version| ApiVersion {
+                        api_key,
+                        min_version,
+                        max_version,
+                        ..ApiVersion::default()
+                    };
+                    let api_keys = vec![api(0, 9, 12), api(3, 9, 12), api(18, 0, 3), api(22, 2, 4)];
+                    ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() }
+                        .encode(&mut writer, version)
+                        .ok()?;
+                }
+                _ => {
+                    let response = InitProducerIdResponse { producer_id: 1, ..InitProducerIdResponse::default() };
+                    response.encode(&mut writer, version).ok()?;
+                }
+            }
+            writer.end_frame().ok()?;
+            stream.write_all(&writer.into_vec()).ok()?;
+        }
+    }
+
+    fn produce(&self, request: &ProduceRequest) -> Option<ProduceResponse> {
+        let act = (self.script)(self.requests.fetch_add(1, Ordering::SeqCst));
+        let data = &request.topic_data[0].partition_data[0];
+        let bytes = data.records.as_ref().unwrap();
+        let (error_code, base_offset) = match act {
+            Act::Refuse(code) => (code, -1),
+            Act::Take | Act::HangUp | Act::Silence => self.append(bytes),
+        };
+        match act {
+            Act::HangUp => return None,
+            Act::Silence => loop {
+                std::thread::park();
+            },
+            Act::Take | Act::Refuse(_) => {}
+        }
+        let partition = PartitionProduceResponse {
+            index: data.index,
+            error_code,
+            base_offset,
+            ..PartitionProduceResponse::default()
+        };
+        let topic = TopicProduceResponse {
+            name: request.topic_data[0].name.clone(),
+            partition_responses: vec![partition],
+            ..TopicProduceResponse::default()
+        };
+        Some(ProduceResponse { responses: vec![topic], ..ProduceResponse::default() })
+    }
+
+    fn metadata(&self, request: &MetadataRequest) -> MetadataResponse {
+        let broker = MetadataResponseBroker {
+            node_id: 1,
+            host: "127.0.0.1".to_owned(),
+            port: i32::from(self.port),
+            ..MetadataResponseBroker::default()
+        };
+        let topics = request.topics.iter().flatten().map(|topic| {
+            let known = topic.name.as_deref() == Some("t");
+            let partition = MetadataResponsePartition { leader_id: 1, ..MetadataResponsePartition::default() };
+            MetadataResponseTopic {
+                error_code: if known { 0 } else { 3 },
+                name: topic.name.clone(),
+                partitions: if known { vec![partition] } else { Vec::new() },
+                ..MetadataResponseTopic::default()
+            }
+        });
+        MetadataResponse {
+            brokers: vec![broker],
+            topics: topics.collect(),
+            controller_id: 1,
+            ..MetadataResponse::default()
+        }
+    }
+}
+
+#[tokio::test]
+async fn records_arrive_in_order_over_lost_answers_and_refusals() {
+    let broker = Broker::start(|request| match request % 7 {
+        1 => Act::Refuse(19),
+        3 => Act::HangUp,
+        5 => Act::Refuse(6),
+        _ => Act::Take,
+    });
+    let producer = Producer::new(broker.config().batch_size(100_usize)).await.unwrap();
+    let mut deliveries = Vec::new();
+    for number in 0..300 {
+        deliveries.push(producer.send(Record::to("t").value(&number.to_string())).await.unwrap());
+    }
+    for (number, delivery) in deliveries.into_iter().enumerate() {
+        let metadata = delivery.await.unwrap();
+        assert_eq!((&*metadata.topic, metadata.partition, metadata.offset), ("t", 0, number as i64));
+    }
+    producer.close(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(broker.values(), (0..300).map(|number| number.to_string()).collect::<Vec<_>>());
+    let closed = producer.send(Record::to("t").value("late")).await;
+    assert!(matches!(closed, Err(ProducerError::Closed { maybe_written: false })));
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_sent_though_the_producer_is_dropped() {
+    let broker = Broker::start(|_| Act::Take);
+    let producer =
+        Producer::new(broker.config().linger(Duration::from_secs(3600)).delivery_timeout(Duration::from_secs(7200)))
+            .await
+            .unwrap();
+    let delivery = producer.send(Record::to("t").value("last words")).await.unwrap();
+    let (told, heard) = tokio::sync::oneshot::channel();
+    let callback = |result: rkafka_producer::DeliveryResult| told.send(result.unwrap().offset).unwrap();
+    producer.send_with(Record::to("t").value("with a callback"), callback).await.unwrap();
+    drop(producer);
+    assert_eq!(delivery.await.unwrap().offset, 0);
+    assert_eq!(heard.await.unwrap(), 1);
+    assert_eq!(broker.values(), ["last words", "with a callback"]);
+}
+
+#[tokio::test]
+async fn a_full_buffer_holds_senders_back_and_loses_nothing() {
+    let broker = Broker::start(|_| Act::Silence);
+    let config = broker.config().buffer_memory(4096_usize).batch_size(1024_usize).max_block(Duration::from_millis(100));
+    let producer = Producer::new(config).await.unwrap();
+    let topic = producer.topic("t").await.unwrap();
+    let value = [b'x'; 500];
+    let mut accepted = 0;
+    let full = loop {
+        match topic.try_send(&topic.record().value(&value)) {
+            Ok(delivery) => drop(delivery),
+            Err(error) => break error,
+        }
+        accepted += 1;
+    };
+    assert!(matches!(full, TrySendError::Full) && accepted >= 3, "{accepted}: {full}");
+    let error = producer.send(Record::to("t").value(&value)).await.unwrap_err();
+    assert!(matches!(error, ProducerError::BufferFull { limit: 4096, .. }), "{error}");
+    let given_up = producer.close(Duration::from_millis(10)).await.unwrap_err();
+    assert!(matches!(given_up, ProducerError::CloseTimeout { .. }) && given_up.maybe_written());
+}
+
+#[tokio::test]
+async fn a_topic_that_is_not_there_is_named() {
+    let broker = Broker::start(|_| Act::Take);
+    let producer = Producer::new(broker.config().max_block(Duration::from_millis(50))).await.unwrap();
+    let text = producer.send(Record::to("nowhere")).await.unwrap_err().to_string();
+    assert!(
+        text.contains("`nowhere`") && text.contains("create it") && text.contains("UNKNOWN_TOPIC_OR_PARTITION"),
+        "{text}"
+    );
+    let error = producer.send(Record::to("t").partition(3)).await.unwrap_err();
+    assert!(matches!(error, ProducerError::UnknownPartition { partition: 3, partitions: 1, .. }));
+}
