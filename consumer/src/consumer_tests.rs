@@ -1,1 +1,335 @@
+//! The whole consumer against a broker in a few lines, over streams in memory: what a dropped future must not lose.
 
+use std::sync::Mutex;
+
+use rkafka_client_core::{ClientSettings, Dial, DialOptions, HostPort};
+use rkafka_net::{DialFuture, Stream as NetStream};
+use rkafka_protocol::ApiKey;
+use rkafka_protocol::messages::api_versions_response::ApiVersion;
+use rkafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use rkafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use rkafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse,
+    MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader, list_offsets_response,
+};
+use rkafka_protocol::records::{BatchOptions, encode_batch};
+use rkafka_protocol::wire::{Message, Reader, Request, Writer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::Notify;
+
+use super::*;
+
+/// One topic `t` whose partitions hold batches of two records.
+#[derive(Debug, Default)]
+struct Broker {
+    /// The number of records by partition.
+    ends: Mutex<Vec<i64>>,
+    appended: Notify,
+    fetches: std::sync::atomic::AtomicU64,
+}
+
+impl Broker {
+    fn with(ends: &[i64]) -> Arc<Self> {
+        Arc::new(Self { ends: Mutex::new(ends.to_vec()), ..Self::default() })
+    }
+
+    fn append(&self, partition: usize, records: i64) {
+        self.ends.lock().unwrap()[partition] += records;
+        self.appended.notify_waiters();
+    }
+
+    fn ends(&self) -> Vec<i64> {
+        self.ends.lock().unwrap().clone()
+    }
+
+    fn read(&self, request: &FetchRequest) -> (FetchResponse, bool) {
+        let (ends, mut any) = (self.ends(), false);
+        let responses = request
+            .topics
+            .iter()
+            .map(|topic| FetchableTopicResponse {
+                topic: topic.topic.clone(),
+                topic_id: topic.topic_id,
+                partitions: topic
+                    .partitions
+                    .iter()
+                    .map(|asked| {
+                        let end = ends[asked.partition as usize];
+                        let base = asked.fetch_offset - asked.fetch_offset % 2;
+                        let records = (asked.fetch_offset < end).then(|| {
+                            any = true;
+                            let mut options = BatchOptions::default();
+                            options.base_offset = base;
+                            let values = [format!("{base}"), format!("{}", base + 1)];
+                            let records = values.iter().map(|value| (None, Some(value.as_bytes())));
+                            encode_batch(Vec::new(), options, 0, records).unwrap().into_bytes().into()
+                        });
+                        PartitionData {
+                            partition_index: asked.partition,
+                            high_watermark: end,
+                            records,
+                            ..PartitionData::default()
+                        }
+                    })
+                    .collect(),
+                ..FetchableTopicResponse::default()
+            })
+            .collect();
+        (FetchResponse { responses, ..FetchResponse::default() }, any)
+    }
+
+    async fn serve(self: Arc<Self>, mut stream: DuplexStream) {
+        while let Ok(length) = stream.read_u32().await {
+            let mut frame = vec![0; length as usize];
+            if stream.read_exact(&mut frame).await.is_err() {
+                return;
+            }
+            let (key, version) = (i16::from_be_bytes([frame[0], frame[1]]), i16::from_be_bytes([frame[2], frame[3]]));
+            let mut reader = Reader::new(frame.into());
+            let answer = match key {
+                key if key == ApiKey::ApiVersions as i16 => {
+                    let header = read_header::<ApiVersionsRequest>(&mut reader, version);
+                    let api = |key: ApiKey, max_version| {
+                        let mut one = ApiVersion::default();
+                        (one.api_key, one.min_version, one.max_version) = (key as i16, 0, max_version);
+                        one
+                    };
+                    let mut response = ApiVersionsResponse::default();
+                    response.api_keys = vec![
+                        api(ApiKey::ApiVersions, 3),
+                        api(ApiKey::Metadata, 9),
+                        api(ApiKey::Fetch, 12),
+                        api(ApiKey::ListOffsets, 5),
+                    ];
+                    if version > 3 {
+                        response.error_code = rkafka_protocol::ErrorCode::UnsupportedVersion.code();
+                        write::<ApiVersionsRequest>(&header, &response, 0)
+                    } else {
+                        write::<ApiVersionsRequest>(&header, &response, version)
+                    }
+                }
+                key if key == ApiKey::Metadata as i16 => {
+                    let header = read_header::<MetadataRequest>(&mut reader, version);
+                    let request = MetadataRequest::decode(&mut reader, version).unwrap();
+                    let mut broker = MetadataResponseBroker::default();
+                    (broker.node_id, broker.host, broker.port) = (1, "broker".to_owned(), 9092);
+                    let mut response = MetadataResponse { brokers: vec![broker], ..MetadataResponse::default() };
+                    for asked in request.topics.unwrap_or_default() {
+                        let mut topic = MetadataResponseTopic { name: asked.name, ..MetadataResponseTopic::default() };
+                        if topic.name.as_deref() == Some("t") {
+                            topic.partitions = (0..self.ends().len() as i32)
+                                .map(|partition_index| MetadataResponsePartition {
+                                    partition_index,
+                                    leader_id: 1,
+                                    leader_epoch: 0,
+                                    ..MetadataResponsePartition::default()
+                                })
+                                .collect();
+                        } else {
+                            topic.error_code = rkafka_protocol::ErrorCode::UnknownTopicOrPartition.code();
+                        }
+                        response.topics.push(topic);
+                    }
+                    write::<MetadataRequest>(&header, &response, version)
+                }
+                key if key == ApiKey::ListOffsets as i16 => {
+                    let header = read_header::<ListOffsetsRequest>(&mut reader, version);
+                    let request = ListOffsetsRequest::decode(&mut reader, version).unwrap();
+                    let mut response = ListOffsetsResponse::default();
+                    for topic in request.topics {
+                        let mut answer = list_offsets_response::ListOffsetsTopicResponse::default();
+                        answer.name = topic.name;
+                        for asked in topic.partitions {
+                            let mut one = list_offsets_response::ListOffsetsPartitionResponse::default();
+                            one.partition_index = asked.partition_index;
+                            one.offset =
+                                if asked.timestamp == -1 { self.ends()[asked.partition_index as usize] } else { 0 };
+                            answer.partitions.push(one);
+                        }
+                        response.topics.push(answer);
+                    }
+                    write::<ListOffsetsRequest>(&header, &response, version)
+                }
+                _ => {
+                    let header = read_header::<FetchRequest>(&mut reader, version);
+                    let request = FetchRequest::decode(&mut reader, version).unwrap();
+                    self.fetches.fetch_add(1, Ordering::Relaxed);
+                    let deadline = clock::now() + Duration::from_millis(request.max_wait_ms as u64);
+                    let response = loop {
+                        let mut appended = std::pin::pin!(self.appended.notified());
+                        appended.as_mut().enable();
+                        let (response, any) = self.read(&request);
+                        if any || clock::now() >= deadline {
+                            break response;
+                        }
+                        tokio::select! {
+                            () = appended => {}
+                            () = clock::sleep_until(Some(deadline)) => {}
+                        }
+                    };
+                    write::<FetchRequest>(&header, &response, version)
+                }
+            };
+            if stream.write_all(&answer).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn read_header<R: Request>(reader: &mut Reader, version: i16) -> RequestHeader {
+    RequestHeader::decode(reader, R::header_version(version)).unwrap()
+}
+
+fn write<R: Request>(header: &RequestHeader, response: &R::Response, version: i16) -> Vec<u8> {
+    let mut writer = Writer::new();
+    let answer = ResponseHeader { correlation_id: header.correlation_id, ..ResponseHeader::default() };
+    answer.encode(&mut writer, R::response_header_version(version)).unwrap();
+    response.encode(&mut writer, version).unwrap();
+    let body = writer.into_vec();
+    [&(body.len() as u32).to_be_bytes()[..], &body].concat()
+}
+
+#[derive(Debug)]
+struct InMemory(Arc<Broker>);
+
+impl Dial for InMemory {
+    fn dial<'a>(&'a self, _address: &'a HostPort, _options: &'a DialOptions) -> DialFuture<'a> {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        drop(clock::spawn(Arc::clone(&self.0).serve(far)));
+        Box::pin(async move { Ok(NetStream::boxed(near)) })
+    }
+}
+
+async fn consumer(broker: &Arc<Broker>) -> Consumer {
+    let config = ConsumerConfig::new().bootstrap_servers("broker:9092");
+    let options = ClientOptions::default().dialer(Arc::new(InMemory(Arc::clone(broker))));
+    Consumer::connect_with(config, options).await.unwrap()
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it must not hang")
+}
+
+fn text(record: &ConsumerRecord) -> String {
+    String::from_utf8(record.value().unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_future_loses_nothing_and_doubles_nothing() {
+    let broker = Broker::with(&[0]);
+    let mut consumer = consumer(&broker).await;
+    consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+    let mut seen = Vec::new();
+    for round in 0..200 {
+        if round % 3 == 0 {
+            broker.append(0, 2);
+        }
+        // Polled so many times, then dropped: at every point where the future can be dropped.
+        let mut polls = round % 7;
+        tokio::select! {
+            biased;
+            record = consumer.recv() => seen.push(text(&record.unwrap())),
+            () = std::future::poll_fn(|context| {
+                if polls == 0 { return Poll::Ready(()); }
+                polls -= 1;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }) => {}
+        }
+    }
+    while let Some(record) = within(consumer.recv_until_end()).await.unwrap() {
+        seen.push(text(&record));
+    }
+    assert_eq!(seen, (0..134).map(|offset| offset.to_string()).collect::<Vec<_>>());
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn faces_may_be_mixed() {
+    let broker = Broker::with(&[6]);
+    let mut consumer = consumer(&broker).await;
+    consumer.assign([("t", 0, Start::Offset(1))]).unwrap();
+    assert_eq!(within(consumer.recv()).await.unwrap().offset(), 1);
+    assert_eq!(within(consumer.recv()).await.unwrap().offset(), 2);
+    let batch = within(consumer.next_batch()).await.unwrap();
+    assert_eq!(batch.records().map(|record| record.unwrap().offset).collect::<Vec<_>>(), [3]);
+    assert_eq!(consumer.position("t", 0).unwrap(), Some(4));
+    let mut records = Vec::new();
+    assert_eq!(within(consumer.recv_many(&mut records)).await.unwrap(), 2);
+    assert!(within(consumer.next_batch_until_end()).await.unwrap().is_none());
+    assert_eq!(consumer.lag("t", 0), Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_is_told_at_once_also_of_an_empty_partition() {
+    let broker = Broker::with(&[2, 0]);
+    let mut consumer = consumer(&broker).await;
+    let begun = clock::now();
+    consumer.assign([("t", 0, Start::Beginning), ("t", 1, Start::Beginning)]).unwrap();
+    assert!(within(consumer.next_batch_until_end()).await.unwrap().is_some());
+    assert!(within(consumer.next_batch_until_end()).await.unwrap().is_none());
+    assert!(clock::now() - begun < Duration::from_millis(100), "without waiting for a long poll");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seek_does_not_wait_behind_the_long_poll_of_others() {
+    let broker = Broker::with(&[4, 0]);
+    let mut consumer = consumer(&broker).await;
+    consumer.assign([("t", 0, Start::End), ("t", 1, Start::End)]).unwrap();
+    assert!(within(consumer.next_batch_until_end()).await.unwrap().is_none());
+    clock::sleep(Duration::from_millis(5)).await;
+    let begun = clock::now();
+    consumer.seek("t", 0, Start::Offset(2)).unwrap();
+    assert_eq!(within(consumer.recv()).await.unwrap().offset(), 2);
+    assert!(clock::now() - begun < Duration::from_millis(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_partition_stops_no_other_and_goes_on_where_it_was() {
+    let broker = Broker::with(&[4, 4]);
+    let mut consumer = consumer(&broker).await;
+    consumer.assign([("t", 0, Start::Beginning), ("t", 1, Start::Beginning)]).unwrap();
+    let first = within(consumer.recv()).await.unwrap();
+    let paused = TopicPartition::new(first.topic(), first.partition());
+    consumer.pause([&paused]).unwrap();
+    for offset in 0..4 {
+        let record = within(consumer.recv()).await.unwrap();
+        assert_eq!((record.partition(), record.offset()), (1 - first.partition(), offset));
+    }
+    assert!(within(consumer.recv_until_end()).await.unwrap().is_none());
+    consumer.resume([&paused]).unwrap();
+    for offset in 1..4 {
+        let record = within(consumer.recv()).await.unwrap();
+        assert_eq!((record.partition(), record.offset()), (first.partition(), offset));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn offsets_are_answered_and_unknown_topics_told() {
+    let broker = Broker::with(&[4]);
+    let mut consumer = consumer(&broker).await;
+    let place = TopicPartition::new("t", 0);
+    let ends = within(consumer.end_offsets(std::slice::from_ref(&place))).await.unwrap();
+    assert_eq!(ends, [(place.clone(), 4)]);
+    assert!(matches!(consumer.commit().await, Err(ConsumerError::NoGroup { .. })));
+    assert!(matches!(consumer.seek("t", 0, Start::End), Err(ConsumerError::NotAssigned { .. })));
+    consumer.assign([("nowhere", 0, Start::Beginning)]).unwrap();
+    let error = within(consumer.recv()).await.unwrap_err();
+    assert!(matches!(&error, ConsumerError::UnknownTopicOrPartition { .. }), "{error}");
+    let handle = consumer.handle();
+    consumer.close().await.unwrap();
+    assert!(matches!(handle.seek("t", 0, Start::End), Err(ConsumerError::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_that_never_waits_lets_its_tasks_run() {
+    let broker = Broker::with(&[100_000]);
+    let mut consumer = consumer(&broker).await;
+    consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+    for offset in 0..2_000 {
+        assert_eq!(within(consumer.recv()).await.unwrap().offset(), offset);
+    }
+}

@@ -93,9 +93,8 @@ pub(crate) async fn committed(
         topics.entry(place.topic.to_string()).or_default().push(place.partition);
     }
     let build = move |version: i16| {
-        let mut request = OffsetFetchRequest::default();
         // Transactions that are not decided yet may hold offsets of this group: those are waited for (KIP-447).
-        request.require_stable = version >= 7;
+        let mut request = OffsetFetchRequest { require_stable: version >= 7, ..OffsetFetchRequest::default() };
         if version >= FIRST_VERSION_OF_GROUPS {
             request.groups.push(OffsetFetchRequestGroup {
                 group_id,

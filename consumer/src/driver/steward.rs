@@ -204,9 +204,7 @@ impl Missing {
             .positions
             .assignment()
             .into_iter()
-            .filter(|(topic, partition)| {
-                !cluster.topic(topic).is_some_and(|topic| topic.partition(*partition).is_some())
-            })
+            .filter(|(topic, partition)| cluster.topic(topic).is_none_or(|topic| topic.partition(*partition).is_none()))
             .map(TopicPartition::from)
             .collect();
         self.since.retain(|place, _| missing.contains(place));

@@ -72,8 +72,8 @@ impl Positions {
     /// Takes the cursors that may go into a fetch from `broker`, those that were served longest ago first.
     pub(crate) fn take(&mut self, broker: i32, now: Instant) -> Vec<Cursor> {
         let mut taken = Vec::new();
-        for (_, topic) in &mut self.topics {
-            for (_, slot) in &mut topic.slots {
+        for topic in self.topics.values_mut() {
+            for slot in topic.slots.values_mut() {
                 let Some(leader) = slot.leader else { continue };
                 if leader.broker != broker || slot.paused || !slot.is_due(now) {
                     continue;
