@@ -132,7 +132,9 @@ impl MetadataImage {
 
     /// The topics from `name` on (or behind it), by name.
     pub fn topics_from<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Arc<TopicImage>> {
-        self.topics.range::<str, _>((std::ops::Bound::Included(name), std::ops::Bound::Unbounded)).map(|(_, topic)| topic)
+        self.topics
+            .range::<str, _>((std::ops::Bound::Included(name), std::ops::Bound::Unbounded))
+            .map(|(_, topic)| topic)
     }
 
     /// What was set for a resource, by name; nothing where all is at its default.
@@ -161,7 +163,8 @@ impl MetadataImage {
     pub(crate) fn replay(&mut self, offset: i64, record: &MetadataRecord) {
         match record {
             MetadataRecord::Topic(record) => {
-                let topic = TopicImage { name: record.name.as_str().into(), id: record.topic_id, partitions: Vec::new() };
+                let topic =
+                    TopicImage { name: record.name.as_str().into(), id: record.topic_id, partitions: Vec::new() };
                 self.put(topic);
             }
             MetadataRecord::Partition(record) => self.replay_partition(record),

@@ -27,7 +27,11 @@ fn topic(name: &str, partitions: i32) -> CreatableTopic {
     CreatableTopic { name: name.to_owned(), num_partitions: partitions, replication_factor: -1, ..Default::default() }
 }
 
-fn create(controller: &Controller, config: &BrokerConfig, topics: &[CreatableTopic]) -> Vec<Result<CreatedTopic, Refusal>> {
+fn create(
+    controller: &Controller,
+    config: &BrokerConfig,
+    topics: &[CreatableTopic],
+) -> Vec<Result<CreatedTopic, Refusal>> {
     let placement = Placement { config, directory_id: Uuid::from_u128(1) };
     controller
         .submit(7, |image| {
@@ -95,7 +99,8 @@ fn step() -> impl Strategy<Value = Step> {
         (0..6u8, 1..5i32, any::<bool>()).prop_map(|(name, count, config)| Step::Create(name, count, config)),
         (0..6u8, 1..8i32).prop_map(|(name, count)| Step::Grow(name, count)),
         (0..6u8).prop_map(Step::Delete),
-        (0..6u8, 0..3u8, proptest::option::of(1..9u8)).prop_map(|(name, setting, value)| Step::Alter(name, setting, value)),
+        (0..6u8, 0..3u8, proptest::option::of(1..9u8))
+            .prop_map(|(name, setting, value)| Step::Alter(name, setting, value)),
         Just(Step::ProducerIds),
         Just(Step::Reopen),
     ]

@@ -211,7 +211,9 @@ pub(crate) fn check(name: &str, value: Option<&str>) -> Result<(), String> {
     let setting = TopicSetting::find(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
     let value = value.ok_or_else(|| format!("Null value not supported for topic configs: {name}"))?;
     if name == "cleanup.policy" && value.split(',').any(|policy| policy.trim() == COMPACT) {
-        return Err(format!("Invalid value {value} for configuration {name}: compaction is not there, only `delete` is"));
+        return Err(format!(
+            "Invalid value {value} for configuration {name}: compaction is not there, only `delete` is"
+        ));
     }
     setting.check(value)
 }

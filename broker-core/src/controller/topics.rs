@@ -53,9 +53,8 @@ pub(crate) fn create(
         let reply = if twice {
             refuse(ErrorCode::InvalidRequest, "Duplicate topic name.")
         } else {
-            check_name(image, &names, &topic.name)
-                .and_then(|()| plan(image, placement, topic))
-                .and_then(|(replicas, configs)| {
+            check_name(image, &names, &topic.name).and_then(|()| plan(image, placement, topic)).and_then(
+                |(replicas, configs)| {
                     match partitions_left.checked_sub(replicas.len()) {
                         Some(left) => partitions_left = left,
                         None => {
@@ -66,7 +65,8 @@ pub(crate) fn create(
                         }
                     }
                     Ok((replicas, configs))
-                })
+                },
+            )
         };
         replies.push(reply.map(|(replicas, configs)| {
             names.insert(&topic.name);
@@ -102,9 +102,7 @@ pub(crate) fn topic_records(
             ..Default::default()
         })
     }));
-    records.extend(
-        (0..).zip(replicas).map(|(index, replicas)| partition_record(id, index, replicas, directory_id)),
-    );
+    records.extend((0..).zip(replicas).map(|(index, replicas)| partition_record(id, index, replicas, directory_id)));
     records
 }
 
@@ -266,9 +264,7 @@ fn check_assignment(image: &MetadataImage, assignment: &[Vec<i32>]) -> Result<()
         if let Some(unknown) = distinct.iter().find(|broker| !image.brokers().contains_key(broker)) {
             return refuse(
                 ErrorCode::InvalidReplicaAssignment,
-                format!(
-                    "The manual partition assignment includes broker {unknown}, but no such broker is registered."
-                ),
+                format!("The manual partition assignment includes broker {unknown}, but no such broker is registered."),
             );
         }
         if distinct.len() != replicas.len() {
@@ -385,10 +381,8 @@ pub(crate) fn delete(image: &MetadataImage, topics: &[DeleteTopicState]) -> Deci
                 return answer(refuse(error, error.message()));
             };
             let result = if doomed.insert(topic.id) {
-                records.push(MetadataRecord::RemoveTopic(RemoveTopicRecord {
-                    topic_id: topic.id,
-                    ..Default::default()
-                }));
+                records
+                    .push(MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id: topic.id, ..Default::default() }));
                 Ok(())
             } else {
                 refuse(ErrorCode::InvalidRequest, "The topic is in the request more than once.")

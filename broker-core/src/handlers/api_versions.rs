@@ -30,7 +30,9 @@ pub async fn handle(
     request: ApiVersionsRequest,
     version: i16,
 ) -> Result<ApiVersionsResponse, HandlerError> {
-    if version >= 3 && !(is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version)) {
+    if version >= 3
+        && !(is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version))
+    {
         return Ok(ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() });
     }
     let image = broker.image();

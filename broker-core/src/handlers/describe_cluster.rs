@@ -27,8 +27,11 @@ pub async fn handle(
     version: i16,
 ) -> Result<DescribeClusterResponse, HandlerError> {
     if version >= 1 && request.endpoint_type != BROKERS {
-        let error =
-            if request.endpoint_type == 2 { ErrorCode::MismatchedEndpointType } else { ErrorCode::UnsupportedEndpointType };
+        let error = if request.endpoint_type == 2 {
+            ErrorCode::MismatchedEndpointType
+        } else {
+            ErrorCode::UnsupportedEndpointType
+        };
         return Ok(DescribeClusterResponse {
             error_code: error.code(),
             error_message: Some("The request was sent to an endpoint of type BROKER.".to_owned()),

@@ -14,8 +14,8 @@ use rkafka_protocol::messages::describe_topic_partitions_response::{
 use rkafka_protocol::messages::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
 
 use super::{HandlerError, RequestContext};
-use crate::controller::{PartitionImage, TopicImage, invalid_topic_name_reason, is_internal};
 use crate::BrokerState;
+use crate::controller::{PartitionImage, TopicImage, invalid_topic_name_reason, is_internal};
 
 /// Kafka's `max.request.partition.size.limit`.
 const PARTITIONS_MAX: usize = 2000;

@@ -139,12 +139,10 @@ fn resolve(
             let partition = match found {
                 _ if replica_id >= 0 => Err(ErrorCode::NotLeaderOrFollower),
                 None => Err(unknown),
-                Some(found) => {
-                    broker.partition_of(found, request.partition).ok_or(ErrorCode::UnknownTopicOrPartition)
-                }
+                Some(found) => broker.partition_of(found, request.partition).ok_or(ErrorCode::UnknownTopicOrPartition),
             };
-            let partition = partition
-                .and_then(|partition| partition.check_epoch(request.current_leader_epoch).map(|()| partition));
+            let partition =
+                partition.and_then(|partition| partition.check_epoch(request.current_leader_epoch).map(|()| partition));
             Target { request, partition }
         });
         TopicTargets { name: topic.topic, id: topic.topic_id, targets: targets.collect() }

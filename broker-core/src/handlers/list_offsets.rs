@@ -47,11 +47,8 @@ pub async fn handle(
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let twice = asked.get(&(topic.name.as_str(), partition.partition_index)).is_some_and(|count| *count > 1);
-            let found = if twice {
-                Err(ErrorCode::InvalidRequest)
-            } else {
-                find(broker, &topic.name, partition, version)
-            };
+            let found =
+                if twice { Err(ErrorCode::InvalidRequest) } else { find(broker, &topic.name, partition, version) };
             let (timestamp, offset, leader_epoch) = found.unwrap_or((-1, -1, -1));
             ListOffsetsPartitionResponse {
                 partition_index: partition.partition_index,
@@ -67,12 +64,7 @@ pub async fn handle(
     Ok(ListOffsetsResponse { topics: topics.collect(), ..Default::default() })
 }
 
-fn find(
-    broker: &BrokerState,
-    topic: &str,
-    asked: &ListOffsetsPartition,
-    version: i16,
-) -> Result<Found, ErrorCode> {
+fn find(broker: &BrokerState, topic: &str, asked: &ListOffsetsPartition, version: i16) -> Result<Found, ErrorCode> {
     let partition = broker.partition(topic, asked.partition_index)?;
     partition.check_epoch(asked.current_leader_epoch)?;
     let least_version = match asked.timestamp {

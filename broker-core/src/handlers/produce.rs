@@ -123,11 +123,8 @@ fn produce(
     now_ms: i64,
 ) -> Result<AppendInfo, AppendFailure> {
     let Some(topic) = topic else {
-        let error = if version >= FIRST_WITH_TOPIC_ID {
-            ErrorCode::UnknownTopicId
-        } else {
-            ErrorCode::UnknownTopicOrPartition
-        };
+        let error =
+            if version >= FIRST_WITH_TOPIC_ID { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
         return refuse(error, error.message());
     };
     let Some(partition) = broker.partition_of(topic, data.index) else {

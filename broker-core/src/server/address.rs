@@ -13,7 +13,9 @@ pub enum ListenerError {
     #[error("`{0}` is no listener: expected NAME://host:port, such as PLAINTEXT://127.0.0.1:9092")]
     Malformed(String),
     /// The listener's name has no protocol, or one that is not there.
-    #[error("the listener {name} has the protocol {protocol}, and only PLAINTEXT is there; map the name by `listener.security.protocol.map={name}:PLAINTEXT`")]
+    #[error(
+        "the listener {name} has the protocol {protocol}, and only PLAINTEXT is there; map the name by `listener.security.protocol.map={name}:PLAINTEXT`"
+    )]
     Protocol {
         /// The listener's name.
         name: String,

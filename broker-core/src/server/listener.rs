@@ -11,12 +11,7 @@ use super::connection::{Connection, serve};
 
 /// Takes connections until the broker stops, then waits for those that are open to end. `seed` is what each connection
 /// is served with; its number comes from `numbers`, its permit from `permits` (`max.connections`).
-pub(crate) async fn accept_all(
-    listener: Listener,
-    seed: Connection,
-    numbers: Arc<AtomicU64>,
-    permits: Arc<Semaphore>,
-) {
+pub(crate) async fn accept_all(listener: Listener, seed: Connection, numbers: Arc<AtomicU64>, permits: Arc<Semaphore>) {
     let mut stop = seed.stop.clone();
     let mut open = JoinSet::new();
     loop {
