@@ -300,8 +300,9 @@ impl Sender {
                     Answer::Written { base_offset: result.base_offset, log_append_time: result.log_append_time_ms }
                 }
                 Some(result) => {
-                    refused = true;
                     let code = ErrorCode::from_code(result.error_code);
+                    // What is only out of sequence is so because of another failure, which counts already.
+                    refused |= code != ErrorCode::OutOfOrderSequenceNumber;
                     tracing::debug!(topic = %sent.partition.topic, partition = sent.partition.index, %code, "batch refused");
                     produce::learn_leader(&shared, &sent.partition, &response, result);
                     self.refused(code, result.error_message.as_deref(), load)
