@@ -35,3 +35,19 @@ pub use rkafka_protocol as protocol;
 #[cfg(feature = "schema-registry")]
 #[doc(inline)]
 pub use rkafka_schema_registry_client as schema_registry;
+
+/// What most programs name: `use rkafka::prelude::*;`.
+pub mod prelude {
+    #[cfg(feature = "admin")]
+    pub use rkafka_admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
+    pub use rkafka_client_core::{ClientConfig, ClientSettings};
+    #[cfg(feature = "consumer")]
+    pub use rkafka_consumer::{Consumer, ConsumerConfig, OffsetReset, Start, TopicPartition};
+    #[cfg(feature = "producer")]
+    pub use rkafka_producer::{Delivery, Producer, ProducerConfig, Record};
+}
+
+/// The programs of the README, which are compiled with the tests of this crate's documentation.
+#[cfg(all(doctest, feature = "producer", feature = "consumer", feature = "broker"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
