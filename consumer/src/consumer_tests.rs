@@ -96,13 +96,13 @@ impl Broker {
                         (one.api_key, one.min_version, one.max_version) = (key as i16, 0, max_version);
                         one
                     };
-                    let mut response = ApiVersionsResponse::default();
-                    response.api_keys = vec![
+                    let api_keys = vec![
                         api(ApiKey::ApiVersions, 3),
                         api(ApiKey::Metadata, 9),
                         api(ApiKey::Fetch, 12),
                         api(ApiKey::ListOffsets, 5),
                     ];
+                    let mut response = ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() };
                     if version > 3 {
                         response.error_code = rkafka_protocol::ErrorCode::UnsupportedVersion.code();
                         write::<ApiVersionsRequest>(&header, &response, 0)
@@ -139,15 +139,19 @@ impl Broker {
                     let request = ListOffsetsRequest::decode(&mut reader, version).unwrap();
                     let mut response = ListOffsetsResponse::default();
                     for topic in request.topics {
-                        let mut answer = list_offsets_response::ListOffsetsTopicResponse::default();
-                        answer.name = topic.name;
-                        for asked in topic.partitions {
-                            let mut one = list_offsets_response::ListOffsetsPartitionResponse::default();
-                            one.partition_index = asked.partition_index;
-                            one.offset =
-                                if asked.timestamp == -1 { self.ends()[asked.partition_index as usize] } else { 0 };
-                            answer.partitions.push(one);
-                        }
+                        let partitions = topic.partitions.iter().map(|asked| {
+                            let end = self.ends()[asked.partition_index as usize];
+                            list_offsets_response::ListOffsetsPartitionResponse {
+                                partition_index: asked.partition_index,
+                                offset: if asked.timestamp == -1 { end } else { 0 },
+                                ..list_offsets_response::ListOffsetsPartitionResponse::default()
+                            }
+                        });
+                        let answer = list_offsets_response::ListOffsetsTopicResponse {
+                            name: topic.name,
+                            partitions: partitions.collect(),
+                            ..list_offsets_response::ListOffsetsTopicResponse::default()
+                        };
                         response.topics.push(answer);
                     }
                     write::<ListOffsetsRequest>(&header, &response, version)

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use rkafka_assignor::{Member, TopicPartitions};
-use rkafka_client_core::{CoordinatorKind, Error, Lane, Topics};
+use rkafka_client_core::{CoordinatorKind, Error, ErrorKind, Lane, Topics};
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use rkafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -80,16 +80,20 @@ impl MemberTask {
         let mut events: JoinSet<Event> = JoinSet::new();
         let mut closing: Option<oneshot::Sender<()>> = None;
         let mut seen_polls = self.shared.polls.load(Ordering::Relaxed);
+        let mut was_in_call = false;
         loop {
             let shared = Arc::clone(&self.shared);
             let mut woken = std::pin::pin!(shared.member.notified());
             woken.as_mut().enable();
             let now = clock::now();
             let polls = shared.polls.load(Ordering::Relaxed);
-            if polls != seen_polls || shared.lock().waker.is_some() {
-                seen_polls = polls;
+            let in_call = shared.lock().waker.is_some();
+            // Who was in a call at the last look may have come out of it at any time since: counted from now, the
+            // interval may end late by one look, and never early.
+            if in_call || was_in_call || polls != seen_polls {
                 machine.on_poll(now);
             }
+            (seen_polls, was_in_call) = (polls, in_call);
             while let Some(action) = machine.poll_action(now) {
                 self.publish(&machine);
                 self.start(action, &mut events);
@@ -222,6 +226,7 @@ fn failure(shared: &Shared, error: &Error) -> Failure {
     tracing::debug!(%error, group_id = group_id(shared), "a request to the group's coordinator failed");
     match error.code() {
         Some(code) => Failure::refused(code),
+        None if error.kind() == ErrorKind::UnsupportedVersion => Failure::refused(ErrorCode::UnsupportedVersion),
         None => Failure::Lost,
     }
 }
