@@ -1,1 +1,60 @@
-//! Runnable examples; each starts an embedded broker where RKAFKA_BOOTSTRAP is unset.
+//! What the examples share: the cluster they run on.
+//!
+//! Each example uses the cluster at `$RKAFKA_BOOTSTRAP`. Where that is unset, it starts a broker of its own inside the
+//! process, all in memory and on a free port, and nothing is left behind.
+
+use std::time::Duration;
+
+use rkafka::broker::{Broker, BrokerError, BrokerHandle};
+
+/// What an example's `main` gives back where something goes wrong: printed as one line.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The cluster that an example runs on.
+#[derive(Debug)]
+pub struct Cluster {
+    bootstrap: String,
+    broker: Option<BrokerHandle>,
+}
+
+impl Cluster {
+    /// The cluster at `$RKAFKA_BOOTSTRAP`, else a broker in this process.
+    ///
+    /// # Errors
+    /// The broker does not start.
+    pub async fn from_environment() -> Result<Self, BrokerError> {
+        if let Ok(bootstrap) = std::env::var("RKAFKA_BOOTSTRAP") {
+            return Ok(Self { bootstrap, broker: None });
+        }
+        // A group of this process alone need not wait for members from elsewhere.
+        let builder = Broker::builder().with(|config| config.group_initial_rebalance_delay(Duration::ZERO));
+        let broker = builder.start().await?;
+        Ok(Self { bootstrap: broker.bootstrap(), broker: Some(broker) })
+    }
+
+    /// Its address for `bootstrap.servers`.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Where it runs, for people.
+    pub fn place(&self) -> &'static str {
+        if self.broker.is_some() { "in this process, in memory" } else { "$RKAFKA_BOOTSTRAP" }
+    }
+
+    /// A name for a topic or group that no other run of an example has.
+    pub fn unique(&self, name: &str) -> String {
+        format!("{name}-{}", std::process::id())
+    }
+
+    /// Stops the broker, if it is one of this process.
+    ///
+    /// # Errors
+    /// The broker does not stop in good order.
+    pub async fn stop(self) -> Result<(), BrokerError> {
+        match self.broker {
+            Some(broker) => broker.shutdown().await,
+            None => Ok(()),
+        }
+    }
+}
