@@ -1,1 +1,0 @@
-//! Load drivers of rkafka's own benchmark.
