@@ -55,10 +55,7 @@ impl Failure {
 impl From<rkafka::client::Error> for Failure {
     fn from(error: rkafka::client::Error) -> Self {
         let exit = of_client(&error);
-        let remedy = match exit {
-            Exit::Unreachable => "; is a broker running there? -b HOST:PORT names others, --timeout gives more time",
-            _ => "",
-        };
+        let remedy = if exit == Exit::Unreachable { UNREACHABLE } else { "" };
         Self::new(exit, format!("{error}{remedy}"))
     }
 }
@@ -82,6 +79,27 @@ impl From<rkafka::producer::ProducerError> for Failure {
         Self::new(exit, error)
     }
 }
+
+impl From<rkafka::consumer::ConsumerError> for Failure {
+    fn from(error: rkafka::consumer::ConsumerError) -> Self {
+        use rkafka::consumer::{ConsumerError, PartitionError};
+        let exit = match &error {
+            ConsumerError::Client { source, .. } => of_client(source),
+            ConsumerError::Config(_) => Exit::Usage,
+            ConsumerError::UnknownTopicOrPartition { .. } => Exit::NotFound,
+            ConsumerError::Group { code, .. }
+            | ConsumerError::CommitOutdated { code }
+            | ConsumerError::CommitRefused { code, .. }
+            | ConsumerError::Partition { source: PartitionError::Broker { code }, .. } => of_code(*code),
+            _ => Exit::Failed,
+        };
+        let remedy = if exit == Exit::Unreachable { UNREACHABLE } else { "" };
+        Self::new(exit, format!("{error}{remedy}"))
+    }
+}
+
+/// What to do where no broker answers.
+const UNREACHABLE: &str = "; is a broker running there? -b HOST:PORT names others, --timeout gives more time";
 
 /// The exit code of what went wrong between a client and its cluster.
 fn of_client(error: &rkafka::client::Error) -> Exit {

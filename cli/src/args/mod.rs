@@ -7,7 +7,7 @@ mod produce;
 mod topics;
 
 pub use broker::{Broker, BrokerCommand, BrokerRun};
-pub use connection::Connection;
+pub use connection::{Connection, duration};
 pub use consume::Consume;
 pub use produce::{OnError, Produce};
 pub use topics::{CreateTopic, DeleteTopics, DescribeTopics, ListTopics, Output, Topics, TopicsCommand};

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use rkafka::broker::{Broker, BrokerConfig, BrokerError};
 use rkafka::client::HostPort;
-use rkafka::config::Settings;
 
 use crate::args::{self, BrokerCommand, BrokerRun};
 use crate::exit::{Exit, Failure};

@@ -90,6 +90,16 @@ impl Template {
         Ok(Self { parts, null: null.as_bytes().to_vec() })
     }
 
+    /// The value and what ends it; before it the key with its delimiter, where one is given.
+    pub fn lines(key_delimiter: Option<Vec<u8>>, end: Vec<u8>, null: &str) -> Self {
+        let mut parts = Vec::new();
+        if let Some(delimiter) = key_delimiter {
+            parts.extend([Part::Key(Shown::Raw), Part::Text(delimiter)]);
+        }
+        parts.extend([Part::Value(Shown::Raw), Part::Text(end)]);
+        Self { parts, null: null.as_bytes().to_vec() }
+    }
+
     /// Whether the headers are printed at all: they need not be read where they are not.
     pub fn needs_headers(&self) -> bool {
         self.parts.contains(&Part::Headers)

@@ -1,4 +1,120 @@
-//! x
-use crate::args;
+//! `rkafka consume`.
+
+mod group;
+mod output;
+mod plan;
+mod printer;
+mod range;
+mod session;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rkafka::admin::{Admin, AdminConfig};
+use rkafka::client::ClientSettings;
+use rkafka::consumer::{Consumer, ConsumerConfig, OffsetReset};
+
+use self::group::Written;
+use self::output::Output;
+use self::printer::Printer;
+use self::range::{From, Range, Until};
+use self::session::Session;
+use crate::args::Consume;
+use crate::connect;
 use crate::exit::{Exit, Failure};
-pub async fn run(_a: args::Consume) -> Result<Exit, Failure> { Ok(Exit::Ok) }
+use crate::signals::Signals;
+
+/// Runs the command.
+pub async fn run(args: Consume) -> Result<Exit, Failure> {
+    let printer = Printer::from_args(&args)?;
+    let range = Range::from_args(&args, now_ms())?;
+    let (config, commits) = config(&args, range)?;
+    let mut signals = Signals::listen()?;
+    let limit = config.client.default_api_timeout;
+    let commit_interval = config.auto_commit_interval;
+    let begin = async {
+        let mut admin_config = AdminConfig::new();
+        *admin_config.embedded_mut() = config.client.clone();
+        let (admin, mut consumer) = connect::in_time(limit, async {
+            Ok((Admin::connect(admin_config).await?, Consumer::connect(config).await?))
+        })
+        .await?;
+        // Topics are looked up before they are read, so that one that is not there is an answer and never a wait.
+        let partitions = plan::partitions(&admin, &args).await?;
+        let written = Written::default();
+        let places = if args.group.is_some() {
+            consumer.subscribe_with(args.topics.iter().map(String::as_str), written.clone())?;
+            Vec::new()
+        } else {
+            let places = plan::places(&consumer.handle(), partitions, range, args.connection.quiet).await?;
+            consumer.assign(
+                places.iter().map(|place| (place.partition.topic.clone(), place.partition.partition, place.start)),
+            )?;
+            places
+        };
+        Ok::<_, Failure>((consumer, places, written))
+    };
+    let (consumer, places, written) = tokio::select! {
+        begun = begin => begun?,
+        exit = signals.next() => return Ok(exit),
+    };
+    if places.is_empty() && args.group.is_none() {
+        return Ok(Exit::Ok);
+    }
+    let (output, reader) = Output::start()?;
+    let session = Session {
+        handle: consumer.handle(),
+        consumer,
+        printer,
+        output,
+        reader,
+        signals,
+        bounds: places
+            .into_iter()
+            .filter(|place| place.until != i64::MAX)
+            .map(|place| (place.partition, place.until))
+            .collect(),
+        left: args.count,
+        exit_at_end: args.exit_at_end,
+        written: args.group.is_some().then_some(written),
+        printed: None,
+        commit_every: commits.then_some(commit_interval),
+        quiet: args.connection.quiet,
+        verbose: args.connection.verbose > 0,
+    };
+    session.run(limit).await
+}
+
+/// The settings, and whether offsets are committed.
+fn config(args: &Consume, range: Range) -> Result<(ConsumerConfig, bool), Failure> {
+    let mut config: ConsumerConfig = connect::settings(&args.connection)?;
+    let commits = args.group.is_some() && config.enable_auto_commit;
+    // What was handed out is not yet written: this program knows when it is, and commits then.
+    config.enable_auto_commit = false;
+    config.group_id = args.group.clone();
+    if args.group.is_none() {
+        config.group_instance_id = None;
+        // Only what retention takes away while it is being read leads there.
+        if !args.connection.settings.iter().any(|setting| setting.starts_with("auto.offset.reset")) {
+            config.auto_offset_reset = OffsetReset::Earliest;
+        }
+    } else {
+        match (range.from, range.until) {
+            (None, Until::Never) => {}
+            (Some(From::Beginning), Until::Never) => config.auto_offset_reset = OffsetReset::Earliest,
+            (Some(From::End), Until::Never) => config.auto_offset_reset = OffsetReset::Latest,
+            _ => {
+                return Err(Failure::usage(
+                    "with -G, -o takes beginning or end: where to start what the group has not committed",
+                ));
+            }
+        }
+    }
+    rkafka::config::Settings::validate(&config).map_err(Failure::usage)?;
+    Ok((config, commits))
+}
+
+#[expect(clippy::disallowed_methods, reason = "times before now are counted from the clock on the wall")]
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -19,13 +19,13 @@ pub struct Lines<R> {
     searched: usize,
     ended: bool,
     limit: usize,
+    /// The piece at hand was too long, and what is left of it is passed over.
+    skipping: bool,
 }
 
 /// Why no next record could be cut.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum InputError {
-    /// The stream cannot be read.
-    Io(std::io::Error),
     /// No delimiter came within the limit.
     TooLong {
         /// The limit in bytes.
@@ -46,38 +46,52 @@ impl<R: Read> Lines<R> {
             searched: 0,
             ended: false,
             limit,
+            skipping: false,
         }
     }
 
-    /// The next piece without its delimiter, or `None` at the end. A last piece without a delimiter counts, unless it
-    /// is empty.
-    pub fn next(&mut self) -> Result<Option<&[u8]>, InputError> {
+    /// Whether the stream has no more than what was read.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The next piece without its delimiter, of what was read. `None` asks for [`Lines::read_more`], or is the end. A
+    /// last piece without a delimiter counts, unless it is empty. After a piece that is too long the rest of it is
+    /// passed over.
+    pub fn cut(&mut self) -> Result<Option<&[u8]>, InputError> {
         loop {
-            if let Some(at) = self.delimiter.find(&self.buffer[self.searched..self.to]) {
-                let (from, to) = (self.from, self.searched + at);
-                if to - from > self.limit {
-                    return Err(InputError::TooLong { limit: self.limit });
-                }
-                self.from = to + self.delimiter.needle().len();
-                self.searched = self.from;
-                return Ok(Some(&self.buffer[from..to]));
-            }
-            if self.to - self.from > self.limit {
+            let found = self.delimiter.find(&self.buffer[self.searched..self.to]);
+            let too_long = found.map_or(self.to, |at| self.searched + at) - self.from > self.limit && !self.skipping;
+            if too_long {
+                self.skipping = true;
                 return Err(InputError::TooLong { limit: self.limit });
             }
-            if self.ended {
-                let (from, to) = (self.from, self.to);
-                self.from = to;
-                self.searched = to;
-                return Ok((from < to).then_some(&self.buffer[from..to]));
+            if let Some(at) = found {
+                let (from, to) = (self.from, self.searched + at);
+                self.from = to + self.delimiter.needle().len();
+                self.searched = self.from;
+                if std::mem::take(&mut self.skipping) {
+                    continue;
+                }
+                return Ok(Some(&self.buffer[from..to]));
             }
-            self.read_more().map_err(InputError::Io)?;
+            // The delimiter may have begun at the end of what was read.
+            self.searched = self.from.max((self.to + 1).saturating_sub(self.delimiter.needle().len()));
+            if self.skipping {
+                self.from = self.searched;
+            }
+            if !self.ended {
+                return Ok(None);
+            }
+            let (from, to) = (self.from, self.to);
+            self.from = to;
+            self.searched = to;
+            return Ok((from < to && !self.skipping).then_some(&self.buffer[from..to]));
         }
     }
 
-    fn read_more(&mut self) -> std::io::Result<()> {
-        // The delimiter may have begun at the end of what was read.
-        self.searched = self.from.max((self.to + 1).saturating_sub(self.delimiter.needle().len()));
+    /// Reads what the stream has, waiting for it; how many bytes came, 0 at the end.
+    pub fn read_more(&mut self) -> std::io::Result<usize> {
         if self.from > 0 {
             self.buffer.copy_within(self.from..self.to, 0);
             self.searched -= self.from;
@@ -89,12 +103,14 @@ impl<R: Read> Lines<R> {
         }
         loop {
             match self.stream.read(&mut self.buffer[self.to..]) {
-                Ok(0) => self.ended = true,
-                Ok(read) => self.to += read,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Ok(read) => {
+                    self.ended |= read == 0;
+                    self.to += read;
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            return Ok(());
         }
     }
 }
@@ -116,12 +132,23 @@ mod tests {
     }
 
     fn cut(text: &[u8], delimiter: &[u8], piece: usize) -> Vec<Vec<u8>> {
-        let mut lines = Lines::new(Trickle(text, piece), delimiter, 1 << 20);
+        cut_within(text, delimiter, piece, 1 << 20).into_iter().map(Result::unwrap).collect()
+    }
+
+    fn cut_within(text: &[u8], delimiter: &[u8], piece: usize, limit: usize) -> Vec<Result<Vec<u8>, InputError>> {
+        let mut lines = Lines::new(Trickle(text, piece), delimiter, limit);
         let mut found = Vec::new();
-        while let Some(line) = lines.next().unwrap() {
-            found.push(line.to_vec());
+        loop {
+            match lines.cut().map(|line| line.map(<[u8]>::to_vec)) {
+                Ok(Some(line)) => found.push(Ok(line)),
+                Err(error) => found.push(Err(error)),
+                Ok(None) if lines.is_ended() => break,
+                Ok(None) => {
+                    lines.read_more().unwrap();
+                }
+            }
         }
-        assert!(lines.next().unwrap().is_none(), "the end stays the end");
+        assert!(lines.cut().unwrap().is_none(), "the end stays the end");
         found
     }
 
@@ -145,9 +172,23 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_without_delimiters_is_refused_at_the_limit() {
-        let text = vec![b'x'; 2000];
-        let mut lines = Lines::new(Trickle(&text, 300), b"\n", 1000);
-        assert!(matches!(lines.next(), Err(InputError::TooLong { limit: 1000 })));
+    fn a_piece_that_is_too_long_is_refused_once_and_passed_over() {
+        for piece in 1..12 {
+            let found = cut_within(b"ok\nfar too long\nfine\n", b"\n", piece, 5);
+            assert_eq!(found, [Ok(b"ok".to_vec()), Err(InputError::TooLong { limit: 5 }), Ok(b"fine".to_vec())]);
+            assert_eq!(cut_within(b"far too long", b"\n", piece, 5), [Err(InputError::TooLong { limit: 5 })]);
+            let found = cut_within(b"far too long||a", b"||", piece, 5);
+            assert_eq!(found, [Err(InputError::TooLong { limit: 5 }), Ok(b"a".to_vec())]);
+        }
+    }
+
+    #[test]
+    fn a_stream_without_delimiters_does_not_fill_the_memory() {
+        let mut lines = Lines::new(std::io::repeat(b'x'), b"\n", 1000);
+        for _ in 0..20 {
+            lines.read_more().unwrap();
+            let _ = lines.cut();
+        }
+        assert!(lines.buffer.len() <= 2 * READ_BYTES, "{}", lines.buffer.len());
     }
 }
