@@ -89,7 +89,6 @@ impl Cluster {
 macro_rules! on_both {
     ($(#[doc = $doc:literal])* async fn $name:ident($cluster:ident: &Cluster) $body:block) => {
         mod $name {
-            #[expect(unused_imports, reason = "a body may need nothing from around it")]
             use super::*;
 
             $(#[doc = $doc])*

@@ -1,0 +1,9 @@
+//! Clients against a broker on loopback: the embedded one, and, where one body serves for both, Apache Kafka.
+
+mod failures;
+mod files;
+mod groups;
+mod restarts;
+mod round_trip;
+mod seek;
+mod support;
