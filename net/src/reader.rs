@@ -15,6 +15,9 @@ const LENGTH_LEN: usize = 4;
 /// Frames up to this size are copied out of the slab: cheaper than giving up the slab, and a small message that somebody
 /// keeps does not keep a slab with it.
 const COPY_MAX: usize = 4 * 1024;
+/// A slab is given up for the frames in it if they fill one part of so many; else they are copied out. Whoever keeps
+/// frames keeps no more than so many times their size.
+const SHARE_PART_MIN: usize = 4;
 /// From this size on, the rest of a frame is read to its end and no further, so that nothing behind it has to move.
 const READ_EXACT_MIN: usize = 16 * 1024;
 
@@ -97,7 +100,8 @@ impl FrameReader {
         if self.shared.is_empty() {
             let Some(length) = self.whole_frame(&self.slab[self.start..self.end])? else { return Ok(None) };
             let from = self.start + LENGTH_LEN;
-            if length <= COPY_MAX {
+            // A slab that is mostly empty would be kept whole for the little that came.
+            if length <= COPY_MAX || self.end - self.start < self.slab.len() / SHARE_PART_MIN {
                 let frame = Bytes::copy_from_slice(&self.slab[from..from + length]);
                 self.start = from + length;
                 return Ok(Some(frame));
@@ -108,7 +112,10 @@ impl FrameReader {
         }
         let Some(length) = self.whole_frame(&self.shared)? else { return Ok(None) };
         self.shared.advance(LENGTH_LEN);
-        let frame = self.shared.split_to(length);
+        let mut frame = self.shared.split_to(length);
+        if length <= COPY_MAX {
+            frame = Bytes::copy_from_slice(&frame);
+        }
         if !matches!(self.whole_frame(&self.shared), Ok(Some(_))) {
             // What is left is the beginning of a frame (or of nonsense, which is found out later). It moves to a slab
             // that can be read into; at most one read's worth, for large frames are read to their end only.

@@ -73,6 +73,53 @@ async fn a_declared_length_allocates_nothing() {
     assert!(matches!(reader.next(&mut near).await, Err(FrameError::Truncated { read: 20 })));
 }
 
+#[tokio::test]
+async fn a_small_frame_behind_a_large_one_holds_no_slab() {
+    let pool = SlabPool::new(8 << 20);
+    let mut reader = FrameReader::new(1 << 20, Arc::clone(&pool));
+    let mut frames =
+        read_all(encoded(&[payload(40_000), payload(10), payload(9)]), 1 << 16, &mut reader).await.unwrap();
+    frames.remove(0);
+    drop(reader);
+    // One slab brought the frames, another saw the end of the stream.
+    assert_eq!(pool.free_bytes(), 2 * SLAB_LEN, "two frames of a few bytes keep a slab");
+    assert_eq!(frames, [payload(10), payload(9)]);
+}
+
+#[tokio::test]
+async fn a_frame_that_is_kept_keeps_no_slab_many_times_its_size() {
+    let pool = SlabPool::new(8 << 20);
+    let mut reader = FrameReader::new(4 << 20, Arc::clone(&pool));
+    drop(read_all(encoded(&[payload(4 << 20)]), 1 << 16, &mut reader).await.unwrap());
+    drop(reader);
+    let before = pool.free_bytes();
+    assert!(before >= 4 << 20, "the large slab has come back");
+    let mut kept = Vec::new();
+    for _ in 0..8 {
+        let mut reader = FrameReader::new(4 << 20, Arc::clone(&pool));
+        kept.extend(read_all(encoded(&[payload(5_000)]), 1 << 16, &mut reader).await.unwrap());
+    }
+    assert!(pool.free_bytes() >= before, "8 frames of 5,000 bytes keep {} bytes", before - pool.free_bytes());
+}
+
+#[tokio::test]
+async fn a_pool_follows_the_traffic() {
+    // What is left of frames of another size makes room for the slabs that are used now.
+    let pool = SlabPool::new(4 << 20);
+    let mut reader = FrameReader::new(4 << 20, Arc::clone(&pool));
+    drop(read_all(encoded(&[payload((4 << 20) - 4)]), 1 << 16, &mut reader).await.unwrap());
+    for _ in 0..3 {
+        drop(read_all(encoded(&[payload(300_000)]), 1 << 16, &mut reader).await.unwrap());
+    }
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..5 {
+        let frames = read_all(encoded(&[payload(300_000)]), 1 << 16, &mut reader).await.unwrap();
+        seen.insert(frames[0].as_ptr());
+    }
+    assert!(seen.len() <= 2, "{} slabs for one frame at a time", seen.len());
+    assert!(pool.free_bytes() <= 4 << 20);
+}
+
 /// Polls once; whether the reader waits.
 async fn futures_poll(reader: &mut FrameReader, stream: &mut tokio::io::DuplexStream) -> bool {
     std::future::poll_fn(|context| Poll::Ready(reader.poll_frame(context, stream).is_pending())).await

@@ -6,6 +6,8 @@ use bytes::Bytes;
 
 /// The size of a new slab. A read may bring this much at once, whatever the size of the frames.
 pub(crate) const SLAB_LEN: usize = 64 * 1024;
+/// How many times larger than needed a slab may be.
+const OVERSIZE_MAX: usize = 4;
 
 /// Buffers between two uses, shared by every connection that reads into them.
 ///
@@ -34,26 +36,40 @@ impl SlabPool {
         self.slabs.lock().unwrap_or_else(PoisonError::into_inner).bytes
     }
 
-    /// A slab, if there is one of at least `len` bytes that one, else the largest, else a new one of [`SLAB_LEN`].
+    /// A slab: the smallest of at least `len` bytes, else the largest, else a new one of [`SLAB_LEN`]. One that is many
+    /// times larger than needed stays for those who need it.
     pub(crate) fn take(&self, len: usize) -> Vec<u8> {
         let mut slabs = self.slabs.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |slab: &Vec<u8>| slab.len() >= len;
-        let best = match slabs.free.iter().rposition(fits) {
-            Some(at) => Some(at),
-            None => (0..slabs.free.len()).max_by_key(|at| slabs.free[*at].len()),
-        };
-        let Some(at) = best else { return vec![0; SLAB_LEN] };
-        let slab = slabs.free.swap_remove(at);
-        slabs.bytes -= slab.len();
-        slab
+        let most = len.max(SLAB_LEN).saturating_mul(OVERSIZE_MAX);
+        let mut best: Option<(usize, usize)> = None;
+        // From the newest on, whose pages are likely to be in a cache still.
+        for (at, size) in slabs.free.iter().map(Vec::len).enumerate().rev().filter(|(_, size)| *size <= most) {
+            let is_better = match best {
+                None => true,
+                Some((_, known)) if known >= len => size >= len && size < known,
+                Some((_, known)) => size > known,
+            };
+            if is_better {
+                best = Some((at, size));
+            }
+        }
+        let Some((at, size)) = best else { return vec![0; SLAB_LEN] };
+        slabs.bytes -= size;
+        slabs.free.remove(at)
     }
 
+    /// Takes a slab back. Where there is no room for it, those that were not used for the longest time go.
     pub(crate) fn give(&self, slab: Vec<u8>) {
         let mut slabs = self.slabs.lock().unwrap_or_else(PoisonError::into_inner);
-        if !slab.is_empty() && slabs.bytes.saturating_add(slab.len()) <= self.retain_max {
-            slabs.bytes += slab.len();
-            slabs.free.push(slab);
+        if slab.is_empty() || slab.len() > self.retain_max {
+            return;
         }
+        while slabs.bytes > self.retain_max - slab.len() {
+            let oldest = slabs.free.remove(0);
+            slabs.bytes -= oldest.len();
+        }
+        slabs.bytes += slab.len();
+        slabs.free.push(slab);
     }
 
     /// Shares a slab's bytes; it comes back to the pool with the last of them.
