@@ -1,6 +1,6 @@
 //! Everything that is said on stderr, and short answers on stdout.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use crate::exit::{Exit, Failure};
 
@@ -46,5 +46,7 @@ pub fn start_log(default: &str) {
         return;
     }
     let filter = tracing_subscriber::EnvFilter::new(asked.as_deref().unwrap_or(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(colors).with_target(false).init();
 }

@@ -98,7 +98,10 @@ impl Output {
         if self.spare.is_some() {
             return Ok(());
         }
-        match self.written.recv().await {
+        let written = self.written.recv().await;
+        // Also after a failure the thread has nothing more to write.
+        self.spare = Some(Vec::new());
+        match written {
             Some(Ok(buffer)) => {
                 self.spare = Some(buffer);
                 Ok(())

@@ -87,8 +87,11 @@ impl Tally {
 
     /// The last word: how many records arrived, and what went wrong first.
     pub fn conclude(self, signal: Option<Exit>, args: &Produce) -> Result<Exit, Failure> {
-        let counts = format!("{} records acknowledged, {} failed", self.acknowledged, self.failed);
+        let records = if self.acknowledged == 1 { "record" } else { "records" };
+        let counts = format!("{} {records} acknowledged, {} failed", self.acknowledged, self.failed);
         match (self.first, signal) {
+            // It has been told already.
+            (Some(first), _) if self.on_error == OnError::Continue => Err(Failure::new(first.exit, counts)),
             (Some(first), _) => Err(Failure::new(first.exit, format!("{}; {counts}", first.message))),
             (None, Some(exit)) => {
                 report::error(&format!("stopped by {}; {counts}", stopped_by(exit)));

@@ -83,7 +83,7 @@ fn text(topics: &[Described], output: Output) -> String {
 fn table(described: &Described) -> String {
     let topic = &described.topic;
     let replicas = topic.partitions.iter().map(|partition| partition.replicas.len()).max().unwrap_or_default();
-    let mut out = format!("topic {}, {} partitions, {replicas} replicas", topic.name, topic.partitions.len());
+    let mut out = format!("topic {}, partitions {}, replicas {replicas}", topic.name, topic.partitions.len());
     if topic.internal {
         out.push_str(", internal");
     }
