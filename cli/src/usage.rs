@@ -84,7 +84,8 @@ fn first_line(error: &clap::Error) -> String {
 
 /// The command whose help tells more: the plain words that its usage begins with.
 fn command(error: &clap::Error) -> String {
-    let usage = error.get(ContextKind::Usage).map(plain).unwrap_or_default();
+    let text = error.get(ContextKind::Usage).map_or_else(|| error.render().to_string(), plain);
+    let usage = text.lines().find(|line| line.starts_with("Usage:")).unwrap_or_default();
     let words: Vec<&str> = usage
         .split_whitespace()
         .skip_while(|word| *word != "rkafka")
