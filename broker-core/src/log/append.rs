@@ -4,11 +4,11 @@ use std::mem;
 use std::sync::Arc;
 
 use rkafka_protocol::records::{
-    RecordError, TimestampType as WireTimestampType, set_base_offset, set_log_append_time, set_partition_leader_epoch,
-    verify_crc,
+    Compression, RecordError, TimestampType as WireTimestampType, set_base_offset, set_log_append_time,
+    set_partition_leader_epoch, verify_crc,
 };
 
-use super::batch::{self, Header, Malformed, NO_TIMESTAMP};
+use super::batch::{self, HEADER_BYTES, Header, Malformed, NO_TIMESTAMP};
 use super::config::{FlushPolicy, TimestampType};
 use super::error::{AppendError, LogError};
 use super::log_impl::Log;
@@ -17,6 +17,9 @@ use super::segment::LOG_SUFFIX;
 
 /// The largest file that the 4-byte positions of an index can address.
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
+
+/// The least bytes of a record: its length, attributes, two deltas, two lengths and the count of headers.
+const RECORD_BYTES_MIN: usize = 7;
 
 /// Where records went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +220,12 @@ impl Log {
                 header.record_count, header.last_offset_delta
             ));
         }
+        // Records that are not there would take offsets all the same, and no consumer could read on behind them.
+        let bytes = header.total_len() - HEADER_BYTES;
+        let is_plain = matches!(header.attributes.compression(), Ok(Compression::None));
+        if bytes == 0 || (is_plain && header.record_count as usize > bytes / RECORD_BYTES_MIN) {
+            return invalid(format!("it counts {} records in {bytes} bytes", header.record_count));
+        }
         if origin == Origin::Broker {
             return Ok(());
         }
@@ -315,6 +324,13 @@ impl Log {
         let (Some((_, first)), Some((_, last))) = (headers.first(), headers.last()) else {
             return Err(AppendError::CorruptMessage { position: 0, reason: Malformed::Short.to_string() });
         };
+        if last.last_offset().saturating_sub(first.base_offset) > i64::from(i32::MAX) {
+            let reason = format!("the records take the offsets {} to {}", first.base_offset, last.last_offset());
+            return Err(AppendError::InvalidRecord {
+                position: 0,
+                reason: format!("{reason}, too many for a segment"),
+            });
+        }
         let max_timestamp = headers.iter().map(|(_, header)| header.max_timestamp).max().unwrap_or(NO_TIMESTAMP);
         let rolled = self.should_roll(records.len(), last.last_offset(), max_timestamp, now_ms)?;
         if rolled {

@@ -72,6 +72,12 @@ impl OffsetIndex {
         (start, self.entries.get(after).map(|entry| entry.position))
     }
 
+    /// The first position known to begin a batch that is at or beyond `position`.
+    pub fn position_from(&self, position: u64) -> Option<u32> {
+        let at = self.entries.partition_point(|entry| u64::from(entry.position) < position);
+        self.entries.get(at).map(|entry| entry.position)
+    }
+
     /// Forgets the entries of batches at or beyond this position.
     pub fn truncate(&mut self, position: u64) {
         let keep = self.entries.partition_point(|entry| u64::from(entry.position) < position);

@@ -184,6 +184,24 @@ impl ProducerStates {
         });
     }
 
+    /// Whether of some producer fewer batches are known than are kept, as after a snapshot, which has only the last.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.producers.values().any(|entry| (1..BATCHES_KEPT).contains(&entry.batches.len()))
+    }
+
+    /// Takes the batches before the last one of each producer from `seen`, which has seen the same end of the log.
+    pub(crate) fn complete_from(&mut self, seen: ProducerStates) {
+        for (id, other) in seen.producers {
+            let Some(entry) = self.producers.get_mut(&id) else { continue };
+            let last = |entry: &ProducerEntry| {
+                entry.batches.back().map(|batch| (entry.epoch, batch.last_sequence, batch.last_offset))
+            };
+            if last(entry) == last(&other) && other.batches.len() > entry.batches.len() {
+                entry.batches = other.batches;
+            }
+        }
+    }
+
     /// Forgets the producers that were silent for `producer.id.expiration.ms`, except those with an open transaction.
     /// Says how many.
     pub(crate) fn remove_expired(&mut self, now_ms: i64, expiration_ms: i64) -> usize {

@@ -90,8 +90,7 @@ impl Log {
         }
         let storage = self.storage.as_ref();
         let indexes = segment.indexes(storage, self.config.index_interval_bytes)?;
-        let relative = u32::try_from(offset.saturating_sub(segment.base_offset)).unwrap_or(u32::MAX);
-        let (start, limit) = indexes.offset.lookup(relative);
+        let (start, limit) = indexes.offset.lookup(segment.relative(offset));
         let mut position = u64::from(start);
         let mut gap = limit.map_or(segment.size, u64::from).saturating_sub(position);
         if gap > GAP_BYTES_MAX {

@@ -22,7 +22,7 @@ use super::truncate::remove_if_there;
 use super::walk::{Walk, WalkError};
 use crate::storage::{DirectoryEntry, Storage, read_file};
 
-/// Beyond this size of the active segment a clean open takes the producers' last batches from the snapshot alone.
+/// How far back the producers' last batches are looked for. A snapshot has only the very last of each.
 const REPLAY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What opening a log found and mended.
@@ -244,6 +244,7 @@ impl Log {
         let newest = if clean && size > REPLAY_BYTES_MAX { self.log_end_offset } else { base };
         let from = self.load_snapshot_at_or_below(newest)?;
         self.replay_producers(from.unwrap_or(0), self.log_end_offset, self.segments.len())?;
+        self.complete_producers(from.unwrap_or(0), self.log_end_offset, self.segments.len())?;
         Ok(from.is_some() || self.segments.len() == 1)
     }
 
@@ -295,6 +296,47 @@ impl Log {
         Ok(())
     }
 
+    /// Looks for the producers' last five batches in the end of the first `count` segments, whose headers are walked
+    /// again. `from` is where the replay has begun; what is damaged is left to those who read it.
+    fn complete_producers(&mut self, from: i64, to: i64, count: usize) -> Result<(), LogError> {
+        let is_all = self.segments.first().is_none_or(|first| from <= first.base_offset);
+        if is_all || !self.producers.is_incomplete() {
+            return Ok(());
+        }
+        match self.producers_of_the_end(to, count) {
+            Ok(seen) => self.producers.complete_from(seen),
+            Err(LogError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn producers_of_the_end(&self, to: i64, count: usize) -> Result<ProducerStates, LogError> {
+        let storage = self.storage.as_ref();
+        let segments = self.segments.get(..count).unwrap_or_default();
+        let mut left = REPLAY_BYTES_MAX;
+        let mut parts = Vec::new();
+        for segment in segments.iter().rev().filter(|segment| segment.size > 0) {
+            if segment.size > left {
+                let indexes = segment.indexes(storage, self.config.index_interval_bytes)?;
+                parts.extend(indexes.offset.position_from(segment.size - left).map(|at| (segment, u64::from(at))));
+                break;
+            }
+            left -= segment.size;
+            parts.push((segment, 0));
+        }
+        let mut seen = ProducerStates::default();
+        for (segment, start) in parts.into_iter().rev() {
+            let mut walk = Walk::headers(segment.file(storage)?.as_ref(), start, segment.size);
+            while let Some((_, header, _)) = walk.next().map_err(|error| segment.walk_error(error))? {
+                if header.base_offset < to {
+                    seen.update(&header);
+                }
+            }
+        }
+        Ok(seen)
+    }
+
     /// Checks all batches from the segment `first` on, and cuts the log at the first that is not valid.
     fn recover_from(&mut self, first: usize, epochs_known: bool, report: &mut RecoveryReport) -> Result<(), LogError> {
         let start = self.segments.get(first).map_or(0, |segment| segment.base_offset);
@@ -307,6 +349,7 @@ impl Log {
         let from = self.load_snapshot_at_or_below(start)?;
         report.producer_snapshot_missing = from.is_none() && first > 0;
         self.replay_producers(from.unwrap_or(0), start, first)?;
+        self.complete_producers(from.unwrap_or(0), start, first)?;
 
         self.log_end_offset = start;
         let mut at = first;

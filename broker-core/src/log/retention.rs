@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::error::LogError;
 use super::log_impl::Log;
+use crate::storage::is_out_of_space;
 
 impl Log {
     /// Removes the oldest segments for as long as they are too old (`retention.ms`) or the log is too large
@@ -36,7 +37,15 @@ impl Log {
         }
         if all_gone {
             // The active segment goes too, so another must carry the log's end on.
-            self.roll(now_ms).map_err(|error| self.go_offline(error))?;
+            match self.roll(now_ms) {
+                Ok(()) => {}
+                // On a full disk it has to stay for now; the segments before it make room.
+                Err(LogError::Io { source, .. }) if is_out_of_space(&source) => {
+                    let base_offset = self.active().map_or(0, |active| active.base_offset);
+                    new_start = self.log_start_offset.max(base_offset);
+                }
+                Err(error) => return Err(self.go_offline(error)),
+            }
         }
         if new_start > self.log_start_offset {
             self.log_start_offset = new_start;

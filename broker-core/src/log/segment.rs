@@ -120,6 +120,11 @@ impl Segment {
         file_path(&self.dir, self.base_offset, suffix)
     }
 
+    /// An offset as the index knows it. One below the segment lies in a hole before it, and its first batch comes next.
+    pub fn relative(&self, offset: i64) -> u32 {
+        u32::try_from(offset.saturating_sub(self.base_offset).max(0)).unwrap_or(u32::MAX)
+    }
+
     pub fn create_file(&self, storage: &dyn Storage) -> io::Result<()> {
         let file = storage.open_or_create(&self.path(LOG_SUFFIX))?;
         if !file.is_empty()? {
@@ -259,8 +264,7 @@ impl Segment {
         offset: i64,
         interval_bytes: u32,
     ) -> Result<Option<(u64, Header)>, LogError> {
-        let relative = u32::try_from(offset.saturating_sub(self.base_offset)).unwrap_or(u32::MAX);
-        let (start, _) = self.indexes(storage, interval_bytes)?.offset.lookup(relative);
+        let (start, _) = self.indexes(storage, interval_bytes)?.offset.lookup(self.relative(offset));
         if self.size == 0 {
             return Ok(None);
         }

@@ -192,6 +192,101 @@ fn retention_removes_whole_segments() {
 }
 
 #[test]
+fn retention_works_on_a_full_disk() {
+    let disk = FaultyStorage::new();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let config = LogConfig { retention_ms: 1000, ..small_segments() };
+    let (mut log, _) = open_in(&storage, &config, OpenState::clean());
+    for _ in 0..4 {
+        log.append_as_leader(&mut batch(1, 400), 0, NOW_MS).unwrap();
+    }
+    disk.fail_at(disk.operations(), Fault::NoSpace);
+    // All are too old. The last segment needs a successor, for which there is no room yet; the others make some.
+    assert_eq!(log.apply_retention(NOW_MS + 1001, 4).unwrap(), 3);
+    assert_eq!((log.log_start_offset(), log.log_end_offset(), log.offline_reason()), (3, 4, None));
+    disk.lift();
+    assert_eq!(log.apply_retention(NOW_MS + 1001, 4).unwrap(), 1);
+    assert_eq!((log.log_start_offset(), log.log_end_offset()), (4, 4));
+    assert_eq!(log.append_as_leader(&mut batch(1, 4), 0, NOW_MS).unwrap().base_offset, 4);
+    assert_derived_from_bytes(&log, storage.as_ref());
+}
+
+/// A batch that claims this many records, and has one.
+fn claiming(records: i32, compression: Compression) -> Vec<u8> {
+    let mut bytes = batch_of(None, &[NOW_MS], 10, compression);
+    bytes[23..27].copy_from_slice(&(records - 1).to_be_bytes());
+    bytes[57..61].copy_from_slice(&records.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn more_records_than_bytes_are_refused() {
+    let (mut log, _) = new_log();
+    for claimed in [4, 1000, i32::MAX] {
+        let refused = log.append_as_leader(&mut claiming(claimed, Compression::None), 0, NOW_MS);
+        assert!(matches!(refused, Err(AppendError::InvalidRecord { .. })), "{claimed}: {refused:?}");
+    }
+    assert_eq!(log.log_end_offset(), 0);
+}
+
+#[test]
+fn what_was_acknowledged_is_never_too_far_from_its_segment() {
+    // A compressed batch is not unpacked, so its count is believed; two of them in one append go beyond what an index
+    // can say, and a recovery would cut the second.
+    let (mut log, storage) = new_log();
+    let huge = || claiming(i32::MAX, Compression::Gzip);
+    let both = log.append_as_leader(&mut [huge(), huge()].concat(), 0, NOW_MS);
+    assert!(matches!(both, Err(AppendError::InvalidRecord { .. })), "{both:?}");
+    for _ in 0..2 {
+        log.append_as_leader(&mut huge(), 0, NOW_MS).unwrap();
+    }
+    let end = log.log_end_offset();
+    drop(log);
+    let (log, report) = open_in(&storage, &LogConfig::default(), OpenState::unclean(0));
+    assert_eq!((log.log_end_offset(), report.truncated_bytes), (end, 0), "{report:?}");
+}
+
+#[test]
+fn five_batches_are_known_after_a_roll_and_a_restart() {
+    for (config, pad, clean) in [
+        // The five lie in several segments.
+        (small_segments(), 0, true),
+        (small_segments(), 0, false),
+        // One large active segment.
+        (LogConfig { segment_bytes: 1 << 30, ..LogConfig::default() }, 20, true),
+    ] {
+        let storage = memory();
+        let (mut log, _) = open_in(&storage, &config, OpenState::clean());
+        for _ in 0..pad {
+            log.append_as_leader(&mut batch(1, 1_000_000), 0, NOW_MS).unwrap();
+        }
+        let five: Vec<Vec<u8>> = (0..7).map(|n| idempotent(9, 0, n * 3, 3)).collect();
+        for one in &five {
+            log.append_as_leader(&mut one.clone(), 0, NOW_MS).unwrap();
+        }
+        let (end, start) = (log.log_end_offset(), log.log_end_offset() - 21);
+        let known = log.producers().get(9).cloned();
+        let state = if clean {
+            log.close_clean().unwrap();
+            OpenState::clean()
+        } else {
+            let state = OpenState::unclean(log.flush().unwrap());
+            drop(log);
+            state
+        };
+        let (mut log, _) = open_in(&storage, &config, state);
+        assert_eq!(log.producers().get(9).cloned(), known, "pad {pad}, clean {clean}");
+        for (at, one) in five.iter().enumerate().skip(2) {
+            let again = log.append_as_leader(&mut one.clone(), 0, NOW_MS).unwrap();
+            assert!(again.duplicate && again.base_offset == start + at as i64 * 3, "{at}: {again:?}");
+        }
+        assert_eq!(log.log_end_offset(), end);
+    }
+}
+
+#[test]
 fn an_append_is_one_write() {
     let disk = FaultyStorage::new();
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());

@@ -71,6 +71,32 @@ fn missing_or_damaged_side_files_are_rebuilt() {
 }
 
 #[test]
+fn a_read_in_a_hole_goes_on_at_the_next_batch() {
+    // Compaction leaves holes at the end of segments: here from 2 to 9.
+    let storage = memory();
+    let (mut log, _) = open_in(&storage, &small_segments(), OpenState::clean());
+    log.append_as_leader(&mut batch(2, 10), 0, NOW_MS).unwrap();
+    log.close_clean().unwrap();
+    let other = memory();
+    let state = OpenState { log_start_offset: 10, ..OpenState::clean() };
+    let config = LogConfig { segment_bytes: 1 << 20, ..small_segments() };
+    let (mut log, _) = open_in(&other, &config, state);
+    for _ in 0..9 {
+        log.append_as_leader(&mut batch(2, 40), 0, NOW_MS).unwrap();
+    }
+    log.close_clean().unwrap();
+    for name in file_names(other.as_ref(), &dir()) {
+        let file = other.open(&dir().join(&name)).unwrap();
+        let bytes = file.read_at(0, usize::MAX >> 1).unwrap();
+        storage.open_or_create(&dir().join(&name)).unwrap().write_at(0, &bytes).unwrap();
+    }
+    let (log, _) = open_in(&storage, &config, OpenState::clean());
+    for offset in 2..=10 {
+        assert_eq!(log.read(offset, 1, i64::MAX, true).unwrap().first_offset, 10, "from {offset}");
+    }
+}
+
+#[test]
 fn deleting_records_moves_the_start() {
     let storage = memory();
     let mut log = filled(&storage);
