@@ -122,13 +122,14 @@ impl Inner {
     }
 
     /// The brokers to try, best first: connected and little to do, then unconnected by chance, then those that could not
-    /// be reached a moment ago.
+    /// be reached a moment ago or that somebody else is waiting for.
     pub(crate) fn candidates(&self, lane: Lane) -> Vec<Endpoint> {
         let mut endpoints: Vec<Endpoint> = self.metadata.cluster().brokers().map(Broker::endpoint).collect();
         endpoints.shuffle(&mut rand::rng());
         endpoints.sort_by_cached_key(|endpoint| match self.pool.load(endpoint, lane) {
             Some(load) => (0, load),
-            None => (1 + usize::from(self.pool.is_in_backoff(endpoint)), 0),
+            None if self.pool.is_in_backoff(endpoint) || self.pool.is_opening(endpoint, lane) => (2, 0),
+            None => (1, 0),
         });
         endpoints
     }
@@ -207,7 +208,7 @@ impl Client {
         });
         let response = metadata::bootstrap(&inner, false, &Default::default()).await?;
         inner.took(&response, false)?;
-        crate::clock::spawn(metadata::run(Arc::downgrade(&inner), metadata));
+        crate::clock::spawn(metadata::run(Arc::downgrade(&inner), metadata::Running(metadata)));
         Ok(Self { inner })
     }
 
@@ -245,11 +246,20 @@ impl Client {
     /// [`Cluster::topic_error`] tells of it. Cancel safe.
     ///
     /// # Errors
-    /// No broker answers, or the client is closed.
+    /// No broker answers, or the client is closed (as it is when the runtime that it was made in has shut down); a name is
+    /// longer than a request can say.
     pub async fn refresh(&self, topics: Topics) -> Result<Arc<Cluster>> {
         let closed = || Error::new(ErrorKind::Closed, "the client was closed");
         if self.inner.is_closed() {
             return Err(closed());
+        }
+        if let Topics::Names(names) = &topics
+            && let Some(name) = names.iter().find(|name| name.len() > i16::MAX as usize)
+        {
+            // It would be asked for from now on, and no request could be written any more.
+            let (length, begin) = (name.len(), name.chars().take(20).collect::<String>());
+            let message = format!("no topic has a name of {length} bytes (`{begin}...`); Kafka takes at most 249");
+            return Err(Error::new(ErrorKind::Encode, message));
         }
         self.inner.metadata.ask(topics).await.unwrap_or_else(|_| Err(closed()))
     }

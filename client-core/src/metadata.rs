@@ -48,6 +48,8 @@ struct Wanted {
     replies: Vec<Reply>,
     /// Whether anything asks at all; without replies it is somebody who found the metadata to be old.
     due: bool,
+    /// Nobody fetches any more.
+    ended: bool,
 }
 
 /// The state of a client's metadata.
@@ -99,6 +101,10 @@ impl Metadata {
             Topics::Names(names) => self.names.lock().unwrap_or_else(PoisonError::into_inner).extend(names),
             Topics::Ids(ids) => wanted.ids.extend(ids),
         }
+        if wanted.ended {
+            // The reply is dropped here, which is an answer too.
+            return answer;
+        }
         wanted.replies.push(reply);
         wanted.due = true;
         self.wake.notify_one();
@@ -121,7 +127,9 @@ impl Metadata {
     }
 
     fn take_wanted(&self) -> Wanted {
-        std::mem::take(&mut *self.wanted.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = wanted.ended;
+        std::mem::replace(&mut *wanted, Wanted { ended, ..Wanted::default() })
     }
 
     fn is_due(&self) -> (bool, bool) {
@@ -134,8 +142,20 @@ impl Metadata {
     }
 }
 
+/// Held by the task that fetches. However that ends, and be it with its runtime, those who wait are told, and nobody
+/// begins to wait.
+pub(crate) struct Running(pub(crate) Arc<Metadata>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut wanted = self.0.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        *wanted = Wanted { ended: true, ..Wanted::default() };
+    }
+}
+
 /// The task that fetches. It ends when the client is closed or dropped.
-pub(crate) async fn run(client: Weak<Inner>, metadata: Arc<Metadata>) {
+pub(crate) async fn run(client: Weak<Inner>, running: Running) {
+    let metadata = &running.0;
     let mut fetcher = Fetcher { failures: 0, fetched: clock::now(), not_before: clock::now() };
     // The client is not held while this waits, or it would never be dropped.
     let age = |fetcher: &Fetcher| {
@@ -166,9 +186,6 @@ pub(crate) async fn run(client: Weak<Inner>, metadata: Arc<Metadata>) {
         for reply in wanted.replies {
             let _ = reply.send(result.clone());
         }
-    }
-    for reply in metadata.take_wanted().replies {
-        let _ = reply.send(Err(Error::new(ErrorKind::Closed, "the client was closed")));
     }
 }
 

@@ -1,11 +1,11 @@
 //! Connections by broker and lane, and the pauses between attempts to reach a broker.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::{BrokerVersions, Connection, Endpoint, Link, Result, Shared, clock};
+use crate::{BrokerVersions, Connection, Endpoint, Error, Link, Result, Shared, clock};
 
 /// What a connection is for. Requests of one lane share a connection to each broker, and wait for each other; those of
 /// different lanes never do, so that a request which waits long at the broker stands in nobody's way.
@@ -33,14 +33,26 @@ struct Node {
     versions: Option<Arc<BrokerVersions>>,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Connection>>>;
+/// The place of one connection. Who holds the lock opens it.
+#[derive(Debug, Default)]
+struct Slot {
+    held: tokio::sync::Mutex<Option<Connection>>,
+    /// How many attempts have failed, and how the last one did.
+    failed: Mutex<(u64, Option<Error>)>,
+}
+
+impl Slot {
+    fn failed(&self) -> MutexGuard<'_, (u64, Option<Error>)> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The connections of a client.
 #[derive(Debug)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
     nodes: Mutex<HashMap<Endpoint, Node>>,
-    slots: Mutex<HashMap<(Endpoint, Lane), Slot>>,
+    slots: Mutex<HashMap<(Endpoint, Lane), Arc<Slot>>>,
 }
 
 impl Pool {
@@ -48,18 +60,28 @@ impl Pool {
         Self { shared, nodes: Mutex::default(), slots: Mutex::default() }
     }
 
-    /// The connection to a broker in a lane, opened if there is none. Those who ask at once wait for one attempt.
+    /// The connection to a broker in a lane, opened if there is none. Those who ask at once wait for one attempt, and
+    /// share its failure: else the last of many would wait for as many timeouts.
     /// Cancel safe: an attempt that is given up is made again by the next who asks.
     pub(crate) async fn connection(&self, endpoint: &Endpoint, lane: Lane) -> Result<Connection> {
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(slots.entry((endpoint.clone(), lane)).or_default())
         };
-        let mut held = slot.lock().await;
+        let failures = slot.failed().0;
+        let mut held = slot.held.lock().await;
         if let Some(connection) = held.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
-        let link = self.link(endpoint).await?;
+        if let (now, Some(error)) = &*slot.failed()
+            && *now != failures
+        {
+            return Err(error.clone());
+        }
+        let link = self.link(endpoint).await.inspect_err(|error| {
+            let mut failed = slot.failed();
+            *failed = (failed.0.wrapping_add(1), Some(error.clone()));
+        })?;
         let connection = Connection::new(link, self.shared.config.connections_max_idle);
         *held = Some(connection.clone());
         Ok(connection)
@@ -107,8 +129,14 @@ impl Pool {
     /// Whether there is a live connection to the broker, and how many requests wait on it.
     pub(crate) fn load(&self, endpoint: &Endpoint, lane: Lane) -> Option<usize> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = slots.get(&(endpoint.clone(), lane))?.try_lock().ok()?;
+        let held = slots.get(&(endpoint.clone(), lane))?.held.try_lock().ok()?;
         held.as_ref().filter(|connection| !connection.is_closed()).map(Connection::in_flight)
+    }
+
+    /// Whether a connection to the broker is being opened, which may take as long as a broker takes that does not answer.
+    pub(crate) fn is_opening(&self, endpoint: &Endpoint, lane: Lane) -> bool {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.get(&(endpoint.clone(), lane)).is_some_and(|slot| slot.held.try_lock().is_err())
     }
 
     /// Drops what belongs to brokers that are no longer there, so that a cluster that moves about leaves nothing behind.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use fake::{FakeNet, config, metadata, options};
 use rkafka_client_core::{
-    Backoff, Client, ClientConfig, Error, ErrorCode, ErrorKind, Lane, MetadataRecovery, RetryPolicy, Topics, retry,
+    Backoff, Client, ClientConfig, Error, ErrorCode, ErrorKind, Lane, MetadataRecovery, RetryPolicy, Target, Topics,
+    retry,
 };
 
 #[tokio::test(start_paused = true)]
@@ -167,4 +168,71 @@ async fn futures_may_move_between_threads() {
     assert!(assert_send(client.topic("t")).await.is_ok());
     assert!(assert_send(client.coordinator(rkafka_client_core::CoordinatorKind::Group, "g")).await.is_err());
     assert!(assert_send(client.link(1)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_cannot_be_sent_harms_nobody_else() {
+    let net = FakeNet::new();
+    net.serve("a:1", || metadata(&["a:1"], 1, 1));
+    let client = Client::connect_with(config("a:1"), options(&net)).await.unwrap();
+    let error = client.refresh(Topics::named(["x".repeat(40_000)])).await.unwrap_err();
+    assert!(!error.is_retriable() && error.to_string().len() < 400, "{error}");
+    client.refresh(Topics::named(["t"])).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_for_one_attempt_share_its_failure() {
+    let net = FakeNet::new();
+    net.serve("a:1", || metadata(&["a:1", "dead:1"], 1, 1));
+    let config = config("a:1").socket_connection_setup_timeout(Duration::from_secs(10));
+    let client = Client::connect_with(config, options(&net)).await.unwrap();
+    // It takes connections, and says nothing to anybody.
+    let _silent = net.listen("dead:1");
+    let begun = tokio::time::Instant::from_std(client_start());
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let client = client.clone();
+        waiting.spawn(async move { client.connection(&Target::Node(2), Lane::Control).await.map(drop) });
+    }
+    while let Some(result) = waiting.join_next().await {
+        assert_eq!(result.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(40), "request.timeout.ms is 30 s, and the last of them waited {took:?}");
+    // A later one makes an attempt of its own.
+    let dials = net.dials();
+    assert!(client.connection(&Target::Node(2), Lane::Control).await.is_err());
+    assert_eq!(net.dials(), dials + 1);
+}
+
+#[test]
+fn a_client_whose_runtime_is_gone_says_so() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let first = runtime();
+    let client = first.block_on(async {
+        let net = FakeNet::new();
+        net.serve("a:1", || metadata(&["a:1"], 1, 1));
+        Client::connect_with(config("a:1"), options(&net)).await.unwrap()
+    });
+    drop(first);
+    let refreshed = runtime()
+        .block_on(async { tokio::time::timeout(Duration::from_secs(600), client.refresh(Topics::Known)).await });
+    assert_eq!(refreshed.expect("it waits for ever").unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_does_not_wait_for_a_broker_that_says_nothing() {
+    // The order of brokers is left to chance, so it is tried often.
+    for _ in 0..8 {
+        let net = FakeNet::new();
+        net.serve("a:1", || metadata(&["a:1", "dead:1"], 1, 1));
+        let client = Client::connect_with(config("a:1"), options(&net)).await.unwrap();
+        let _silent = net.listen("dead:1");
+        let (begun, other) = (tokio::time::Instant::from_std(client_start()), client.clone());
+        let mut waiting = tokio::task::JoinSet::new();
+        waiting.spawn(async move { other.connection(&Target::Node(2), Lane::Control).await.map(drop) });
+        tokio::task::yield_now().await;
+        client.refresh(Topics::Known).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
+    }
 }
