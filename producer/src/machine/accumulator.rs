@@ -189,6 +189,8 @@ impl PartitionQueue {
         now: impl FnOnce() -> Instant,
     ) -> Result<Appended, AppendError> {
         let size = size_bound(record);
+        // Also where a batch is open that has room: what `max.request.size` says holds for each record, as in Java.
+        self.check_size(size, memory.limit())?;
         let batch_size = self.limits.batch_size;
         let mut wake = false;
         if let Some(open) = &self.open
@@ -198,7 +200,6 @@ impl PartitionQueue {
             wake = true;
         }
         if self.open.is_none() {
-            self.check_size(size, memory.limit())?;
             let expected = self.expected.clamp(BATCH_OVERHEAD + size, batch_size.max(BATCH_OVERHEAD + size));
             let buffer = match memory.take(expected) {
                 Some(buffer) => buffer,
