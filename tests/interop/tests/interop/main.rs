@@ -1,0 +1,13 @@
+//! Foreign clients against rkafka's broker, rkafka's clients against Apache Kafka, and both on the same topics.
+//!
+//! Needs Java and Maven (Kafka's own tools), kcat (librdkafka), and Python 3 with pip (confluent-kafka). Where one is
+//! missing, each test that needs it says `SKIPPED` with its name and the reason on stderr.
+
+mod admin_tools;
+mod dump_log;
+mod groups;
+mod process;
+mod python;
+mod read_by_others;
+mod support;
+mod written_by_others;
