@@ -22,7 +22,8 @@ pub fn settings<C: Settings + ClientSettings>(connection: &Connection) -> Result
     }
     if let Some(path) = &connection.config {
         let file = path.display();
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("cannot read {file}: {error}")))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("cannot read {file}: {error}")))?;
         let properties = parse_properties(&text).map_err(|error| Failure::usage(format!("{file}, {error}")))?;
         for property in properties {
             match config.set(&property.key, &property.value) {
@@ -62,7 +63,9 @@ pub fn settings<C: Settings + ClientSettings>(connection: &Connection) -> Result
         config = config.socket_connection_setup_timeout(limit);
     }
     for address in config.embedded_mut().bootstrap_servers.clone() {
-        address.parse::<HostPort>().map_err(|_| Failure::usage(format!("`{address}` is no address; write HOST:PORT")))?;
+        address
+            .parse::<HostPort>()
+            .map_err(|_| Failure::usage(format!("`{address}` is no address; write HOST:PORT")))?;
     }
     config.validate().map_err(Failure::usage)?;
     Ok(config)
@@ -82,7 +85,8 @@ pub fn name_and_value<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str
 }
 
 fn is_known_elsewhere(name: &str) -> bool {
-    let has = |settings: &[SettingDoc]| settings.iter().any(|known| known.name == name || known.aliases.contains(&name));
+    let has =
+        |settings: &[SettingDoc]| settings.iter().any(|known| known.name == name || known.aliases.contains(&name));
     has(ProducerConfig::describe()) || has(ConsumerConfig::describe()) || has(AdminConfig::describe())
 }
 
@@ -128,7 +132,10 @@ mod tests {
         connection.timeout = Some(Duration::from_secs(3));
         let config: ProducerConfig = settings(&connection).unwrap();
         assert_eq!(config.client.bootstrap_servers, ["flag:3", "flag:4"]);
-        assert_eq!((config.max_block, config.client.default_api_timeout), (Duration::from_secs(3), Duration::from_secs(3)));
+        assert_eq!(
+            (config.max_block, config.client.default_api_timeout),
+            (Duration::from_secs(3), Duration::from_secs(3))
+        );
     }
 
     #[test]

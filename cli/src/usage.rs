@@ -107,7 +107,10 @@ mod tests {
     #[test]
     fn every_mistake_is_one_line_that_names_it() {
         for (words, parts) in [
-            ("rkafka produce t --compresion zstd", &["`--compresion`", "`--compression`", "`rkafka produce --help`"][..]),
+            (
+                "rkafka produce t --compresion zstd",
+                &["`--compresion`", "`--compression`", "`rkafka produce --help`"][..],
+            ),
             ("rkafka prduce t", &["`prduce`", "`produce`", "`rkafka --help`"]),
             ("rkafka", &["a command is missing", "`rkafka --help`"]),
             ("rkafka topics", &["a command is missing", "`rkafka topics --help`"]),

@@ -91,8 +91,12 @@ fn topics_do_all_they_can_and_delete_only_when_told() {
     broker.run(&["topics", "create", "b", "-c", "retention.mss=1"], b"").fails(1, &["retention.mss"]);
     assert_eq!(broker.run(&["topics", "create", "b", "--dry-run"], b"").code, 0);
     broker.ok(&["topics", "create", "b", "-q", "-c", "retention.ms=1000", "-p", "3"], b"");
-    assert_eq!(broker.ok(&["topics", "list", "-o", "table"], b""), b"NAME  PARTITIONS  INTERNAL\na     2           no\nb     3           no\n");
-    let json: serde_json::Value = serde_json::from_slice(&broker.ok(&["topics", "describe", "b", "-o", "json"], b"")).unwrap();
+    assert_eq!(
+        broker.ok(&["topics", "list", "-o", "table"], b""),
+        b"NAME  PARTITIONS  INTERNAL\na     2           no\nb     3           no\n"
+    );
+    let json: serde_json::Value =
+        serde_json::from_slice(&broker.ok(&["topics", "describe", "b", "-o", "json"], b"")).unwrap();
     assert_eq!(json[0]["configs"]["retention.ms"], "1000");
     assert_eq!(json[0]["partitions"].as_array().unwrap().len(), 3);
     for line in broker.ok(&["topics", "describe", "-o", "jsonl"], b"").split_inclusive(|byte| *byte == b'\n') {
@@ -121,7 +125,9 @@ fn a_record_too_large_names_line_size_limit_and_setting() {
     input.extend(b"\nthree\n");
     let limit = ["-X", "max.request.size=1000"];
     let words = [&["produce", "t"][..], &limit].concat();
-    broker.run(&words, &input).fails(1, &["line 2 of stdin", "1000", "`max.request.size`", "1 record acknowledged, 1 failed"]);
+    broker
+        .run(&words, &input)
+        .fails(1, &["line 2 of stdin", "1000", "`max.request.size`", "1 record acknowledged, 1 failed"]);
     assert_eq!(broker.ok(&["consume", "t", "-e"], b""), b"one\n");
     let ran = broker.run(&[&words[..], &["--on-error", "continue"]].concat(), &input);
     assert_eq!(ran.code, 1);
@@ -172,7 +178,10 @@ fn a_full_disk_is_1() {
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
-        assert!(said.starts_with("rkafka: cannot write to stdout: No space left") && said.lines().count() == 1, "{said}");
+        assert!(
+            said.starts_with("rkafka: cannot write to stdout: No space left") && said.lines().count() == 1,
+            "{said}"
+        );
     }
 }
 

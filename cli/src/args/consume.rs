@@ -21,8 +21,9 @@ pub struct Consume {
     /// Where to start, and where to stop
     ///
     /// beginning, end, an offset N, -N (N before the end of each partition), s@TIME (start at a time), e@TIME (stop
-    /// before a time), N:M (from N, stop before M), :end (stop at the end as it is now). TIME is a number of
-    /// milliseconds since 1970, a date such as 2026-01-31T12:00:00Z, or a time before now such as -1h.
+    /// before a time, or at the end as it is now), N:M (from N, stop before M), :end (stop at the end as it is now).
+    /// TIME is a number of milliseconds since 1970, a date such as 2026-01-31T12:00:00Z, or a time before now such as
+    /// -1h. One -o may say where to start and another where to stop.
     /// Without -G the default is beginning; with -G it is what the group has committed, else auto.offset.reset.
     #[arg(short = 'o', long = "offset", value_name = "WHERE", allow_hyphen_values = true)]
     pub offsets: Vec<String>,
@@ -60,6 +61,10 @@ pub struct Consume {
     pub null: bool,
 
     /// Read as a member of this group: share the partitions, commit what was printed
+    ///
+    /// Committed is what was written to stdout, at auto.commit.interval.ms and at the end; where the reader of a pipe
+    /// closes it, nothing more is, so that no record is lost that it has not read. enable.auto.commit=false commits
+    /// nothing.
     #[arg(short = 'G', long, value_name = "GROUP")]
     pub group: Option<String>,
 

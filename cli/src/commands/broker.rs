@@ -28,7 +28,8 @@ fn config(args: &BrokerRun) -> Result<BrokerConfig, Failure> {
     let mut config = BrokerConfig::new();
     if let Some(path) = &args.config {
         let file = path.display();
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("cannot read {file}: {error}")))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("cannot read {file}: {error}")))?;
         let (loaded, warnings) =
             BrokerConfig::load_properties(&text).map_err(|error| Failure::usage(format!("{file}, {error}")))?;
         for warning in warnings {
@@ -75,7 +76,8 @@ async fn serve(config: BrokerConfig) -> Result<Exit, Failure> {
     let took = now() - begun;
     report::note(&format!("rkafka broker {node} ready on {}, {place}, in {}", broker.bootstrap(), millis(took)));
     signals.next().await;
-    let stop = async { broker.shutdown().await.map_err(|error| Failure::failed(format!("the broker stopped: {error}"))) };
+    let stop =
+        async { broker.shutdown().await.map_err(|error| Failure::failed(format!("the broker stopped: {error}"))) };
     tokio::select! {
         stopped = stop => stopped.map(|()| Exit::Ok),
         exit = signals.next() => {

@@ -55,7 +55,8 @@ impl Template {
                 rest = left;
                 continue;
             }
-            let letter = rest.chars().next().ok_or("the format string ends with a lone `%`; write `%%` for a percent sign")?;
+            let letter =
+                rest.chars().next().ok_or("the format string ends with a lone `%`; write `%%` for a percent sign")?;
             rest = &rest[letter.len_utf8()..];
             if letter == '%' {
                 literal.push(b'%');
@@ -206,7 +207,9 @@ fn escape(rest: &str) -> Result<(u8, &str), String> {
     let (digits, radix, from) = match first {
         'x' => (rest[1..].chars().take_while(char::is_ascii_hexdigit).take(2).count(), 16, 1),
         '0'..='9' => (rest.chars().take_while(char::is_ascii_digit).take(3).count(), 10, 0),
-        other => return Err(format!("`\\{other}` is no escape; there are \\n \\r \\t \\\\ \\xHH (hex) and \\NNN (decimal)")),
+        other => {
+            return Err(format!("`\\{other}` is no escape; there are \\n \\r \\t \\\\ \\xHH (hex) and \\NNN (decimal)"));
+        }
     };
     let text = &rest[from..from + digits];
     let byte = u8::from_str_radix(text, radix).map_err(|_| format!("`\\{}{text}` is no byte", &rest[..from]))?;
@@ -234,7 +237,8 @@ pub fn delimiter(text: &str) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
-    const HEADERS: &[(&[u8], Option<&[u8]>)] = &[(b"a", Some(b"1")), (b"b", Some(b"")), (b"c", None), (b"a", Some(b"2"))];
+    const HEADERS: &[(&[u8], Option<&[u8]>)] =
+        &[(b"a", Some(b"1")), (b"b", Some(b"")), (b"c", None), (b"a", Some(b"2"))];
 
     fn record() -> Printed<'static> {
         Printed {

@@ -148,7 +148,9 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_refused() {
-        for text in ["banana", "", "1:", "--1", "-", "5:2", "s@", "s@yesterday", "1:2:3", "+5", "s@99999999999999999999"] {
+        for text in
+            ["banana", "", "1:", "--1", "-", "5:2", "s@", "s@yesterday", "1:2:3", "+5", "s@99999999999999999999"]
+        {
             assert!(parse(text, NOW).is_err(), "{text}");
         }
     }

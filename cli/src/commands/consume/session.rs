@@ -109,7 +109,8 @@ impl Session {
                 Ok(Err(error)) if matches!(end, End::Done | End::Signal(_)) => return Err(error.into()),
                 Ok(Err(error)) => report::error(&error.to_string()),
                 Err(_) => {
-                    let message = format!("the group did not answer within {limit:?}; what it has not got is read again");
+                    let message =
+                        format!("the group did not answer within {limit:?}; what it has not got is read again");
                     return Err(Failure::new(Exit::Unreachable, message));
                 }
             }
@@ -219,7 +220,8 @@ impl Session {
             let position = self.handle.position(&place.topic, place.partition);
             position.ok().flatten().is_some_and(|position| position >= **until)
         };
-        let passed: Vec<TopicPartition> = self.bounds.iter().filter(is_passed).map(|(place, _)| place.clone()).collect();
+        let passed: Vec<TopicPartition> =
+            self.bounds.iter().filter(is_passed).map(|(place, _)| place.clone()).collect();
         passed.iter().for_each(|place| self.pass(place));
     }
 
@@ -281,7 +283,10 @@ impl Session {
         }
         for place in self.handle.assignment() {
             if let Ok(Some(position)) = self.handle.position(&place.topic, place.partition) {
-                report::note(&format!("% Reached end of topic {} [{}] at offset {position}", place.topic, place.partition));
+                report::note(&format!(
+                    "% Reached end of topic {} [{}] at offset {position}",
+                    place.topic, place.partition
+                ));
             }
         }
     }

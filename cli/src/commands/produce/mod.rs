@@ -35,7 +35,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// Runs the command.
 pub async fn run(args: Produce) -> Result<Exit, Failure> {
     let shape = Shape::from_args(&args)?;
-    let delimiter = format::template::delimiter(&args.delimiter).map_err(|error| Failure::usage(format!("-D: {error}")))?;
+    let delimiter =
+        format::template::delimiter(&args.delimiter).map_err(|error| Failure::usage(format!("-D: {error}")))?;
     let config = config(&args)?;
     // What cannot be read is found before anything is sent.
     let sources = sources::open(&args.files)?;
@@ -109,7 +110,8 @@ fn config(args: &Produce) -> Result<ProducerConfig, Failure> {
 async fn connect(config: ProducerConfig) -> Result<Producer, Failure> {
     // A topic that is not there is never created by the way: `--create` does it, and says so.
     let options = ClientOptions::default().allow_auto_create_topics(false);
-    connect::in_time(config.client.default_api_timeout, async { Ok(Producer::with_options(config, options).await?) }).await
+    connect::in_time(config.client.default_api_timeout, async { Ok(Producer::with_options(config, options).await?) })
+        .await
 }
 
 /// Finds the topic, or creates it where that was asked for.
@@ -132,7 +134,10 @@ async fn topic(producer: &Producer, args: &Produce) -> Result<TopicHandle, Failu
     match args.partition {
         Some(partition) if partition as u32 >= topic.partitions() => Err(Failure::new(
             Exit::NotFound,
-            format!("topic `{name}` has no partition {partition}; its last is {}", topic.partitions().saturating_sub(1)),
+            format!(
+                "topic `{name}` has no partition {partition}; its last is {}",
+                topic.partitions().saturating_sub(1)
+            ),
         )),
         _ => Ok(topic),
     }

@@ -45,7 +45,8 @@ pub fn open(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
                 return Ok(stdin());
             }
             let name = path.display().to_string();
-            let failed = |error: std::io::Error| Failure::usage(format!("cannot read {name}: {error}; nothing was sent"));
+            let failed =
+                |error: std::io::Error| Failure::usage(format!("cannot read {name}: {error}; nothing was sent"));
             let file = File::open(path).map_err(failed)?;
             let metadata = file.metadata().map_err(failed)?;
             if metadata.is_dir() {

@@ -110,4 +110,3 @@ impl Tally {
 fn stopped_by(exit: Exit) -> &'static str {
     if exit == Exit::Terminated { "SIGTERM" } else { "Ctrl-C" }
 }
-

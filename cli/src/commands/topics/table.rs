@@ -20,7 +20,8 @@ mod tests {
 
     #[test]
     fn cells_stand_below_each_other() {
-        let rows = [vec!["NAME".into(), "N".into()], vec!["a".into(), "10".into()], vec!["längeres".into(), String::new()]];
+        let rows =
+            [vec!["NAME".into(), "N".into()], vec!["a".into(), "10".into()], vec!["längeres".into(), String::new()]];
         assert_eq!(columns(&rows), "NAME      N\na         10\nlängeres\n");
         assert_eq!(columns(&[]), "");
     }
