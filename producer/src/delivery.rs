@@ -24,6 +24,13 @@ pub(crate) enum Outcome {
     Failed(ProducerError),
 }
 
+/// A callback that panics, panics alone: the task that calls it sends for everybody.
+fn call(callback: Callback, result: DeliveryResult) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| callback(result))).is_err() {
+        tracing::error!("the callback of a record panicked");
+    }
+}
+
 /// The state that the deliveries of one batch share. Nobody waits here unless a delivery was polled.
 pub(crate) struct BatchState {
     topic: Arc<str>,
@@ -80,7 +87,7 @@ impl BatchState {
             Some((outcome, position)) => {
                 let result = self.result(outcome, position, timestamp);
                 drop(inner);
-                callback(result);
+                call(callback, result);
             }
             None => inner.waiters.push(Waiter::Callback(index, timestamp, callback)),
         }
@@ -114,7 +121,7 @@ impl BatchState {
                 Waiter::Gone => {}
                 Waiter::Task(_, waker) => waker.wake(),
                 Waiter::Callback(index, timestamp, callback) => {
-                    callback(self.result(&outcome, index.saturating_sub(range.start), timestamp));
+                    call(callback, self.result(&outcome, index.saturating_sub(range.start), timestamp));
                 }
             }
         }
@@ -138,6 +145,11 @@ impl Receipt {
 
     pub(crate) fn state(&self) -> &Arc<BatchState> {
         &self.state
+    }
+
+    /// Whether every record that this was the receipt of has another by now.
+    pub(crate) fn is_told(&self) -> bool {
+        self.range.is_empty()
     }
 
     pub(crate) fn last_index(&self) -> u32 {

@@ -120,7 +120,7 @@ impl Producer {
     pub async fn send(&self, record: Record<'_>) -> Result<Delivery, ProducerError> {
         match self.try_send(&record) {
             Ok(delivery) => Ok(delivery),
-            Err(TrySendError::Refused(error)) => Err(error),
+            Err(TrySendError::Refused(error)) if !is_cured_by_metadata(&error) => Err(error),
             Err(_) => self.send_slowly(&record, self.shared().topic(record.topic)).await,
         }
     }
@@ -130,23 +130,36 @@ impl Producer {
     ///
     /// # Errors
     /// [`TrySendError::Full`]: `buffer.memory` is full. [`TrySendError::NoMetadata`]: the topic is new to this producer,
-    /// which now asks for its metadata (this needs a tokio runtime around the call). Else as [`Producer::send`].
+    /// which now asks for its metadata. Else as [`Producer::send`]; a partition that is not there yet as far as the
+    /// metadata goes is not asked for.
     pub fn try_send(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
         let shared = self.shared();
         let Some(topic) = shared.known_topic(record.topic) else {
-            return Err(self.ask_for(shared.topic(record.topic)));
+            return Err(if shared.is_open() {
+                self.ask_for(shared.topic(record.topic))
+            } else {
+                ProducerError::Closed { maybe_written: false }.into()
+            });
         };
-        shared.append(&topic, record)
+        match shared.append(&topic, record) {
+            Err(TrySendError::NoMetadata) => Err(self.ask_for(topic)),
+            other => other,
+        }
     }
 
     fn ask_for(&self, topic: Arc<Topic>) -> TrySendError {
         let producer = self.clone();
         let limit = self.config().max_block;
-        driver::spawn(async move {
-            if let Err(error) = producer.resolve(&topic, clock::now(), limit).await {
-                tracing::warn!(%error, "no metadata");
-            }
-        });
+        // One task asks, however often a caller tries meanwhile.
+        if topic.begin_asking() {
+            driver::spawn(self.shared(), async move {
+                let resolved = producer.resolve(&topic, clock::now(), limit).await;
+                topic.end_asking();
+                if let Err(error) = resolved {
+                    tracing::warn!(%error, "no metadata");
+                }
+            });
+        }
         TrySendError::NoMetadata
     }
 
@@ -203,9 +216,15 @@ impl Producer {
     async fn send_slowly(&self, record: &Record<'_>, topic: Arc<Topic>) -> Result<Delivery, ProducerError> {
         let shared = self.shared();
         let (begun, limit) = (clock::now(), self.config().max_block);
+        let mut is_fresh = false;
         loop {
             match shared.append(&topic, record) {
                 Ok(delivery) => return Ok(delivery),
+                // The topic may have grown since its metadata came: it is asked for once.
+                Err(TrySendError::Refused(error)) if is_cured_by_metadata(&error) && !is_fresh => {
+                    self.resolve(&topic, begun, limit).await?;
+                    is_fresh = true;
+                }
                 Err(TrySendError::Refused(error)) => return Err(error),
                 Err(TrySendError::NoMetadata) => self.resolve(&topic, begun, limit).await?,
                 Err(TrySendError::Full) => {
@@ -244,7 +263,7 @@ impl Producer {
                 }
                 Ok(Err(error)) => detail = Some(error.to_string().into()),
                 Ok(Ok(cluster)) => {
-                    shared.apply_topic(topic, &cluster, &|mailbox| driver::start_sender(shared, mailbox));
+                    shared.apply_topic(topic, |mailbox| driver::start_sender(shared, mailbox));
                     if topic.count() > 0 {
                         return Ok(());
                     }
@@ -267,6 +286,11 @@ impl Producer {
     fn unknown(&self, topic: &Topic, waited: Duration, detail: Option<Arc<str>>) -> ProducerError {
         ProducerError::UnknownTopic { topic: topic.name.clone(), waited, detail }
     }
+}
+
+/// Whether newer metadata may let the record in.
+fn is_cured_by_metadata(error: &ProducerError) -> bool {
+    matches!(error, ProducerError::UnknownPartition { .. })
 }
 
 impl TopicHandle {
@@ -292,7 +316,7 @@ impl TopicHandle {
     pub async fn send(&self, record: Record<'_>) -> Result<Delivery, ProducerError> {
         match self.try_send(&record) {
             Ok(delivery) => Ok(delivery),
-            Err(TrySendError::Refused(error)) => Err(error),
+            Err(TrySendError::Refused(error)) if !is_cured_by_metadata(&error) => Err(error),
             Err(_) => self.producer.send_slowly(&record, self.topic.clone()).await,
         }
     }
@@ -302,6 +326,9 @@ impl TopicHandle {
     /// # Errors
     /// As [`Producer::try_send`].
     pub fn try_send(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
-        self.producer.shared().append(&self.topic, record)
+        match self.producer.shared().append(&self.topic, record) {
+            Err(TrySendError::NoMetadata) => Err(self.producer.ask_for(self.topic.clone())),
+            other => other,
+        }
     }
 }

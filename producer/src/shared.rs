@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rkafka_client_core::{Client, Cluster};
 use rkafka_protocol::records::Codec;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use crate::delivery::{BatchState, Delivery};
@@ -66,6 +67,10 @@ pub(crate) struct Shared {
     pub(crate) identity_wanted: watch::Sender<Option<Option<i64>>>,
     state: AtomicU8,
     pub(crate) stopped: Notify,
+    /// The runtime that the producer was made on: its tasks run there, whoever's call makes them necessary.
+    pub(crate) runtime: Handle,
+    /// Held while the cluster is taken over, so that an older view never comes after a newer one.
+    applying: Mutex<()>,
 }
 
 impl Shared {
@@ -86,6 +91,8 @@ impl Shared {
             identity_wanted: watch::Sender::new(None),
             state: AtomicU8::new(OPEN),
             stopped: Notify::new(),
+            runtime: Handle::current(),
+            applying: Mutex::default(),
         }))
     }
 
@@ -164,15 +171,28 @@ impl Shared {
         (mailbox.clone(), is_new)
     }
 
-    /// Takes over what is known of every topic: new partitions, and who leads. `start` starts the sender of a broker.
-    pub(crate) fn apply_cluster(&self, cluster: &Cluster, start: impl Fn(Arc<Mailbox>)) {
-        for topic in self.all_topics() {
-            self.apply_topic(&topic, cluster, &start);
-        }
+    /// Takes over what the client knows now of every topic: new partitions, and who leads. `start` starts the sender of
+    /// a broker.
+    pub(crate) fn apply_cluster(&self, start: impl Fn(Arc<Mailbox>)) {
+        self.apply(&self.all_topics(), &start);
     }
 
     /// As [`Shared::apply_cluster`], of one topic.
-    pub(crate) fn apply_topic(&self, topic: &Topic, cluster: &Cluster, start: &impl Fn(Arc<Mailbox>)) {
+    pub(crate) fn apply_topic(&self, topic: &Arc<Topic>, start: impl Fn(Arc<Mailbox>)) {
+        self.apply(std::slice::from_ref(topic), &start);
+    }
+
+    fn apply(&self, topics: &[Arc<Topic>], start: &impl Fn(Arc<Mailbox>)) {
+        let _applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        // What the client knows is asked for under the lock: with a view taken before, a caller that was slow would
+        // bring back a leader that is none any more, and nobody would correct it before the next change.
+        let cluster = self.client.cluster();
+        for topic in topics {
+            self.apply_one(topic, &cluster, start);
+        }
+    }
+
+    fn apply_one(&self, topic: &Topic, cluster: &Cluster, start: &impl Fn(Arc<Mailbox>)) {
         // A topic that is not there now may come back; its records wait for that until they expire.
         let Some(known) = cluster.topic(&topic.name) else { return };
         topic.set_id(known.id);
@@ -197,16 +217,13 @@ impl Shared {
 
     /// The hot path: chooses the partition, takes its lock once, writes the record into its open batch.
     pub(crate) fn append(&self, topic: &Topic, record: &Record<'_>) -> Result<Delivery, TrySendError> {
-        if !self.is_open() {
-            return Err(ProducerError::Closed { maybe_written: false }.into());
-        }
         let (partition, sticky) = match record.partition {
             None => topic
                 .choose(self.config.partitioner, record.key, self.config.partitioner_ignore_keys)
-                .ok_or(TrySendError::NoMetadata)?,
+                .ok_or_else(|| self.no_metadata())?,
             Some(index) => match u32::try_from(index).ok().and_then(|index| topic.partition(index)) {
                 Some(partition) => (partition, false),
-                None if topic.count() == 0 => return Err(TrySendError::NoMetadata),
+                None if topic.count() == 0 => return Err(self.no_metadata()),
                 None => {
                     let (topic, partitions) = (topic.name.clone(), topic.count());
                     return Err(ProducerError::UnknownPartition { topic, partition: index, partitions }.into());
@@ -215,6 +232,10 @@ impl Shared {
         };
         let timestamp = record.timestamp.unwrap_or_else(clock::timestamp_ms);
         let mut slot = partition.lock();
+        // Under the lock: a record that came in beside the last look of `flush` or `stop` would wait for ever.
+        if !self.is_open() {
+            return Err(ProducerError::Closed { maybe_written: false }.into());
+        }
         match slot.queue.append(record, timestamp, sticky, &self.memory, clock::now) {
             Ok(appended) => {
                 if appended.wake {
@@ -233,15 +254,25 @@ impl Shared {
                 }
                 Err(TrySendError::Full)
             }
+            // A record that is not taken may have closed the batch before it, which then lingers no more.
             Err(AppendError::TooLarge { size, limit, setting }) => {
-                drop(slot);
+                partition.signal(slot);
                 Err(ProducerError::RecordTooLarge { topic: topic.name.clone(), size, limit, setting }.into())
             }
             Err(AppendError::Encode(error)) => {
-                drop(slot);
+                partition.signal(slot);
                 let (topic, partition) = (topic.name.clone(), partition.index);
                 Err(ProducerError::Encode { topic, partition, detail: error.to_string().into() }.into())
             }
+        }
+    }
+
+    #[cold]
+    fn no_metadata(&self) -> TrySendError {
+        if self.is_open() {
+            TrySendError::NoMetadata
+        } else {
+            TrySendError::Refused(ProducerError::Closed { maybe_written: false })
         }
     }
 

@@ -1,6 +1,6 @@
 //! The partitions of one topic, read without a lock by every record.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use uuid::Uuid;
@@ -24,6 +24,8 @@ pub(crate) struct Topic {
     turn: AtomicU32,
     random: AtomicU64,
     id: Mutex<Uuid>,
+    /// Whether a task asks for the metadata already.
+    asking: AtomicBool,
 }
 
 impl Topic {
@@ -37,6 +39,7 @@ impl Topic {
             turn: AtomicU32::new(seed as u32),
             random: AtomicU64::new(seed | 1),
             id: Mutex::default(),
+            asking: AtomicBool::new(false),
         })
     }
 
@@ -48,6 +51,15 @@ impl Topic {
     /// The topic's id; nil where the cluster has none.
     pub(crate) fn id(&self) -> Uuid {
         *self.id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the caller is the one to ask for the metadata; it must tell [`Topic::end_asking`].
+    pub(crate) fn begin_asking(&self) -> bool {
+        !self.asking.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn end_asking(&self) {
+        self.asking.store(false, Ordering::Release);
     }
 
     pub(crate) fn set_id(&self, id: Uuid) {

@@ -35,6 +35,9 @@ struct Broker {
     port: u16,
     script: fn(u32) -> Act,
     requests: AtomicU32,
+    connections: AtomicU32,
+    /// How many partitions the topic has; records only go to the first.
+    partitions: AtomicU32,
     /// Values in the log, and the base sequences that are there.
     log: Mutex<(Vec<String>, Vec<i32>)>,
 }
@@ -44,11 +47,19 @@ impl Broker {
     fn start(script: fn(u32) -> Act) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let broker = Arc::new(Self { port, script, requests: AtomicU32::new(0), log: Mutex::default() });
+        let broker = Arc::new(Self {
+            port,
+            script,
+            requests: AtomicU32::new(0),
+            connections: AtomicU32::new(0),
+            partitions: AtomicU32::new(1),
+            log: Mutex::default(),
+        });
         let served = broker.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let broker = served.clone();
+                broker.connections.fetch_add(1, Ordering::Relaxed);
                 std::thread::spawn(move || broker.serve(stream));
             }
         });
@@ -169,11 +180,13 @@ impl Broker {
         };
         let topics = request.topics.iter().flatten().map(|topic| {
             let known = topic.name.as_deref() == Some("t");
-            let partition = MetadataResponsePartition { leader_id: 1, ..MetadataResponsePartition::default() };
+            let partitions = (0..self.partitions.load(Ordering::Relaxed) as i32).map(|partition_index| {
+                MetadataResponsePartition { partition_index, leader_id: 1, ..MetadataResponsePartition::default() }
+            });
             MetadataResponseTopic {
                 error_code: if known { 0 } else { 3 },
                 name: topic.name.clone(),
-                partitions: if known { vec![partition] } else { Vec::new() },
+                partitions: if known { partitions.collect() } else { Vec::new() },
                 ..MetadataResponseTopic::default()
             }
         });
@@ -259,4 +272,124 @@ async fn a_topic_that_is_not_there_is_named() {
     );
     let error = producer.send(Record::to("t").partition(3)).await.unwrap_err();
     assert!(matches!(error, ProducerError::UnknownPartition { partition: 3, partitions: 1, .. }));
+}
+
+#[tokio::test]
+async fn a_broker_that_never_answers_does_not_outlast_delivery_timeout() {
+    let broker = Broker::start(|_| Act::Silence);
+    let config = broker.config().request_timeout(Duration::from_secs(2)).delivery_timeout(Duration::from_millis(2500));
+    let producer = Producer::new(config).await.unwrap();
+    let begun = std::time::Instant::elapsed;
+    #[expect(clippy::disallowed_methods, reason = "the time that the producer takes is what is tested")]
+    let start = std::time::Instant::now();
+    // The second attempt is under way when the time is over, and would be given up by the request timeout only.
+    let error = producer.send(Record::to("t").value("x")).await.unwrap().await.unwrap_err();
+    assert!(matches!(error, ProducerError::DeliveryTimeout { maybe_written: true, .. }), "{error}");
+    assert!((Duration::from_millis(2400)..Duration::from_millis(3700)).contains(&begun(&start)), "{:?}", begun(&start));
+}
+
+#[tokio::test]
+async fn a_callback_that_panics_panics_alone() {
+    let broker = Broker::start(|_| Act::Take);
+    let producer = Producer::new(broker.config()).await.unwrap();
+    producer.send_with(Record::to("t").value("one"), |_| panic!("a mistake of the application")).await.unwrap();
+    producer.flush().await;
+    let delivery = producer.send(Record::to("t").value("two")).await.unwrap();
+    let metadata = tokio::time::timeout(Duration::from_secs(20), delivery).await.expect("the sender lives").unwrap();
+    assert_eq!(metadata.offset, 1);
+}
+
+#[test]
+fn a_runtime_that_ends_leaves_no_delivery_without_an_answer() {
+    let broker = Broker::start(|_| Act::Silence);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (producer, under_way, lingering) = runtime.block_on(async {
+        let producer = Producer::new(broker.config()).await.unwrap();
+        let under_way = producer.send(Record::to("t").value("one")).await.unwrap();
+        while broker.requests.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let lingering = producer.send(Record::to("t").value("two")).await.unwrap();
+        (producer, under_way, lingering)
+    });
+    drop(runtime);
+    // The producer is still held, as by a static of the application.
+    for (delivery, may_be) in [(under_way, true), (lingering, false)] {
+        let result = delivery.try_result().expect("resolved with the runtime");
+        assert!(
+            matches!(result, Err(ProducerError::Closed { maybe_written }) if maybe_written == may_be),
+            "{result:?}"
+        );
+    }
+    assert!(matches!(producer.try_send(&Record::to("t")), Err(TrySendError::Refused(ProducerError::Closed { .. }))));
+}
+
+#[test]
+fn senders_live_on_the_runtime_of_the_producer() {
+    let broker = Broker::start(|_| Act::Take);
+    let (home, away) = (tokio::runtime::Runtime::new().unwrap(), tokio::runtime::Runtime::new().unwrap());
+    let producer = home.block_on(Producer::new(broker.config())).unwrap();
+    // The first record makes the topic known and the broker's sender start: from a runtime that soon ends.
+    away.block_on(async { producer.send(Record::to("t").value("one")).await.unwrap().await.unwrap() });
+    drop(away);
+    let second = home.block_on(async {
+        let delivery = producer.send(Record::to("t").value("two")).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), delivery).await.expect("the sender lives")
+    });
+    assert_eq!(second.unwrap().offset, 1);
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_up_at_once_is_not_asked_in_a_tight_loop() {
+    let broker = Broker::start(|_| Act::HangUp);
+    let config = broker.config().enable_idempotence(false).retry_backoff(Duration::from_millis(50)).retries(100_u32);
+    let producer = Producer::new(config).await.unwrap();
+    let delivery = producer.send(Record::to("t").value("x")).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_secs(1), delivery).await.is_err());
+    let connections = broker.connections.load(Ordering::Relaxed);
+    assert!(connections < 40, "{connections} connections in a second");
+}
+
+#[tokio::test]
+async fn a_partition_that_the_topic_got_since_is_found() {
+    let broker = Broker::start(|_| Act::Take);
+    let producer = Producer::new(broker.config()).await.unwrap();
+    let topic = producer.topic("t").await.unwrap();
+    assert_eq!(topic.partitions(), 1);
+    broker.partitions.store(3, Ordering::Relaxed);
+    let delivery = topic.send(topic.record().partition(2).value("x")).await.unwrap();
+    assert_eq!((delivery.partition(), topic.partitions()), (2, 3));
+    let error = topic.send(topic.record().partition(3).value("x")).await.unwrap_err();
+    assert!(matches!(error, ProducerError::UnknownPartition { partition: 3, partitions: 3, .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_record_that_is_accepted_beside_close_has_an_answer() {
+    let broker = Broker::start(|_| Act::Take);
+    for round in 0..30 {
+        let producer = Producer::new(broker.config().enable_idempotence(false)).await.unwrap();
+        let topic = producer.topic("t").await.unwrap();
+        let threads = (0..3)
+            .map(|_| {
+                let topic = topic.clone();
+                std::thread::spawn(move || {
+                    let mut accepted = Vec::new();
+                    loop {
+                        match topic.try_send(&topic.record().value("x")) {
+                            Ok(delivery) => accepted.push(delivery),
+                            Err(TrySendError::Refused(_)) => return accepted,
+                            Err(_) => {}
+                        }
+                    }
+                })
+            })
+            .collect::<Vec<_>>();
+        tokio::time::timeout(Duration::from_millis(1 + round % 3), std::future::pending::<()>()).await.unwrap_err();
+        let _ = producer.close(Duration::from_millis(round % 5)).await;
+        for thread in threads {
+            for delivery in thread.join().unwrap() {
+                assert!(delivery.try_result().is_some(), "accepted, and never told of");
+            }
+        }
+    }
 }

@@ -11,14 +11,29 @@ use crate::shared::{Shared, resolve};
 
 use super::start_sender;
 
+/// The runtime that ends takes the tasks along: nobody else would tell the deliveries that are left.
+struct StopOnDrop(Arc<Shared>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if !self.0.is_stopped() {
+            self.0.stop();
+        }
+    }
+}
+
 pub(super) async fn run(shared: Arc<Shared>) {
+    let _stop = StopOnDrop(shared.clone());
     let mut changes = shared.client.cluster_changes();
     let mut outbox = Outbox::new(shared.orphanage.broker);
     let mut resolved = Resolutions::new();
     let mut closer = None;
+    let mut is_new = true;
     while !shared.is_stopped() {
-        let cluster = changes.borrow_and_update().clone();
-        shared.apply_cluster(&cluster, |mailbox| start_sender(&shared, mailbox));
+        if std::mem::take(&mut is_new) {
+            changes.mark_unchanged();
+            shared.apply_cluster(|mailbox| start_sender(&shared, mailbox));
+        }
         shared.orphanage.drain().into_iter().for_each(|listing| outbox.accept(listing));
         let now = clock::now();
         let trouble = "the partition has no leader".into();
@@ -34,7 +49,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
         // Orphans wait for the next metadata, and for their end.
         let pause = (!outbox.is_idle()).then_some(Duration::from_millis(100));
         tokio::select! {
-            changed = changes.changed() => if changed.is_err() {
+            changed = changes.changed() => if changed.is_ok() {
+                is_new = true;
+            } else {
                 // The client is gone, and with it every way to send.
                 shared.stop();
             },

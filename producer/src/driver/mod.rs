@@ -11,20 +11,20 @@ use std::sync::Arc;
 use crate::partition::Mailbox;
 use crate::shared::Shared;
 
-/// Starts the tasks of a producer, on the runtime of the caller.
+/// Starts the tasks of a producer.
 pub(crate) fn start(shared: &Arc<Shared>) {
-    spawn(manager::run(shared.clone()));
+    spawn(shared, manager::run(shared.clone()));
     if shared.limits.idempotent {
-        spawn(identity::run(shared.clone()));
+        spawn(shared, identity::run(shared.clone()));
     }
 }
 
 /// Starts the sender of a broker that was not known before.
 pub(crate) fn start_sender(shared: &Arc<Shared>, mailbox: Arc<Mailbox>) {
-    spawn(sender::run(shared.clone(), mailbox));
+    spawn(shared, sender::run(shared.clone(), mailbox));
 }
 
-#[expect(clippy::disallowed_methods, reason = "what was accepted is sent beside the application")]
-pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    tokio::spawn(task);
+/// Runs a task on the producer's runtime, which need not be the caller's.
+pub(crate) fn spawn(shared: &Shared, task: impl Future<Output = ()> + Send + 'static) {
+    shared.runtime.spawn(task);
 }

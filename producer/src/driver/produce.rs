@@ -19,6 +19,8 @@ pub(super) struct Sent {
     pub(super) partition: Arc<Partition>,
     pub(super) id: u64,
     pub(super) payload: Arc<Payload>,
+    /// The topic's id as the request says it. The topic may be made anew before the answer comes.
+    pub(super) topic_id: Uuid,
 }
 
 /// The first version that names topics by their ids (KIP-516).
@@ -28,7 +30,7 @@ const FIRST_WITH_TOPIC_ID: i16 = 13;
 pub(super) fn request(shared: &Shared, batches: &[Sent]) -> (ProduceRequest, i16) {
     let mut topic_data: Vec<TopicProduceData> = Vec::with_capacity(1);
     let mut version_max = i16::MAX;
-    for Sent { partition, payload, .. } in batches {
+    for Sent { partition, payload, topic_id, .. } in batches {
         let data = PartitionProduceData {
             index: partition.index,
             records: Some(Bytes::from_owner(PayloadBytes(payload.clone()))),
@@ -38,13 +40,12 @@ pub(super) fn request(shared: &Shared, batches: &[Sent]) -> (ProduceRequest, i16
             topic.partition_data.push(data);
             continue;
         }
-        let topic_id = shared.known_topic(&partition.topic).map_or(Uuid::nil(), |topic| topic.id());
         if topic_id.is_nil() {
             version_max = FIRST_WITH_TOPIC_ID - 1;
         }
         topic_data.push(TopicProduceData {
             name: partition.topic.to_string(),
-            topic_id,
+            topic_id: *topic_id,
             partition_data: vec![data],
             ..TopicProduceData::default()
         });
@@ -61,7 +62,6 @@ pub(super) fn request(shared: &Shared, batches: &[Sent]) -> (ProduceRequest, i16
 
 /// What the answer says of each batch, in their order. `None` where it says nothing.
 pub(super) fn results<'r>(
-    shared: &'r Shared,
     batches: &'r [Sent],
     response: &'r ProduceResponse,
 ) -> impl Iterator<Item = Option<&'r PartitionProduceResponse>> {
@@ -70,21 +70,11 @@ pub(super) fn results<'r>(
         .iter()
         .flat_map(|topic| topic.partition_responses.iter().map(move |partition| (topic, partition)))
         .collect::<Vec<_>>();
-    let mut ids: Vec<(Uuid, Arc<str>)> = Vec::new();
-    for topic in response.responses.iter().filter(|topic| topic.name.is_empty()) {
-        let owner = batches
-            .iter()
-            .find(|sent| shared.known_topic(&sent.partition.topic).is_some_and(|known| known.id() == topic.topic_id));
-        ids.extend(owner.map(|sent| (topic.topic_id, sent.partition.topic.clone())));
-    }
-    // A single topic needs no name to be known again, and its id may have changed since.
-    let only_topic =
-        response.responses.len() == 1 && batches.windows(2).all(|two| two[0].partition.topic == two[1].partition.topic);
     batches.iter().enumerate().map(move |(at, sent)| {
         let fits = |topic: &rkafka_protocol::messages::produce_response::TopicProduceResponse, index: i32| {
             index == sent.partition.index
                 && if topic.name.is_empty() {
-                    only_topic || ids.iter().any(|(id, name)| *id == topic.topic_id && *name == sent.partition.topic)
+                    topic.topic_id == sent.topic_id
                 } else {
                     topic.name == *sent.partition.topic
                 }

@@ -11,6 +11,7 @@ use rkafka_client_core::{Error, Link, Response};
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::ProduceRequest;
 use rkafka_protocol::records::{Compressor, DecompressArena};
+use uuid::Uuid;
 
 use super::produce::{self, Sent};
 use crate::clock;
@@ -53,6 +54,12 @@ struct Sender {
     trouble: Option<Arc<str>>,
     /// A broker that enforces a quota asks for silence until then.
     throttled_until: Option<Instant>,
+    /// No connection is opened before: the last one ended without an answer.
+    connect_at: Option<Instant>,
+    /// Whether the present connection brought an answer.
+    has_answered: bool,
+    /// When the connection was of use last.
+    used_at: Instant,
 }
 
 /// What ended a wait.
@@ -75,6 +82,9 @@ pub(super) async fn run(shared: Arc<Shared>, mailbox: Arc<Mailbox>) {
         failures: 0,
         trouble: None,
         throttled_until: None,
+        connect_at: None,
+        has_answered: false,
+        used_at: clock::now(),
     };
     let mut connection = Connection::None;
     while !sender.shared.is_stopped() {
@@ -90,11 +100,16 @@ impl Sender {
         let now = clock::now();
         self.outbox.expire(now, self.trouble.as_ref(), &mut self.resolved);
         resolve(&mut self.resolved);
-        if matches!(connection, Connection::None) && !self.outbox.is_idle() {
+        self.connect_at = self.connect_at.filter(|at| *at > now);
+        if matches!(connection, Connection::None) && !self.outbox.is_idle() && self.connect_at.is_none() {
             let (client, broker) = (self.shared.client.clone(), self.mailbox.broker);
             *connection = Connection::Connecting(Box::pin(async move { client.link(broker).await.map(Box::new) }));
         }
         let mut sent = false;
+        if self.idle_until(connection).is_some_and(|until| until <= now) {
+            tracing::debug!(broker = self.mailbox.broker, "the connection was idle and is closed");
+            *connection = Connection::None;
+        }
         if let Connection::Up(link) = connection {
             if self.in_flight.front().is_some_and(|oldest| oldest.deadline <= now) {
                 let limit = self.shared.client.config().request_timeout;
@@ -103,7 +118,12 @@ impl Sender {
                 return;
             }
             match self.send_one(link, now).await {
-                Ok(any) => sent = any,
+                Ok(any) => {
+                    sent = any;
+                    if any {
+                        self.used_at = now;
+                    }
+                }
                 Err(error) => {
                     self.lose(link, &error.to_string());
                     *connection = Connection::None;
@@ -111,12 +131,13 @@ impl Sender {
                 }
             }
         }
-        let deadline = self.deadline(now);
+        let deadline = [self.deadline(now), self.connect_at, self.idle_until(connection)].into_iter().flatten().min();
         match self.wait(connection, deadline, sent).await {
             Event::Woken => {}
             Event::Connected(Ok(link)) => {
-                self.trouble = None;
                 self.route = next_route();
+                self.has_answered = false;
+                self.used_at = clock::now();
                 *connection = Connection::Up(link);
             }
             Event::Connected(Err(error)) => {
@@ -160,6 +181,13 @@ impl Sender {
         }
     }
 
+    /// When a connection that nobody needs has stood idle for `connections.max.idle.ms`.
+    fn idle_until(&self, connection: &Connection) -> Option<Instant> {
+        let is_idle = matches!(connection, Connection::Up(_)) && self.in_flight.is_empty() && self.outbox.is_idle();
+        let limit = self.shared.client.config().connections_max_idle.filter(|_| is_idle)?;
+        self.used_at.checked_add(limit)
+    }
+
     fn has_room(&self) -> bool {
         self.in_flight.len() < self.shared.config.max_in_flight as usize
     }
@@ -186,10 +214,17 @@ impl Sender {
         if let Some(other_than) = collected.wants_identity {
             self.shared.identity_wanted.send_replace(Some(other_than));
         }
-        let mut batches = Vec::with_capacity(collected.batches.len());
+        let mut batches: Vec<Sent> = Vec::with_capacity(collected.batches.len());
         for (partition, outgoing) in collected.batches {
             match outgoing.load.seal(self.shared.codec, &mut self.compressor, outgoing.stamp) {
-                Ok(payload) => batches.push(Sent { partition, id: outgoing.id, payload }),
+                Ok(payload) => {
+                    let topic_id = match batches.iter().rev().find(|sent| sent.partition.topic == partition.topic) {
+                        // One request has one id for a topic.
+                        Some(sent) => sent.topic_id,
+                        None => self.shared.known_topic(&partition.topic).map_or(Uuid::nil(), |topic| topic.id()),
+                    };
+                    batches.push(Sent { partition, id: outgoing.id, payload, topic_id });
+                }
                 Err(error) => {
                     let detail = error.to_string().into();
                     self.complete(&partition, outgoing.id, Answer::Unsendable { detail });
@@ -283,11 +318,14 @@ impl Sender {
                 return Err(detail);
             }
         };
+        self.has_answered = true;
+        self.used_at = clock::now();
+        self.trouble = None;
         if let Ok(throttle @ 1..) = u64::try_from(response.throttle_time_ms) {
             self.throttled_until = Some(clock::now() + Duration::from_millis(throttle));
         }
         let shared = self.shared.clone();
-        let results = produce::results(&shared, &request.batches, &response).collect::<Vec<_>>();
+        let results = produce::results(&request.batches, &response).collect::<Vec<_>>();
         let mut refused = false;
         for (sent, result) in request.batches.iter().zip(results) {
             let load = Load::Sealed(sent.payload.clone());
@@ -330,7 +368,7 @@ impl Sender {
     }
 
     fn give_back(&mut self, batches: Vec<Sent>, sent: bool, detail: &Arc<str>) {
-        for Sent { partition, id, payload } in batches {
+        for Sent { partition, id, payload, .. } in batches {
             let answer = Answer::Lost { sent, detail: detail.clone(), load: Load::Sealed(payload) };
             self.complete(&partition, id, answer);
         }
@@ -347,8 +385,20 @@ impl Sender {
     /// The connection is of no use any more: what was under way goes back to its queues, with the news whether the
     /// broker may have got it.
     fn lose(&mut self, link: &mut Link, reason: &str) {
+        if !self.has_answered {
+            // Brokers that take connections and drop them are not to be asked in a tight loop.
+            self.connect_at = clock::now().checked_add(self.pause());
+            self.trouble = Some(reason.into());
+        }
         if self.in_flight.is_empty() {
             tracing::debug!(broker = self.mailbox.broker, reason, "an idle connection ended");
+            if self.shared.config.acks == Acks::None
+                && let Some(partition) = self.shared.partitions().first()
+            {
+                // To hang up is all that a broker can do about a request that has no answer, such as one for a
+                // partition that it does not lead any more.
+                self.shared.client.invalidate(&partition.topic, partition.index);
+            }
             return;
         }
         tracing::warn!(broker = self.mailbox.broker, reason, requests = self.in_flight.len(), "the connection failed");
@@ -361,7 +411,9 @@ impl Sender {
             let maybe_written = link.maybe_written(request.correlation_id);
             self.give_back(request.batches, maybe_written, &detail);
         }
-        self.failures = self.failures.saturating_add(1);
+        if self.has_answered {
+            self.failures = self.failures.saturating_add(1);
+        }
     }
 }
 

@@ -388,8 +388,9 @@ impl PartitionQueue {
         }
     }
 
-    /// Fails what waited beyond `delivery.timeout.ms`. What is under way is judged when its answer comes, which the
-    /// request timeout bounds. `trouble` is why nothing was sent, where the batch itself does not know.
+    /// Fails what took longer than `delivery.timeout.ms`. Of what is under way the application is told at once, as in
+    /// Java; the batch keeps its place until its answer comes, which the request timeout bounds, for what comes behind
+    /// it must not overtake it. `trouble` is why nothing was sent, where the batch itself does not know.
     pub(crate) fn expire(&mut self, now: Instant, trouble: Option<&Arc<str>>, resolved: &mut Resolutions) {
         let timeout = self.limits.delivery_timeout;
         let expired = |created: Instant| created + timeout <= now;
@@ -399,9 +400,16 @@ impl PartitionQueue {
                 let error =
                     self.timeout_error(batch.receipt.maybe_written, batch.detail.clone().or_else(|| trouble.cloned()));
                 self.fail(at, error, resolved);
-            } else {
-                at += 1;
+                continue;
             }
+            if expired(batch.created) && !batch.receipt.is_told() {
+                let error = self.timeout_error(true, batch.detail.clone());
+                if let Some(batch) = self.outstanding.get_mut(at) {
+                    batch.receipt.maybe_written = true;
+                    resolved.push((batch.receipt.split_off_front(u32::MAX), Outcome::Failed(error)));
+                }
+            }
+            at += 1;
         }
         if self.open.as_ref().is_some_and(|open| expired(open.created)) {
             self.close_open();
@@ -445,9 +453,10 @@ impl PartitionQueue {
         at.filter(|at| *at > now)
     }
 
-    /// When the oldest batch that is not under way reaches `delivery.timeout.ms`.
+    /// When the oldest batch reaches `delivery.timeout.ms`.
     pub(crate) fn expires_at(&self) -> Option<Instant> {
-        let waiting = self.outstanding.iter().filter(|batch| batch.waiting.is_some()).map(|batch| batch.created);
+        let untold = |batch: &&Outstanding| batch.waiting.is_some() || !batch.receipt.is_told();
+        let waiting = self.outstanding.iter().filter(untold).map(|batch| batch.created);
         let ready = self.ready.iter().map(|batch| batch.created);
         let open = self.open.iter().map(|open| open.created);
         waiting.chain(ready).chain(open).min().map(|created| created + self.limits.delivery_timeout)
