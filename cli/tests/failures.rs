@@ -234,6 +234,34 @@ fn ctrl_c_ends_consume_and_commits_what_was_printed() {
 }
 
 #[test]
+fn ctrl_c_ends_consume_though_its_reader_is_asleep() {
+    let broker = Broker::in_memory();
+    broker.topic("t", "1");
+    broker.ok(&["produce", "t"], &b"a line that fills pipes\n".repeat(100_000));
+    let mut child = broker.command(&["consume", "t"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut reader = child.stdout.take().unwrap();
+    reader.read_exact(&mut [0; 10]).unwrap();
+    send_signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(reader);
+}
+
+#[test]
+fn settings_come_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("server.properties"), "num.partitions=4\nprocess.roles=broker\n").unwrap();
+    let broker = Broker::start(&["--in-memory", "--config", &path("server.properties")]);
+    let text = format!("bootstrap.servers={}\nlinger.ms=0\nauto.offset.reset=earliest\n", broker.address);
+    std::fs::write(path("client.properties"), text).unwrap();
+    let ran = alone(&["topics", "create", "t", "-F", &path("client.properties")]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, "created topic `t`, 4 partitions, 1 replica\n"));
+    std::fs::write(path("client.properties"), "\nlinger.mss=0\n").unwrap();
+    alone(&["produce", "t", "-F", &path("client.properties")]).fails(2, &["line 2", "did you mean `linger.ms`"]);
+    alone(&["produce", "t", "-F", &path("missing")]).fails(2, &["missing"]);
+}
+
+#[test]
 fn a_broker_says_why_it_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::on_disk(folder.path());

@@ -136,7 +136,10 @@ impl Template {
         };
         match shown {
             Shown::Raw => out.extend_from_slice(bytes),
-            Shown::Hex => bytes.iter().for_each(|byte| out.extend_from_slice(format!("{byte:02x}").as_bytes())),
+            Shown::Hex => {
+                let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+                bytes.iter().for_each(|byte| out.extend([digit(byte >> 4), digit(byte & 0xf)]));
+            }
             Shown::Base64 => super::json::base64(bytes, out),
             Shown::Json => super::json::value(Some(bytes), out),
         }

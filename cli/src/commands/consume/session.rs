@@ -16,6 +16,9 @@ use crate::signals::Signals;
 /// How many bytes are gathered before they are written though more is at hand.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// How long a reader may take for the last of it after a signal.
+const DRAIN: Duration = Duration::from_secs(1);
+
 /// What one run of `consume` holds.
 pub struct Session {
     /// The consumer.
@@ -86,6 +89,15 @@ impl Session {
         // What was printed is written before anything else, unless nobody reads it or it is not to be waited for.
         let end = match end {
             End::ReaderGone => End::ReaderGone,
+            // Who asked it to end does not want to wait for a reader that is asleep.
+            End::Signal(exit) => {
+                let drained = tokio::time::timeout(DRAIN, self.write_all()).await;
+                match drained {
+                    Ok(Err(End::Failed(failure))) => End::Failed(failure),
+                    Ok(Err(End::ReaderGone)) => End::ReaderGone,
+                    _ => End::Signal(exit),
+                }
+            }
             end => match self.write_all().await {
                 Ok(()) => end,
                 Err(End::Failed(failure)) if matches!(end, End::Failed(_)) => {

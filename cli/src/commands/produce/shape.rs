@@ -80,7 +80,7 @@ impl Shape {
     fn with_json<T>(&self, line: &[u8], send: impl FnOnce(&Record<'_>) -> T) -> Result<T, String> {
         let parsed: Line<'_> =
             serde_json::from_slice(line).map_err(|error| format!("it is not what -J reads: {error}"))?;
-        if parsed.headers.len() % 2 != 0 {
+        if !parsed.headers.len().is_multiple_of(2) {
             return Err("`headers` needs a value behind each name: [\"name\", \"value\", ..]".to_owned());
         }
         let key = parsed.key.as_ref().map(Text::bytes).transpose()?;
