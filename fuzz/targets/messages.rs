@@ -1,7 +1,7 @@
 //! Every generated message in every version: bytes give an error, or a message that goes through unchanged.
 #![no_main]
 
-include!("../../protocol/tests/all_messages.rs");
+include!("../../protocol/tests/generated/all_messages.rs");
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;

@@ -9,7 +9,7 @@
 #[expect(dead_code, reason = "the generator uses more of it")]
 mod schema;
 
-include!("all_messages.rs");
+include!("generated/all_messages.rs");
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -75,12 +75,13 @@ impl Author<'_> {
         versions.min <= self.version && self.version <= versions.max
     }
 
-    fn structure(&mut self, one: &Struct, out: &mut Vec<u8>) {
+    /// `distinct` as for [`Author::field`]: one field that is not its default makes the whole so.
+    fn structure(&mut self, one: &Struct, distinct: bool, out: &mut Vec<u8>) {
         let version = self.version;
         let here = |field: &&Field| field.versions.min <= version && version <= field.versions.max;
-        for field in one.fields.iter().filter(here).filter(|field| field.tag.is_none()) {
+        for (at, field) in one.fields.iter().filter(here).filter(|field| field.tag.is_none()).enumerate() {
             let flexible = self.flexible() && field.flexible.is_none();
-            self.field(field, flexible, false, out);
+            self.field(field, flexible, distinct && at == 0, out);
         }
         if !self.flexible() {
             return;
@@ -179,7 +180,7 @@ impl Author<'_> {
             Kind::Struct(name) => {
                 let message = self.message;
                 let one = message.structs.iter().find(|one| one.name == *name).expect("a schema defines its structs");
-                self.structure(one, out);
+                self.structure(one, filled, out);
             }
         }
     }
@@ -205,7 +206,7 @@ fn length(value: Option<usize>, flexible: bool, short: bool, out: &mut Vec<u8>) 
 fn author(message: &Message, version: i16, seed: u64) -> Vec<u8> {
     let mut author = Author { message, version, random: Random(seed) };
     let mut out = Vec::new();
-    author.structure(&message.structs[0], &mut out);
+    author.structure(&message.structs[0], false, &mut out);
     out
 }
 

@@ -163,6 +163,9 @@ impl<'a> RecordBatch<'a> {
     }
 }
 
+/// Bytes to spare that are not worth giving back.
+const SPARE_MAX: usize = 512;
+
 /// Where compressed batches are unpacked: contexts and one buffer that are reused, and the limit for one batch.
 #[derive(Debug)]
 pub struct DecompressArena {
@@ -215,6 +218,10 @@ impl DecompressArena {
             let guess = self.last_len + self.last_len / 8;
             buffer.reserve(guess.min(payload.len().saturating_mul(16)).min(self.limit));
             self.decompressor.decompress(compression, payload, &mut buffer, self.limit)?;
+            // Some codecs need more room than the content takes, and a batch may be kept for long.
+            if buffer.capacity() - buffer.len() > buffer.len() / 4 + SPARE_MAX {
+                buffer.shrink_to_fit();
+            }
         }
         self.last_len = buffer.len();
         Ok(buffer)
@@ -341,3 +348,25 @@ impl<'a> Iterator for RecordIter<'a> {
 }
 
 impl std::iter::FusedIterator for RecordIter<'_> {}
+
+#[cfg(all(test, feature = "zstd"))]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn what_is_unpacked_to_be_kept_has_no_room_to_spare() {
+        // As Java writes it: the frame does not say how long its content is.
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
+        encoder.include_contentsize(false).unwrap();
+        encoder.write_all(&[7; 100]).unwrap();
+        let packed = encoder.finish().unwrap();
+        let mut arena = DecompressArena::default();
+        for _ in 0..2 {
+            let unpacked = arena.unpack_owned(Compression::Zstd, &packed).unwrap();
+            assert_eq!(unpacked.len(), 100);
+            assert!(unpacked.capacity() < 1024, "{} bytes are kept for 100", unpacked.capacity());
+        }
+    }
+}

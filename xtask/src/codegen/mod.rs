@@ -26,7 +26,7 @@ pub fn run(root: &Path, check: bool) -> Result<(), String> {
     files.insert("mod.rs".to_owned(), module(&messages));
     files.insert("api_key.rs".to_owned(), api_key(&messages));
     let target = root.join("protocol/src/messages");
-    let table = root.join("protocol/tests/all_messages.rs");
+    let table = root.join("protocol/tests/generated/all_messages.rs");
     let mut stale = Vec::new();
     let table_text = formatted(root, &all_messages(&messages))?;
     if std::fs::read_to_string(&table).ok().as_deref() != Some(table_text.as_str()) {

@@ -17,6 +17,8 @@ mod lz4;
 mod pool;
 #[cfg(feature = "snappy")]
 mod snappy;
+#[cfg(feature = "lz4")]
+mod xxhash;
 #[cfg(feature = "zstd")]
 mod zstd;
 
