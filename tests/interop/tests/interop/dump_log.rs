@@ -91,7 +91,7 @@ async fn kafka_reads_every_file() {
         };
         all.iter().filter(is_in).filter(|path| path.extension().is_some_and(|other| other == extension)).collect()
     };
-    assert!(of("records-", "log").len() > 4, "there is more than one segment: {all:?}");
+    assert!(of("records-", "log").len() > 2, "the partitions have more than one segment: {all:?}");
 
     let printed = dump(&of("records-", "log"), &["--print-data-log", "--deep-iteration"]).await;
     let records = printed.lines().filter(|line| line.starts_with("| offset:")).count();

@@ -1,8 +1,8 @@
 //! `rkafka broker run` as a process: foreign clients, and `kill -9`.
 
-use std::io::{BufRead as _, BufReader};
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use rkafka_testkit::{Child, create_topic, eventually, skipped};
@@ -16,32 +16,21 @@ fn command_line() -> Option<PathBuf> {
     program.exists().then_some(program)
 }
 
-/// Starts a broker and gives it with its address. Its stderr is the test's.
-async fn start(program: &Path, listen: &str, data: &Path) -> (Child, String) {
+/// Starts a broker on `listen` and gives it with the address that it says it is ready on.
+async fn start(program: &Path, listen: &str, data: &Path, log: &Path) -> (Child, String) {
     let mut command = Command::new(program);
     command.args(["broker", "run", "--listen", listen, "--data-dir"]).arg(data);
-    let port_known = !listen.ends_with(":0");
-    let mut child = Child::spawn(&command, None, |command| {
-        command.stdout(Stdio::piped());
-    })
-    .expect("the broker starts");
-    let address = if port_known {
-        listen.to_owned()
-    } else {
-        let stdout = child.stdout().expect("piped");
-        let line = tokio::task::spawn_blocking(move || {
-            let mut line = String::new();
-            BufReader::new(stdout).read_line(&mut line).map(|_| line)
-        });
-        let line = tokio::time::timeout(Duration::from_secs(60), line).await;
-        let line = line.expect("the address is printed").expect("no panic").expect("a line");
-        line.split_whitespace().find(|word| word.contains("127.0.0.1:")).unwrap_or_default().to_owned()
-    };
-    eventually("the broker", || async {
-        std::net::TcpStream::connect(&address).map(drop).map_err(|error| format!("{address}: {error}"))
+    let said = File::create(log).expect("a file");
+    let child = Child::spawn(&command, None, |command| {
+        command.stderr(said);
+    });
+    let address = eventually("the broker", || async {
+        let said = std::fs::read_to_string(log).map_err(|error| error.to_string())?;
+        let ready = said.split_once("ready on ").and_then(|(_, rest)| rest.split_once(','));
+        ready.map(|(address, _)| address.to_owned()).ok_or(said)
     })
     .await;
-    (child, address)
+    (child.expect("the broker starts"), address)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,8 +43,8 @@ async fn a_killed_process_comes_back_with_every_record() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let data = folder.path().join("data");
-    let (mut broker, address) = start(&program, "127.0.0.1:0", &data).await;
+    let (data, log) = (folder.path().join("data"), folder.path().join("log"));
+    let (mut broker, address) = start(&program, "127.0.0.1:0", &data, &log).await;
     let at = address.clone();
     tokio::task::spawn_blocking(move || create_topic(&at, "kept", 1, &[])).await.expect("created");
 
@@ -76,7 +65,7 @@ async fn a_killed_process_comes_back_with_every_record() {
             bytes.extend(torn);
             std::fs::write(&log, bytes).expect("the log");
         }
-        broker = start(&program, &address, &data).await.0;
+        broker = start(&program, &address, &data, &log).await.0;
         let records = read_all(&address, "kept", 1).await;
         let values: Vec<&str> = records.iter().map(|record| text(record.value()).expect("a value")).collect();
         assert!(values == expected, "round {round}: {} of {} records", values.len(), expected.len());
