@@ -43,7 +43,7 @@ impl Connection {
         let (commands, receiver) = mpsc::unbounded_channel();
         let in_flight = Arc::new(AtomicUsize::new(0));
         let (versions, endpoint) = (Arc::clone(link.versions()), link.endpoint().clone());
-        let driver = Driver { link, waiting: HashMap::new(), in_flight: Arc::clone(&in_flight), idle };
+        let driver = Driver { link, waiting: HashMap::new(), earliest: None, in_flight: Arc::clone(&in_flight), idle };
         clock::spawn(driver.run(receiver));
         Self { commands, versions, endpoint, in_flight }
     }
@@ -97,6 +97,8 @@ impl Connection {
 struct Driver {
     link: Link,
     waiting: HashMap<i32, Waiting>,
+    /// No deadline of those that wait is before this. It is looked for anew only when it comes, for there may be many.
+    earliest: Option<Instant>,
     in_flight: Arc<AtomicUsize>,
     idle: Option<Duration>,
 }
@@ -106,7 +108,7 @@ impl Driver {
         let mut idle_since = clock::now();
         let error = loop {
             let idle_until = self.idle.map(|idle| clock::later(idle_since, idle));
-            let deadline = self.waiting.values().map(|waiting| waiting.deadline).min().or(idle_until);
+            let deadline = if self.waiting.is_empty() { idle_until } else { self.earliest };
             let wake = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -126,8 +128,7 @@ impl Driver {
                 },
                 () = wake => if self.waiting.is_empty() {
                     break Error::new(ErrorKind::Disconnected, "the connection was idle and has been closed");
-                } else {
-                    self.time_out();
+                } else if self.time_out() {
                     break Error::new(
                         ErrorKind::Disconnected,
                         "the connection was closed, for an answer before this one did not come in time",
@@ -154,6 +155,7 @@ impl Driver {
         match (command.enqueue)(&mut self.link) {
             Ok(correlation_id) => {
                 let Command { timeout, deadline, reply, .. } = command;
+                self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
                 self.waiting.insert(correlation_id, Waiting { timeout, deadline, reply });
                 self.in_flight.store(self.waiting.len(), Ordering::Relaxed);
             }
@@ -167,15 +169,19 @@ impl Driver {
         if let Some(waiting) = self.waiting.remove(&response.correlation_id) {
             let _ = waiting.reply.send(Ok(response));
         }
+        if self.waiting.is_empty() {
+            self.earliest = None;
+        }
         self.in_flight.store(self.waiting.len(), Ordering::Relaxed);
     }
 
-    /// Answers the requests whose time is over. As in Java, the connection cannot go on after that: the answer may
+    /// Answers the requests whose time is over, and says whether there were any. As in Java, the connection cannot go on after that: the answer may
     /// still come, and everything behind it waits for it.
-    fn time_out(&mut self) {
+    fn time_out(&mut self) -> bool {
         let now = clock::now();
         let late: Vec<i32> =
             self.waiting.iter().filter(|(_, waiting)| waiting.deadline <= now).map(|(id, _)| *id).collect();
+        let any = !late.is_empty();
         for correlation_id in late {
             let Some(waiting) = self.waiting.remove(&correlation_id) else { continue };
             let message = format!("no answer within {:?}", waiting.timeout);
@@ -184,5 +190,7 @@ impl Driver {
                 .with_maybe_written(self.link.maybe_written(correlation_id));
             let _ = waiting.reply.send(Err(error));
         }
+        self.earliest = self.waiting.values().map(|waiting| waiting.deadline).min();
+        any
     }
 }

@@ -236,3 +236,38 @@ async fn metadata_does_not_wait_for_a_broker_that_says_nothing() {
         assert!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_request_has_its_own_time() {
+    use rkafka_protocol::messages::MetadataRequest;
+    let net = FakeNet::new();
+    let mut connections = net.listen("a:1");
+    let endpoint = rkafka_client_core::Endpoint { node_id: None, address: "a:1".parse().unwrap() };
+    let shared = rkafka_client_core::Shared::new(config("a:1"), Arc::clone(&net) as Arc<dyn rkafka_client_core::Dial>);
+    let (link, mut broker) = tokio::join!(rkafka_client_core::Link::connect(&shared, &endpoint), async {
+        let mut broker = connections.recv().await.unwrap();
+        broker.greet().await;
+        broker
+    });
+    let connection = rkafka_client_core::Connection::new(link.unwrap(), Some(Duration::from_secs(5)));
+    let ask = |seconds| connection.request(MetadataRequest::default(), i16::MAX, Duration::from_secs(seconds));
+    let serve = async {
+        for wait in [0, 50] {
+            let asked = broker.next().await.unwrap();
+            pause(wait).await;
+            broker.answer::<MetadataRequest>(&asked, &metadata(&["a:1"], 1, 1)).await;
+        }
+        broker
+    };
+    // The first has gone when its time would be over, and the second has time still.
+    let (first, second, _broker) = tokio::join!(ask(10), ask(100), serve);
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    // Nobody answers any more: what has least time goes first, and the rest with it.
+    let (long, short) = tokio::join!(ask(100), ask(4));
+    assert_eq!((long.unwrap_err().kind(), short.unwrap_err().kind()), (ErrorKind::Disconnected, ErrorKind::Timeout));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a broker that takes its virtual time")]
+async fn pause(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
