@@ -74,6 +74,8 @@ struct Tasks {
     news: mpsc::UnboundedSender<MemberNews>,
     /// Waits here for the member, which begins with the first subscription.
     inbox: Option<mpsc::UnboundedReceiver<MemberNews>>,
+    /// The member, once there is one. It gives its inbox back at its end.
+    member: Option<JoinHandle<mpsc::UnboundedReceiver<MemberNews>>>,
 }
 
 impl Consumer {
@@ -107,6 +109,7 @@ impl Consumer {
             committer: clock::spawn(committer::run(Arc::clone(&shared), orders, news.clone())),
             news,
             inbox: Some(inbox),
+            member: None,
         };
         let handle = ConsumerHandle::of(&shared);
         Self { handle, shared, current: None, arena, calls: 0, took: false, tasks: Some(tasks) }
@@ -157,7 +160,7 @@ impl Consumer {
         match tasks.inbox.take() {
             Some(news) => {
                 let task = MemberTask { shared: Arc::clone(&self.shared), news, listener };
-                drop(clock::spawn(task.run()));
+                tasks.member = Some(clock::spawn_with(task.run()));
             }
             None => {
                 let _ = tasks.news.send(MemberNews::SubscriptionChanged);
@@ -194,6 +197,46 @@ impl Consumer {
         }
         self.shared.steward.notify_one();
         Ok(())
+    }
+
+    /// Gives up every partition, subscribed or assigned: leaves the group, after a last commit where offsets are committed
+    /// by themselves. The consumer can subscribe or be assigned anew afterwards. Java's `unsubscribe`.
+    ///
+    /// Cancel safe: the membership goes on to end where this future is dropped, and a later call waits for that.
+    ///
+    /// # Errors
+    /// The last commit failed; the partitions are given up all the same. [`ConsumerError::Closed`].
+    pub async fn unsubscribe(&mut self) -> Result<()> {
+        self.put_back();
+        let tasks = self.tasks.as_mut().ok_or(ConsumerError::Closed)?;
+        self.shared.lock().in_hand = false;
+        self.shared.member.notify_waiters();
+        let mut result = Ok(());
+        if let Some(member) = &mut tasks.member {
+            let mut given_back = None;
+            if !member.is_finished() {
+                (result, given_back) = leave(&tasks.news, member).await;
+            }
+            let inbox = match given_back {
+                Some(inbox) => Some(inbox),
+                None => member.await.ok(),
+            };
+            tasks.member = None;
+            // What was for the member that is gone is not for the next one.
+            tasks.inbox = inbox.map(|mut inbox| {
+                while inbox.try_recv().is_ok() {}
+                inbox
+            });
+        }
+        let mut state = self.shared.lock();
+        state.mode = Mode::Idle;
+        state.shared_out = None;
+        state.positions.assign(&[]);
+        state.inbox.purge();
+        drop(state);
+        self.shared.steward.notify_one();
+        self.shared.fetchers.notify_waiters();
+        result
     }
 
     /// Waits for the next batch. Control batches, aborted transactions (under `read_committed`) and batches without
@@ -262,12 +305,13 @@ impl Consumer {
     }
 
     /// Commits what was handed out (where `enable.auto.commit` is on), calls the hooks, leaves the group and closes all
-    /// connections. A static member stays in its group until `session.timeout.ms` has passed. Waits for 30 s at most.
+    /// connections. Commits that were asked for before and not awaited are made first. A static member stays in its group
+    /// until `session.timeout.ms` has passed. Waits for 30 s at most.
     ///
     /// Where the future is dropped, the closing goes on in the background.
     ///
     /// # Errors
-    /// The last commit failed, where partitions are assigned by hand; the group did not answer in time.
+    /// The last commit failed; the group did not answer in time.
     pub async fn close(mut self) -> Result<()> {
         self.put_back();
         let Some(tasks) = self.tasks.take() else { return Ok(()) };
@@ -496,6 +540,9 @@ impl Consumer {
         let mut state = self.shared.lock();
         state.positions.halt(&topic, partition);
         state.inbox.purge();
+        drop(state);
+        // What was purged may have been all that kept the fetchers from fetching.
+        self.shared.fetchers.notify_waiters();
         ConsumerError::Partition {
             partition: TopicPartition { topic, partition },
             source: PartitionError::Corrupt { offset, source: Arc::new(source) },
@@ -533,6 +580,9 @@ impl Drop for Consumer {
         } else {
             tasks.steward.abort();
             tasks.committer.abort();
+            if let Some(member) = tasks.member {
+                member.abort();
+            }
             self.handle.mark_closed();
         }
     }
@@ -540,23 +590,18 @@ impl Drop for Consumer {
 
 /// Leaves the group and ends the tasks.
 async fn shut_down(shared: Arc<Shared>, tasks: Tasks) -> Result<()> {
-    let Tasks { steward, committer, news, inbox } = tasks;
+    let Tasks { steward, committer, news, inbox: _, member } = tasks;
     shared.lock().in_hand = false;
     shared.member.notify_waiters();
-    let has_member = inbox.is_none();
     let farewell = async {
-        if has_member {
-            let (done, left) = oneshot::channel();
-            if news.send(MemberNews::Close(done)).is_ok() {
-                // The sender is dropped when the member has left.
-                let _ = left.await;
-            }
-            Ok(())
+        settle_commits(&shared).await;
+        if let Some(mut member) = member {
+            leave(&news, &mut member).await.0
         } else if shared.config.enable_auto_commit && shared.group_id("").is_ok() {
             let returned = !shared.lock().dropped;
             let (reply, answer) = oneshot::channel();
             let offsets = committable(&shared, returned);
-            let order = CommitOrder { offsets, limit: CLOSE_TIMEOUT, reply: Some(reply) };
+            let order = CommitOrder::new(&shared, offsets, CLOSE_TIMEOUT, Some(reply));
             match shared.commits.send(order) {
                 Ok(()) => answer.await.unwrap_or(Err(ConsumerError::Closed)),
                 Err(_) => Err(ConsumerError::Closed),
@@ -579,6 +624,32 @@ async fn shut_down(shared: Arc<Shared>, tasks: Tasks) -> Result<()> {
     ConsumerHandle::of(&shared).mark_closed();
     shared.client.close();
     result
+}
+
+/// Ends the membership: gives what became of its last commit, and the inbox where that came first. The member's handle
+/// may be awaited again where it did not.
+async fn leave(
+    news: &mpsc::UnboundedSender<MemberNews>,
+    member: &mut JoinHandle<mpsc::UnboundedReceiver<MemberNews>>,
+) -> (Result<()>, Option<mpsc::UnboundedReceiver<MemberNews>>) {
+    let (done, left) = oneshot::channel();
+    let _ = news.send(MemberNews::Close(done));
+    tokio::select! {
+        biased;
+        told = left => (told.unwrap_or(Ok(())), None),
+        // It had ended before, by a failure that the application was told of.
+        inbox = member => (Ok(()), inbox.ok()),
+    }
+}
+
+/// Waits for the commits that were asked for and not awaited (`commit_async`), as Java's `close` does, for half of its
+/// time at most.
+async fn settle_commits(shared: &Shared) {
+    let (reply, answered) = oneshot::channel();
+    let order = CommitOrder::new(shared, Vec::new(), Duration::ZERO, Some(reply));
+    if shared.commits.send(order).is_ok() {
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT / 2, answered).await;
+    }
 }
 
 #[cfg(test)]

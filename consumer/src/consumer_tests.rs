@@ -28,6 +28,8 @@ struct Broker {
     ends: Mutex<Vec<i64>>,
     appended: Notify,
     fetches: std::sync::atomic::AtomicU64,
+    /// The partition and base offset of a batch whose last byte is another.
+    corrupt: Mutex<Option<(i32, i64)>>,
 }
 
 impl Broker {
@@ -64,7 +66,11 @@ impl Broker {
                             options.base_offset = base;
                             let values = [format!("{base}"), format!("{}", base + 1)];
                             let records = values.iter().map(|value| (None, Some(value.as_bytes())));
-                            encode_batch(Vec::new(), options, 0, records).unwrap().into_bytes().into()
+                            let mut bytes = encode_batch(Vec::new(), options, 0, records).unwrap().into_bytes();
+                            if *self.corrupt.lock().unwrap() == Some((asked.partition, base)) {
+                                *bytes.last_mut().unwrap() ^= 1;
+                            }
+                            bytes.into()
                         });
                         PartitionData {
                             partition_index: asked.partition,
@@ -208,7 +214,11 @@ impl Dial for InMemory {
 }
 
 async fn consumer(broker: &Arc<Broker>) -> Consumer {
-    let config = ConsumerConfig::new().bootstrap_servers("broker:9092");
+    consumer_with(broker, ConsumerConfig::new()).await
+}
+
+async fn consumer_with(broker: &Arc<Broker>, config: ConsumerConfig) -> Consumer {
+    let config = config.bootstrap_servers("broker:9092");
     let options = ClientOptions::default().dialer(Arc::new(InMemory(Arc::clone(broker))));
     Consumer::connect_with(config, options).await.unwrap()
 }
@@ -336,4 +346,133 @@ async fn an_application_that_never_waits_lets_its_tasks_run() {
     for offset in 0..2_000 {
         assert_eq!(within(consumer.recv()).await.unwrap().offset(), offset);
     }
+}
+
+/// Polls `future` so many times at most, then drops it.
+async fn polled<T>(mut polls: u32, future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        result = future => Some(result),
+        () = std::future::poll_fn(|context| {
+            if polls == 0 { return Poll::Ready(()); }
+            polls -= 1;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }) => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_futures_of_every_face_lose_nothing() {
+    use std::future::poll_fn;
+    let broker = Broker::with(&[0]);
+    let mut consumer = consumer(&broker).await;
+    consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+    let mut seen = Vec::new();
+    for round in 0..400_u32 {
+        if round % 3 == 0 {
+            broker.append(0, 2);
+        }
+        let polls = round % 7;
+        match round % 5 {
+            0 => {
+                if let Some(batch) = polled(polls, consumer.next_batch()).await {
+                    seen.extend(batch.unwrap().records().map(|record| record.unwrap().offset));
+                }
+            }
+            1 => {
+                if let Some(Some(batch)) = polled(polls, consumer.next_batch_until_end()).await.map(Result::unwrap) {
+                    seen.extend(batch.records().map(|record| record.unwrap().offset));
+                }
+            }
+            2 => {
+                let mut records = Vec::new();
+                // What was handed out before the drop is in the caller's list.
+                let _ = polled(polls, consumer.recv_many(&mut records)).await;
+                seen.extend(records.iter().map(ConsumerRecord::offset));
+            }
+            3 => {
+                let next = poll_fn(|context| Pin::new(&mut consumer).poll_next(context));
+                if let Some(Some(record)) = polled(polls, next).await {
+                    seen.push(record.unwrap().offset());
+                }
+            }
+            _ => {
+                if let Some(record) = polled(polls, consumer.recv()).await {
+                    seen.push(record.unwrap().offset());
+                }
+            }
+        }
+    }
+    // The end is that of the last fetch.
+    clock::sleep(Duration::from_secs(1)).await;
+    while let Some(record) = within(consumer.recv_until_end()).await.unwrap() {
+        seen.push(record.offset());
+    }
+    assert_eq!(seen, (0..268).collect::<Vec<_>>());
+    let handle = consumer.handle();
+    assert!(polled(0, consumer.close()).await.is_none(), "dropped in the middle");
+    within(async {
+        while !matches!(handle.seek("t", 0, Start::End), Err(ConsumerError::Closed)) {
+            clock::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_of_the_second_connection_is_not_left_there() {
+    let broker = Broker::with(&[4, 4]);
+    let mut consumer = consumer(&broker).await;
+    consumer.assign([("t", 0, Start::End), ("t", 1, Start::End)]).unwrap();
+    assert!(within(consumer.next_batch_until_end()).await.unwrap().is_none());
+    clock::sleep(Duration::from_millis(5)).await;
+    // Partition 1 goes over the second connection, for the first waits with partition 0, which is then paused.
+    consumer.seek("t", 1, Start::Offset(2)).unwrap();
+    assert_eq!(within(consumer.recv()).await.unwrap().offset(), 2);
+    assert_eq!(within(consumer.recv()).await.unwrap().offset(), 3);
+    let zero = TopicPartition::new("t", 0);
+    consumer.pause([&zero]).unwrap();
+    let _ = tokio::time::timeout(Duration::from_secs(5), consumer.recv()).await;
+    broker.append(1, 2);
+    let record = tokio::time::timeout(Duration::from_secs(5), consumer.recv()).await.expect("it is fetched").unwrap();
+    assert_eq!((record.partition(), record.offset()), (1, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_in_one_partition_stops_no_other() {
+    let broker = Broker::with(&[20, 0]);
+    let one = encode_batch(Vec::new(), BatchOptions::default(), 0, [(None, Some(&b"0"[..])), (None, Some(&b"1"[..]))]);
+    let size = one.unwrap().into_bytes().len();
+    for budget in 1..16 {
+        *broker.corrupt.lock().unwrap() = Some((0, 2));
+        let config = ConsumerConfig::new().queued_max_bytes(size * budget / 2 + 1);
+        let mut consumer = consumer_with(&broker, config).await;
+        consumer.assign([("t", 0, Start::Beginning), ("t", 1, Start::End)]).unwrap();
+        clock::sleep(Duration::from_secs(2)).await;
+        assert_eq!(within(consumer.recv()).await.unwrap().offset(), 0);
+        assert_eq!(within(consumer.recv()).await.unwrap().offset(), 1);
+        let error = within(consumer.recv()).await.unwrap_err();
+        assert!(matches!(error, ConsumerError::Partition { .. }), "{error}");
+        clock::sleep(Duration::from_secs(2)).await;
+        broker.append(1, 2);
+        let next = tokio::time::timeout(Duration::from_secs(10), consumer.recv()).await;
+        assert_eq!(next.expect("the other goes on").unwrap().partition(), 1, "budget {budget}");
+        consumer.close().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_are_told_and_an_assignment_can_be_given_up() {
+    let broker = Broker::with(&[4, 0, 2]);
+    let mut consumer = consumer(&broker).await;
+    let partitions = within(consumer.partitions_for("t")).await.unwrap();
+    assert_eq!(partitions.iter().map(|place| place.partition).collect::<Vec<_>>(), [0, 1, 2]);
+    consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+    assert_eq!(within(consumer.recv()).await.unwrap().offset(), 0);
+    within(consumer.unsubscribe()).await.unwrap();
+    assert!(consumer.assignment().is_empty());
+    consumer.assign([("t", 2, Start::Beginning)]).unwrap();
+    let record = within(consumer.recv()).await.unwrap();
+    assert_eq!((record.partition(), record.offset()), (2, 0));
 }

@@ -171,7 +171,7 @@ impl ConsumerHandle {
         self.shared.group_id("a commit")?;
         let (reply, answer) = oneshot::channel();
         let limit = self.shared.config.client.default_api_timeout;
-        let order = CommitOrder { offsets, limit, reply: Some(reply) };
+        let order = CommitOrder::new(&self.shared, offsets, limit, Some(reply));
         self.shared.commits.send(order).map_err(|_| ConsumerError::Closed)?;
         Ok(async move { answer.await.unwrap_or(Err(ConsumerError::Closed)) })
     }
@@ -244,6 +244,33 @@ impl ConsumerHandle {
         let shared = &self.shared;
         let found = retry(RetryPolicy::from(&shared.config.client), |failures| list_once(shared, wanted, failures > 0));
         found.await.map_err(|source| ConsumerError::Client { doing, source })
+    }
+
+    /// The numbers of a topic's partitions, from the cluster. Java's `partitionsFor`. Cancel safe.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Client`]: the topic is not there or may not be seen, or the cluster cannot be asked, within
+    /// `default.api.timeout.ms`; [`ConsumerError::Closed`].
+    pub async fn partitions_for(&self, topic: &str) -> Result<Vec<TopicPartition>> {
+        self.open()?;
+        let client_error = |source| ConsumerError::Client { doing: "asking for a topic's partitions", source };
+        let shared = &self.shared;
+        let mut topics = retry(RetryPolicy::from(&shared.config.client), |_| async move {
+            let cluster = shared.client.refresh(Topics::named([topic])).await?;
+            let unknown = |code: ErrorCode| Error::broker_error(code).with_topic(topic);
+            if let Some(code) = cluster.topic_error(topic) {
+                return Err(unknown(code));
+            }
+            cluster.topic(topic).cloned().ok_or_else(|| unknown(ErrorCode::UnknownTopicOrPartition))
+        })
+        .await
+        .map_err(client_error)?
+        .partitions
+        .iter()
+        .map(|partition| TopicPartition::new(topic, partition.index))
+        .collect::<Vec<_>>();
+        topics.sort();
+        Ok(topics)
     }
 
     pub(crate) fn mark_closed(&self) {

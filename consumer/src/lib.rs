@@ -46,3 +46,5 @@ pub use handle::ConsumerHandle;
 pub use listener::{HookFuture, RebalanceListener};
 pub use record::ConsumerRecord;
 pub use subscription::{CommittedOffset, OffsetAndTimestamp, Start, TopicPartition};
+
+pub use rkafka_client_core::{ClientConfig, ClientOptions, ClientSettings, ConfigError};

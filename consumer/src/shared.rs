@@ -166,12 +166,14 @@ impl Shared {
     /// the whole response.
     pub(crate) fn accept(
         &self,
+        broker: i32,
         outcomes: impl IntoIterator<Item = (Cursor, Fetched, Option<Chunk>)>,
         now: std::time::Instant,
     ) {
         let mut refresh_metadata = false;
         let mut look_up = false;
         let mut wake = false;
+        let mut elsewhere = false;
         let mut state = self.lock();
         let state = &mut *state;
         for (cursor, fetched, chunk) in outcomes {
@@ -180,6 +182,7 @@ impl Shared {
             look_up |= matches!(fetched, Fetched::Refused(_) | Fetched::Diverged { .. });
             let verdict = state.positions.give_back(cursor, fetched, now);
             refresh_metadata |= verdict.refresh_metadata;
+            elsewhere |= state.positions.leader(&topic, partition).is_some_and(|leader| leader != broker);
             if verdict.accept
                 && let Some(chunk) = chunk
             {
@@ -192,6 +195,10 @@ impl Shared {
         }
         if wake {
             state.wake();
+        }
+        if elsewhere {
+            // The partition moved while it was being fetched: the fetcher of its new leader has nothing else to wake it.
+            self.fetchers.notify_waiters();
         }
         if refresh_metadata {
             self.refresh_metadata();

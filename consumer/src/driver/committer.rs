@@ -27,11 +27,21 @@ pub(crate) type Reply = oneshot::Sender<Result<(), ConsumerError>>;
 /// A commit to be made.
 #[derive(Debug)]
 pub(crate) struct CommitOrder {
-    pub(crate) offsets: Offsets,
+    offsets: Offsets,
+    /// The generation that the offsets are of, where this is a member of a group: in a later one the partitions may be
+    /// another member's, whose commits must not be overwritten.
+    generation: Option<i32>,
     /// Retried for so long.
-    pub(crate) limit: Duration,
+    limit: Duration,
     /// Told what came of it; may be gone.
-    pub(crate) reply: Option<Reply>,
+    reply: Option<Reply>,
+}
+
+impl CommitOrder {
+    /// An order of the present generation.
+    pub(crate) fn new(shared: &Shared, offsets: Offsets, limit: Duration, reply: Option<Reply>) -> Self {
+        Self { offsets, generation: shared.lock().identity.as_ref().map(|(generation, _)| *generation), limit, reply }
+    }
 }
 
 /// Commits what is ordered, and what `auto.commit.interval.ms` says, until the last sender is gone or the task ended.
@@ -52,7 +62,7 @@ pub(crate) async fn run(
             () = clock::sleep_until(next_automatic) => {
                 next_automatic = Some(clock::now() + shared.config.auto_commit_interval);
                 let offsets = committable(&shared, false);
-                CommitOrder { offsets, limit: shared.config.auto_commit_interval, reply: None }
+                CommitOrder::new(&shared, offsets, shared.config.auto_commit_interval, None)
             }
         };
         let result = if order.offsets.is_empty() { Ok(()) } else { commit(&shared, &order, &member).await };
@@ -98,6 +108,9 @@ async fn commit(
             match (&state.mode, &state.identity) {
                 (Mode::Group(_), None) => {
                     return Err(ConsumerError::CommitOutdated { code: ErrorCode::UnknownMemberId });
+                }
+                (Mode::Group(_), Some((generation, _))) if order.generation != Some(*generation) => {
+                    return Err(ConsumerError::CommitOutdated { code: ErrorCode::IllegalGeneration });
                 }
                 (Mode::Group(_), Some((generation, member_id))) => (*generation, member_id.clone()),
                 _ => (-1, String::new()),

@@ -46,6 +46,9 @@ impl Drop for Flight<'_> {
             for cursor in self.cursors.drain(..) {
                 state.positions.put_back(cursor);
             }
+            drop(state);
+            // The leader may be another by now, whose fetcher has looked already and found nothing.
+            self.shared.fetchers.notify_waiters();
         }
     }
 }
@@ -68,6 +71,11 @@ enum Lane<'a> {
 
 async fn lane(shared: &Shared, broker: i32, lane: Lane<'_>) {
     let mut link: Option<Link> = None;
+    if let Lane::First(_) = lane {
+        // The first fetch finds the connection open: it is made while the offset to begin at is looked up. Where that
+        // fails, the fetch tries again and tells.
+        link = shared.client.link(broker).await.ok();
+    }
     loop {
         let mut flight = next_flight(shared, broker, lane).await;
         if let Lane::First(in_flight) = lane {
@@ -81,13 +89,17 @@ async fn lane(shared: &Shared, broker: i32, lane: Lane<'_>) {
         match fetched {
             Ok((version, response)) => {
                 take_hints(shared, &cursors, &response);
-                shared.accept(outcomes(cursors, version, response), clock::now());
+                shared.accept(broker, outcomes(cursors, version, response), clock::now());
             }
             Err(error) => {
                 tracing::debug!(broker, %error, "a fetch failed");
                 link = None;
-                shared.accept(cursors.into_iter().map(|cursor| (cursor, Fetched::Lost, None)), clock::now());
+                shared.accept(broker, cursors.into_iter().map(|cursor| (cursor, Fetched::Lost, None)), clock::now());
             }
+        }
+        if let Lane::Second(_) = lane {
+            // What it brought back is the first lane's again, which may have found nothing to do and sleeps.
+            shared.fetchers.notify_waiters();
         }
     }
 }

@@ -41,8 +41,8 @@ pub(crate) enum MemberNews {
     TopicsChanged,
     /// The coordinator refused a commit.
     CommitRefused { generation: i32, code: ErrorCode },
-    /// Leave, and end. The sender is dropped when that is done.
-    Close(oneshot::Sender<()>),
+    /// Leave, and end. Told what became of the last commit when that is done.
+    Close(oneshot::Sender<Result<(), ConsumerError>>),
 }
 
 /// What came of an action.
@@ -53,7 +53,7 @@ enum Event {
     Sync(Result<Bytes, Failure>),
     Installed(Result<(), ConsumerError>),
     Heartbeat(i32, Result<(), Failure>),
-    Revoked,
+    Revoked(Result<(), ConsumerError>),
     Left,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct MemberTask {
 
 impl MemberTask {
     /// Runs until the member has left, or cannot be one.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self) -> mpsc::UnboundedReceiver<MemberNews> {
         let config = &self.shared.config;
         let mut machine = Classic::new(
             ClassicConfig {
@@ -78,7 +78,8 @@ impl MemberTask {
             clock::now(),
         );
         let mut events: JoinSet<Event> = JoinSet::new();
-        let mut closing: Option<oneshot::Sender<()>> = None;
+        let mut closing: Option<oneshot::Sender<Result<(), ConsumerError>>> = None;
+        let mut last_commit = Ok(());
         let mut seen_polls = self.shared.polls.load(Ordering::Relaxed);
         let mut was_in_call = false;
         loop {
@@ -104,6 +105,11 @@ impl MemberTask {
             }
             tokio::select! {
                 Some(event) = events.join_next() => match event {
+                    Ok(Event::Revoked(committed)) => {
+                        // Of one that was made before it was to leave the application was told by the log.
+                        last_commit = if closing.is_some() { committed } else { Ok(()) };
+                        machine.on_revoked();
+                    }
                     Ok(event) => self.take_in(&mut machine, event),
                     Err(error) => tracing::error!(%error, "a task of the group member broke off"),
                 },
@@ -122,9 +128,10 @@ impl MemberTask {
                 () = clock::sleep_until(machine.deadline()) => {}
             }
         }
-        drop(closing);
-        // Whoever closes later needs no wait.
-        self.news.close();
+        if let Some(closing) = closing {
+            let _ = closing.send(last_commit);
+        }
+        self.news
     }
 
     /// Lets the others see under which identity to commit.
@@ -158,7 +165,7 @@ impl MemberTask {
                 }
             }
             Event::Heartbeat(generation, answer) => machine.on_heartbeat(now, generation, answer),
-            Event::Revoked => machine.on_revoked(),
+            Event::Revoked(_) => machine.on_revoked(),
             Event::Left => machine.on_left(),
         }
     }
@@ -198,10 +205,7 @@ impl MemberTask {
                 });
             }
             Action::Revoke { lost } => {
-                events.spawn(async move {
-                    revoke(&shared, listener, lost).await;
-                    Event::Revoked
-                });
+                events.spawn(async move { Event::Revoked(revoke(&shared, listener, lost).await) });
             }
             Action::Leave { member_id, reason } => {
                 events.spawn(async move {
@@ -445,7 +449,11 @@ async fn install(
     Ok(())
 }
 
-async fn revoke(shared: &Arc<Shared>, listener: Option<Arc<dyn RebalanceListener>>, lost: bool) {
+async fn revoke(
+    shared: &Arc<Shared>,
+    listener: Option<Arc<dyn RebalanceListener>>,
+    lost: bool,
+) -> Result<(), ConsumerError> {
     let partitions: Vec<TopicPartition> = {
         let mut state = shared.lock();
         state.held = true;
@@ -465,15 +473,17 @@ async fn revoke(shared: &Arc<Shared>, listener: Option<Arc<dyn RebalanceListener
         })
         .await;
     }
+    let mut committed = Ok(());
     if !lost && shared.config.enable_auto_commit {
         let returned = !shared.lock().dropped;
         let offsets = committable(shared, returned);
         let (reply, answer) = oneshot::channel();
-        let order = CommitOrder { offsets, limit: shared.config.client.request_timeout, reply: Some(reply) };
+        let order = CommitOrder::new(shared, offsets, shared.config.client.request_timeout, Some(reply));
         if shared.commits.send(order).is_ok()
             && let Ok(Err(error)) = answer.await
         {
             tracing::warn!(%error, "the offsets were not committed before the partitions were given up");
+            committed = Err(error);
         }
     }
     let mut state = shared.lock();
@@ -481,6 +491,7 @@ async fn revoke(shared: &Arc<Shared>, listener: Option<Arc<dyn RebalanceListener
     state.inbox.purge();
     state.held = false;
     state.wake();
+    committed
 }
 
 /// Waits until the application has come back for more; `false` where the membership is lost before.

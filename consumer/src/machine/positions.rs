@@ -304,6 +304,11 @@ impl Positions {
         }
     }
 
+    /// The broker that leads a partition, where it is assigned and that is known.
+    pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
+        self.slot(topic, partition)?.leader.map(|leader| leader.broker)
+    }
+
     /// The brokers that lead an assigned partition.
     pub(crate) fn leaders(&self) -> std::collections::BTreeSet<i32> {
         self.slots().filter_map(|(_, _, slot)| slot.leader.map(|leader| leader.broker)).collect()
@@ -362,9 +367,16 @@ impl Positions {
         match target {
             Some(target) => {
                 tracing::info!(topic = &**topic, partition, %error, "resetting the offset by auto.offset.reset");
-                // What was fetched before the error is still good: only the cursor moves.
+                // The application has been given all that was fetched before. Its way through that must not move the
+                // new position, which a chunk that it is still in would do at its end.
+                let (position, processed) = (slot.progress.position(), slot.progress.processed());
+                let epoch = slot.progress.leader_epoch();
+                slot.restart(incarnation);
+                if let (Some(position), Some(processed)) = (position, processed) {
+                    slot.progress.start(processed, epoch);
+                    slot.progress.hand_out(position);
+                }
                 slot.stage = Stage::Seeking(target);
-                slot.incarnation = incarnation;
                 None
             }
             None => {

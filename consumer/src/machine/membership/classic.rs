@@ -279,6 +279,8 @@ impl Classic {
         if self.awaiting_poll || self.not_before.is_some_and(|at| now < at) {
             return None;
         }
+        // The pause is over. Kept, it would stay the deadline of a driver that would not sleep until an answer comes.
+        self.not_before = None;
         if !self.coordinator_known {
             if self.finding {
                 return None;
@@ -312,7 +314,8 @@ impl Classic {
 
     /// When [`Classic::poll_action`] should be asked again although nothing came in.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let mut deadline = self.not_before;
+        // A pause ends nothing while an answer, or the application, is waited for.
+        let mut deadline = self.not_before.filter(|_| !self.busy && !self.awaiting_poll && !self.is_done());
         let mut take = |at: Instant| deadline = Some(deadline.map_or(at, |other| other.min(at)));
         if self.beats() {
             if self.coordinator_known && !self.heartbeat_in_flight {

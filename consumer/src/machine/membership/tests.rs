@@ -300,3 +300,22 @@ proptest! {
         prop_assert!(owns);
     }
 }
+
+#[test]
+fn a_driver_that_waits_for_an_answer_sleeps() {
+    let now = start();
+    let mut member = Classic::new(config(false), now);
+    assert_eq!(member.poll_action(now), Some(Action::FindCoordinator));
+    member.on_coordinator(now, Err(Failure::Lost));
+    let later = member.deadline().unwrap();
+    assert_eq!(later, now + Duration::from_millis(100));
+    // The pause is over and the search under way: nothing but its answer is to be waited for.
+    assert_eq!(member.poll_action(later), Some(Action::FindCoordinator));
+    assert_eq!(member.deadline(), None);
+    member.on_coordinator(later, Ok(()));
+    assert_eq!(member.poll_action(later), Some(Action::Join { member_id: String::new() }));
+    member.on_join(later, refused(ErrorCode::CoordinatorLoadInProgress));
+    let again = member.deadline().unwrap();
+    assert_eq!(member.poll_action(again), Some(Action::Join { member_id: String::new() }));
+    assert_eq!(member.deadline(), None, "JoinGroup may take minutes");
+}

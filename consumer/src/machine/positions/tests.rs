@@ -313,3 +313,18 @@ proptest! {
         prop_assert_eq!(positions.take(1, time).len(), positions.assignment().len());
     }
 }
+
+#[test]
+fn the_end_of_what_was_handed_out_does_not_move_a_position_that_was_reset() {
+    let mut positions = positions(OffsetReset::Earliest, &[Start::Offset(100)]);
+    let progress = Arc::clone(&positions.slot("t", 0).unwrap().progress);
+    let cursor = positions.take(1, now()).pop().unwrap();
+    positions.give_back(cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), now());
+    let lookup = positions.take_lookups(now()).pop().unwrap();
+    assert_eq!(positions.on_lookup(&lookup, Ok(Some((0, 3))), now()), None);
+    // The application comes to the end of the chunk that it was in.
+    progress.hand_out(100);
+    progress.settle();
+    assert_eq!(positions.position("t", 0), Some(0));
+    assert_eq!(positions.committable(true).first().map(|one| one.offset), Some(0), "100 would pass over all records");
+}
