@@ -334,6 +334,7 @@ impl BrokerHandle {
 }
 
 fn close_clean(state: &BrokerState) -> Result<(), BrokerError> {
+    state.open_unrecovered();
     state.close_partitions(true)?;
     state.controller.close(true)?;
     state.dirs.mark_clean(state.broker_epoch.load(Ordering::Relaxed))?;

@@ -231,6 +231,27 @@ impl BrokerState {
         Ok(id)
     }
 
+    /// Opens, and so recovers, the logs that nobody has looked at since a stop that was not in good order: the next start
+    /// will believe all of them.
+    pub(crate) fn open_unrecovered(&self) {
+        if self.dirs.were_left_clean() {
+            return;
+        }
+        let now_ms = self.clock.now_ms();
+        let image = self.image();
+        for topic in image.topics() {
+            for index in (0..).take(topic.partitions.len()) {
+                if self.dirs.has(&topic.name, index)
+                    && let Some(partition) = self.partition_of(topic, index)
+                    && let Err(error) = partition.with_log(now_ms, |_| ())
+                {
+                    // Closing it will fail as well, so that the directories are not called clean.
+                    tracing::debug!(topic = %topic.name, partition = index, %error, "the log stays as it is");
+                }
+            }
+        }
+    }
+
     /// Closes every partition, so that nothing can be appended any more.
     pub(crate) fn close_partitions(&self, clean: bool) -> Result<(), crate::log::LogError> {
         let mut first_error = None;

@@ -154,3 +154,26 @@ async fn a_topic_that_comes_and_goes_under_load_never_mixes_with_its_successor()
     assert_eq!(admin.produce("t", 0, batch(&["own"])).await.base_offset, 0);
     assert_eq!(admin.values("t", 0, 0).await, ["own"]);
 }
+
+#[tokio::test]
+async fn a_good_stop_hides_no_bad_one_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(config_at(dir.path())).await.unwrap();
+    let mut client = Client::connect(&broker).await;
+    client.create_topic("t", 1, &[]).await;
+    for value in ["a", "b", "c"] {
+        client.produce("t", 0, batch(&[value])).await;
+    }
+    drop(broker);
+    // The machine lost power before the last byte was on the disk.
+    let path = dir.path().join("t-0/00000000000000000000.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 0xff;
+    std::fs::write(&path, bytes).unwrap();
+    // Nobody looks at the partition while the next broker runs, and that one stops in good order.
+    Broker::start(config_at(dir.path())).await.unwrap().shutdown().await.unwrap();
+    let broker = Broker::start(config_at(dir.path())).await.unwrap();
+    let mut client = Client::connect(&broker).await;
+    assert_eq!(client.list_offset("t", 0, -1).await.offset, 2, "a batch whose checksum is wrong is served");
+    assert_eq!(client.values("t", 0, 0).await, ["a", "b"]);
+}
