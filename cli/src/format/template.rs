@@ -211,7 +211,9 @@ fn escape(rest: &str) -> Result<(u8, &str), String> {
         'x' => (rest[1..].chars().take_while(char::is_ascii_hexdigit).take(2).count(), 16, 1),
         '0'..='9' => (rest.chars().take_while(char::is_ascii_digit).take(3).count(), 10, 0),
         other => {
-            return Err(format!("`\\{other}` is no escape; there are \\n \\r \\t \\\\ \\xHH (hex) and \\NNN (decimal)"));
+            return Err(format!(
+                "`\\{other}` is no escape; there are \\n \\r \\t \\\\ \\xHH (hex) and \\NNN (decimal)"
+            ));
         }
     };
     let text = &rest[from..from + digits];
