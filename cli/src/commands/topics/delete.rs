@@ -50,7 +50,7 @@ pub async fn run(admin: &Admin, args: &DeleteTopics) -> Result<Exit, Failure> {
 /// Shows the plan; on a terminal, asks. Without one, nothing is agreed to.
 fn agreed(found: &[(&str, usize)]) -> Result<bool, Failure> {
     for (name, partitions) in found {
-        report::note(&format!("would delete topic `{name}` with {partitions} partitions and all their records"));
+        report::note(&format!("would delete topic `{name}` (partitions: {partitions}) and all its records"));
     }
     if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
         report::note("nothing was deleted; --yes deletes");
