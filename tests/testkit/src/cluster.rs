@@ -82,7 +82,7 @@ impl Cluster {
 
 /// Declares a test that runs twice: on the embedded broker, and on Apache Kafka where it can be had.
 ///
-/// ```ignore
+/// ```text
 /// on_both! { async fn a_record_comes_back(cluster: &Cluster) { .. } }
 /// ```
 #[macro_export]
