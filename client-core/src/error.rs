@@ -251,7 +251,8 @@ impl From<ConfigError> for Error {
 
 impl From<DialError> for Error {
     fn from(error: DialError) -> Self {
-        Self::new(ErrorKind::Unreachable, "it cannot be reached").with_source(error)
+        // The broker's name goes before it, so the address need not be said again.
+        Self::new(ErrorKind::Unreachable, error.reason())
     }
 }
 

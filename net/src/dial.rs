@@ -42,13 +42,26 @@ pub enum DialError {
         source: io::Error,
     },
     /// None of the host's addresses answered.
-    #[error("no connection to {address}: {}", attempts_text(.attempts))]
+    #[error("no connection to {address}: {}", self.reason())]
     Connect {
         /// What was dialled.
         address: HostPort,
         /// Each address that was tried, and what came of it. A timeout is of the kind `TimedOut`.
         attempts: Vec<(SocketAddr, io::Error)>,
     },
+}
+
+impl DialError {
+    /// What went wrong, without the address that was dialled, for a sentence that names it already.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Connect { address, attempts } => match attempts.as_slice() {
+                [(tried, error)] if tried.to_string() == address.to_string() => error.to_string(),
+                attempts => attempts_text(attempts),
+            },
+            Self::Resolve { .. } => self.to_string(),
+        }
+    }
 }
 
 fn attempts_text(attempts: &[(SocketAddr, io::Error)]) -> String {

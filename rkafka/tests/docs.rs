@@ -25,10 +25,7 @@ fn check(name: &str, text: &str) {
         return;
     }
     let there = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        there == text,
-        "docs/{name} is old: run `UPDATE_DOCS=1 cargo test -p rkafka --all-features --test docs`"
-    );
+    assert!(there == text, "docs/{name} is old: run `UPDATE_DOCS=1 cargo test -p rkafka --all-features --test docs`");
 }
 
 /// A table's cell: one line, no bar.
@@ -75,7 +72,9 @@ fn settings_are_documented() {
 
 #[test]
 fn names_are_declared_once() {
-    for all in [ProducerConfig::describe(), ConsumerConfig::describe(), AdminConfig::describe(), BrokerConfig::describe()] {
+    for all in
+        [ProducerConfig::describe(), ConsumerConfig::describe(), AdminConfig::describe(), BrokerConfig::describe()]
+    {
         let mut seen = BTreeMap::new();
         for setting in all {
             for name in std::iter::once(&setting.name).chain(setting.aliases) {
