@@ -1,5 +1,5 @@
-//! `cargo xtask tidy`: what no compiler checks. Which room may depend on which, whose licences come in, how long a file
-//! may grow, and that nothing is left half done.
+//! `cargo xtask tidy`: what no compiler checks. Which room may depend on which and on what it does not use, whose licences
+//! come in, how long a file may grow, and that nothing is left half done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -79,6 +79,7 @@ pub fn run(root: &Path) -> Result<(), String> {
     rooms(&metadata, &mut wrong);
     licences(&metadata, &mut wrong);
     duplicates(&metadata, &mut wrong);
+    unused(&metadata, &mut wrong);
     sources(root, root, &mut wrong)?;
     if wrong.is_empty() {
         eprintln!("tidy: rooms, licences, duplicates and sources are in order");
@@ -169,6 +170,42 @@ fn duplicates(metadata: &Value, wrong: &mut Vec<String>) {
             wrong.push(format!("{name} comes in {} versions: {versions:?}", versions.len()));
         }
     }
+}
+
+/// A dependency that no code of its crate names is built for nothing. Those that only files from elsewhere name are said.
+const NAMED_ELSEWHERE: &[(&str, &str)] = &[
+    // The walk over the schemas that protocol's tests share with the generator.
+    ("rkafka-protocol", "serde_json"),
+    // The runtime of the README's programs, which are this crate's documentation tests.
+    ("rkafka", "tokio"),
+];
+
+fn unused(metadata: &Value, wrong: &mut Vec<String>) {
+    for package in packages(metadata).filter(|package| is_ours(package)) {
+        let name = text(package, "name");
+        let Some(folder) = Path::new(text(package, "manifest_path")).parent() else { continue };
+        let code = code_below(folder);
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let other = dependency["rename"].as_str().unwrap_or_else(|| text(dependency, "name"));
+            let in_code = other.replace('-', "_");
+            if !code.contains(&in_code) && !NAMED_ELSEWHERE.contains(&(name, other)) {
+                wrong.push(format!("{name} depends on {other}, which none of its code names"));
+            }
+        }
+    }
+}
+
+fn code_below(folder: &Path) -> String {
+    let mut code = String::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            code.push_str(&code_below(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            code.push_str(&std::fs::read_to_string(&path).unwrap_or_default());
+        }
+    }
+    code
 }
 
 fn sources(root: &Path, folder: &Path, wrong: &mut Vec<String>) -> Result<(), String> {
