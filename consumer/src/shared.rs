@@ -108,6 +108,7 @@ impl Shared {
             config.auto_offset_reset,
             config.isolation_level == IsolationLevel::ReadCommitted,
             config.client.retry_backoff,
+            config.client.metadata_max_age,
         );
         let inbox = Inbox::new(config.queued_max_bytes);
         Self {
@@ -180,9 +181,10 @@ impl Shared {
             let (topic, partition) = (Arc::clone(&cursor.topic), cursor.partition);
             wake |= !cursor.end_known;
             look_up |= matches!(fetched, Fetched::Refused(_) | Fetched::Diverged { .. });
-            let verdict = state.positions.give_back(cursor, fetched, now);
+            let verdict = state.positions.give_back(broker, cursor, fetched, now);
+            look_up |= verdict.new_source;
             refresh_metadata |= verdict.refresh_metadata;
-            elsewhere |= state.positions.leader(&topic, partition).is_some_and(|leader| leader != broker);
+            elsewhere |= state.positions.source(&topic, partition).is_some_and(|source| source != broker);
             if verdict.accept
                 && let Some(chunk) = chunk
             {

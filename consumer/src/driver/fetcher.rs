@@ -26,6 +26,9 @@ use crate::unpack::{front, survey};
 const FIRST_VERSION_BY_ID: i16 = 13;
 /// The first version that tells where logs diverge (KIP-595).
 const FIRST_VERSION_WITH_LAST_EPOCH: i16 = 12;
+
+/// The first version that tells the client's rack (KIP-392).
+const FIRST_VERSION_WITH_RACK: i16 = 11;
 /// How long a fetch waits at most while another partition is about to join in.
 const UNSETTLED_WAIT: Duration = Duration::from_millis(50);
 /// How long the second connection leaves what is ready to the first.
@@ -77,7 +80,15 @@ async fn lane(shared: &Shared, broker: i32, lane: Lane<'_>) {
         link = shared.client.link(broker).await.ok();
     }
     loop {
-        let mut flight = next_flight(shared, broker, lane).await;
+        let idle_until = link.as_ref().and(shared.config.client.connections_max_idle).map(|idle| clock::now() + idle);
+        let mut flight = tokio::select! {
+            biased;
+            flight = next_flight(shared, broker, lane) => flight,
+            () = clock::sleep_until(idle_until) => {
+                link = None;
+                continue;
+            }
+        };
         if let Lane::First(in_flight) = lane {
             in_flight.store(true, Ordering::Relaxed);
         }
@@ -150,7 +161,7 @@ fn take(shared: &Shared, broker: i32, now: Instant) -> Result<Flight<'_>, Option
     if cursors.is_empty() {
         return Err(state.positions.deadline(now));
     }
-    let brokers = state.positions.leaders().len().max(1);
+    let brokers = state.positions.sources().len().max(1);
     let share = (room / brokers).max(config.max_partition_fetch_bytes);
     let max_wait = if cursors.iter().any(|cursor| !cursor.end_known) {
         // The end of a partition is told at once, so that who reads to the end needs not wait for what does not come.
@@ -225,6 +236,8 @@ fn request(shared: &Shared, flight: &Flight<'_>, version: i16) -> FetchRequest {
         // No session: each fetch names all of its partitions (KIP-227's "full fetch without a session").
         session_id: 0,
         session_epoch: -1,
+        // The leader may name a replica in the same rack to read from (KIP-392).
+        rack_id: config.client.client_rack.clone().filter(|_| version >= FIRST_VERSION_WITH_RACK).unwrap_or_default(),
         topics,
         ..FetchRequest::default()
     }
@@ -314,6 +327,7 @@ fn outcome(cursor: Cursor, data: PartitionData) -> Outcome {
         last_epoch: survey.last_epoch,
         high_watermark: data.high_watermark,
         last_stable_offset: data.last_stable_offset,
+        preferred_replica: Some(data.preferred_read_replica).filter(|replica| *replica >= 0),
     };
     let chunk = (survey.whole_bytes > 0).then(|| {
         let mut aborted: Vec<(i64, i64)> = data

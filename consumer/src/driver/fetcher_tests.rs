@@ -15,7 +15,7 @@ use crate::unpack::Unpacker;
 const ID: Uuid = Uuid::from_u128(9);
 
 fn cursors(offsets: &[i64]) -> Vec<Cursor> {
-    let mut positions = Positions::new(OffsetReset::Earliest, false, Duration::ZERO);
+    let mut positions = Positions::new(OffsetReset::Earliest, false, Duration::ZERO, Duration::ZERO);
     let wanted: Vec<_> =
         offsets.iter().enumerate().map(|(p, offset)| (Arc::from("t"), p as i32, Start::Offset(*offset))).collect();
     positions.assign(&wanted);

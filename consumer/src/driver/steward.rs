@@ -116,13 +116,14 @@ fn plan(shared: &Shared, cluster: &Cluster, missing: &mut Missing, now: Instant)
     let topics = wanted_topics(&state);
     let views = views(cluster, state.positions.topics());
     state.positions.on_metadata(|topic| views.get(topic));
+    let next_preference = state.positions.expire_preferences(now);
     let next_missing = missing.note(shared, &mut state, cluster, now);
     Plan {
         unknown: state.positions.lacks_leader() || topics.iter().any(|topic| cluster.topic(topic).is_none()),
         topics,
-        leaders: state.positions.leaders(),
+        leaders: state.positions.sources(),
         due: state.positions.take_lookups(now),
-        next: [state.positions.deadline(now), next_missing].into_iter().flatten().min(),
+        next: [state.positions.deadline(now), next_missing, next_preference].into_iter().flatten().min(),
     }
 }
 

@@ -69,6 +69,8 @@ struct Slot {
     paused: bool,
     progress: Arc<Progress>,
     leader: Option<Leader>,
+    /// The replica that the leader named to read from (KIP-392), and until when that holds.
+    preferred: Option<(i32, Instant)>,
     high_watermark: Option<i64>,
     last_stable_offset: Option<i64>,
     committed: Option<i64>,
@@ -90,6 +92,8 @@ pub(crate) struct Positions {
     reset: OffsetReset,
     read_committed: bool,
     retry_backoff: Duration,
+    /// `metadata.max.age.ms`: how long a preferred replica holds, as in Java.
+    preference: Duration,
     next_incarnation: u64,
     serving: u64,
 }
@@ -104,8 +108,16 @@ pub(crate) struct Committable {
 }
 
 impl Positions {
-    pub(crate) fn new(reset: OffsetReset, read_committed: bool, retry_backoff: Duration) -> Self {
-        Self { topics: HashMap::new(), reset, read_committed, retry_backoff, next_incarnation: 0, serving: 0 }
+    pub(crate) fn new(reset: OffsetReset, read_committed: bool, retry_backoff: Duration, preference: Duration) -> Self {
+        Self {
+            topics: HashMap::new(),
+            reset,
+            read_committed,
+            retry_backoff,
+            preference,
+            next_incarnation: 0,
+            serving: 0,
+        }
     }
 
     fn incarnate(&mut self) -> u64 {
@@ -138,6 +150,7 @@ impl Positions {
                     paused: false,
                     progress: Arc::default(),
                     leader: None,
+                    preferred: None,
                     high_watermark: None,
                     last_stable_offset: None,
                     committed: None,
@@ -289,8 +302,9 @@ impl Positions {
             for (partition, slot) in &mut topic.slots {
                 let leader = view.leaders.get(partition).copied();
                 if leader.is_some() && leader != slot.leader {
-                    // A new leader may be asked at once.
+                    // A new leader may be asked at once, and says itself who else may be.
                     slot.not_before = None;
+                    slot.preferred = None;
                 }
                 if let Some(leader) = leader {
                     slot.leader = Some(leader);
@@ -304,14 +318,25 @@ impl Positions {
         }
     }
 
-    /// The broker that leads a partition, where it is assigned and that is known.
-    pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
-        self.slot(topic, partition)?.leader.map(|leader| leader.broker)
+    /// The broker that a partition is fetched from, where it is assigned and that is known.
+    pub(crate) fn source(&self, topic: &str, partition: i32) -> Option<i32> {
+        self.slot(topic, partition)?.source()
     }
 
-    /// The brokers that lead an assigned partition.
-    pub(crate) fn leaders(&self) -> std::collections::BTreeSet<i32> {
-        self.slots().filter_map(|(_, _, slot)| slot.leader.map(|leader| leader.broker)).collect()
+    /// The brokers that assigned partitions are fetched from.
+    pub(crate) fn sources(&self) -> std::collections::BTreeSet<i32> {
+        self.slots().filter_map(|(_, _, slot)| slot.source()).collect()
+    }
+
+    /// Goes back to the leaders of partitions whose preferred replica was named too long ago. Gives when the next is due.
+    pub(crate) fn expire_preferences(&mut self, now: Instant) -> Option<Instant> {
+        let slots = self.topics.values_mut().flat_map(|topic| topic.slots.values_mut());
+        slots
+            .filter_map(|slot| {
+                slot.preferred = slot.preferred.filter(|(_, until)| *until > now);
+                slot.preferred.map(|(_, until)| until)
+            })
+            .min()
     }
 
     /// Whether a partition has no known leader, so that metadata should be asked again.
@@ -424,6 +449,11 @@ impl Slot {
             }
             lookup => Stage::Seeking(lookup),
         };
+    }
+
+    /// The broker to fetch from.
+    fn source(&self) -> Option<i32> {
+        self.leader.map(|leader| self.preferred.map_or(leader.broker, |(replica, _)| replica))
     }
 
     fn is_due(&self, now: Instant) -> bool {

@@ -41,6 +41,8 @@ pub(crate) enum Fetched {
         high_watermark: i64,
         /// The last stable offset, -1 where it is not known.
         last_stable_offset: i64,
+        /// The replica that should be asked in the leader's place (KIP-392).
+        preferred_replica: Option<i32>,
     },
     /// The log was truncated below the cursor: the epochs agree up to `end_offset` (KIP-595's `DivergingEpoch`).
     Diverged {
@@ -62,6 +64,8 @@ pub(crate) enum Fetched {
 pub(crate) struct Verdict {
     /// The records that came along are wanted.
     pub(crate) accept: bool,
+    /// The partition is to be fetched from another broker than before.
+    pub(crate) new_source: bool,
     /// The metadata is old.
     pub(crate) refresh_metadata: bool,
     /// What the application is told.
@@ -75,7 +79,7 @@ impl Positions {
         for topic in self.topics.values_mut() {
             for slot in topic.slots.values_mut() {
                 let Some(leader) = slot.leader else { continue };
-                if leader.broker != broker || slot.paused || !slot.is_due(now) {
+                if slot.source() != Some(broker) || slot.paused || !slot.is_due(now) {
                     continue;
                 }
                 match std::mem::replace(&mut slot.stage, Stage::InFlight) {
@@ -98,34 +102,48 @@ impl Positions {
     /// Whether [`Positions::take`] would give anything.
     pub(crate) fn can_take(&self, broker: i32, now: Instant) -> bool {
         self.slots().any(|(_, _, slot)| {
-            slot.leader.is_some_and(|leader| leader.broker == broker)
-                && !slot.paused
-                && matches!(slot.stage, Stage::Ready(_))
-                && slot.is_due(now)
+            slot.source() == Some(broker) && !slot.paused && matches!(slot.stage, Stage::Ready(_)) && slot.is_due(now)
         })
     }
 
     /// Whether a partition of `broker` will soon join its fetches, so that a fetch should not wait long without it.
     pub(crate) fn is_unsettled(&self, broker: i32) -> bool {
         self.slots().any(|(_, _, slot)| {
-            slot.leader.is_some_and(|leader| leader.broker == broker)
+            slot.source() == Some(broker)
                 && !slot.paused
                 && (matches!(slot.stage, Stage::Seeking(_) | Stage::LookingUp(_)) || slot.not_before.is_some())
         })
     }
 
-    /// Takes a cursor back from the fetch that it went with.
-    pub(crate) fn give_back(&mut self, mut cursor: Cursor, fetched: Fetched, now: Instant) -> Verdict {
+    /// Takes a cursor back from the fetch from `broker` that it went with.
+    pub(crate) fn give_back(&mut self, broker: i32, mut cursor: Cursor, fetched: Fetched, now: Instant) -> Verdict {
         let mut verdict = Verdict::default();
         let (topic, partition, offset) = (Arc::clone(&cursor.topic), cursor.partition, cursor.offset);
         self.serving += 1;
-        let serving = self.serving;
+        let (serving, preference) = (self.serving, self.preference);
         let Some(slot) = self.slot_mut(&topic, partition) else { return verdict };
         if slot.incarnation != cursor.incarnation {
             return verdict;
         }
+        let leader = slot.leader.map(|leader| leader.broker);
+        let from_replica = slot.preferred.is_some_and(|(replica, _)| replica == broker) && leader != Some(broker);
+        if from_replica && !matches!(fetched, Fetched::Read { .. } | Fetched::Diverged { .. }) {
+            // Whatever a replica suffers from, such as being behind, the leader may know better: it is asked at once.
+            slot.preferred = None;
+            slot.stage = Stage::Ready(cursor);
+            verdict.new_source = true;
+            verdict.refresh_metadata = fetched == Fetched::Lost;
+            return verdict;
+        }
         match fetched {
-            Fetched::Read { next_offset, last_epoch, high_watermark, last_stable_offset } => {
+            Fetched::Read { next_offset, last_epoch, high_watermark, last_stable_offset, preferred_replica } => {
+                if let Some(replica) = preferred_replica.filter(|replica| Some(*replica) != leader) {
+                    // The leader sends no records along, and its end is no news of the replica's.
+                    slot.preferred = now.checked_add(preference).map(|until| (replica, until));
+                    slot.stage = Stage::Ready(cursor);
+                    verdict.new_source = true;
+                    return verdict;
+                }
                 slot.high_watermark = Some(high_watermark);
                 slot.last_stable_offset =
                     Some(if last_stable_offset < 0 { high_watermark } else { last_stable_offset });

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 const BACKOFF: Duration = Duration::from_millis(100);
+const PREFERENCE: Duration = Duration::from_secs(300);
 
 fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "a base for virtual time: only differences matter")]
@@ -16,7 +17,7 @@ fn view(partitions: i32, broker: i32) -> TopicView {
 }
 
 fn positions(reset: OffsetReset, starts: &[Start]) -> Positions {
-    let mut positions = Positions::new(reset, false, BACKOFF);
+    let mut positions = Positions::new(reset, false, BACKOFF, PREFERENCE);
     let wanted: Vec<_> = starts.iter().enumerate().map(|(p, start)| (Arc::from("t"), p as i32, *start)).collect();
     positions.assign(&wanted);
     let view = view(starts.len() as i32, 1);
@@ -25,7 +26,7 @@ fn positions(reset: OffsetReset, starts: &[Start]) -> Positions {
 }
 
 fn read(next_offset: i64, high_watermark: i64) -> Fetched {
-    Fetched::Read { next_offset, last_epoch: Some(3), high_watermark, last_stable_offset: -1 }
+    Fetched::Read { next_offset, last_epoch: Some(3), high_watermark, last_stable_offset: -1, preferred_replica: None }
 }
 
 #[test]
@@ -37,7 +38,7 @@ fn a_cursor_is_here_or_in_flight_never_both() {
     assert!(positions.take(2, now()).is_empty(), "and not another broker's");
     let cursor = taken.pop().unwrap();
     assert_eq!((cursor.offset, cursor.leader_epoch, cursor.end_known), (5, 3, false));
-    assert!(positions.give_back(cursor, read(9, 12), now()).accept);
+    assert!(positions.give_back(1, cursor, read(9, 12), now()).accept);
     let cursor = positions.take(1, now()).pop().unwrap();
     assert_eq!((cursor.offset, cursor.last_fetched_epoch, cursor.end_known), (9, 3, true));
     assert_eq!(positions.position("t", 0), Some(5), "nothing was handed out yet");
@@ -52,9 +53,9 @@ fn a_seek_voids_the_fetch_in_flight() {
     assert!(!old.progress.is_live());
     let new = positions.take(1, now()).pop().unwrap();
     assert_eq!(new.offset, 70);
-    let verdict = positions.give_back(old, read(9, 12), now());
+    let verdict = positions.give_back(1, old, read(9, 12), now());
     assert!(!verdict.accept);
-    assert!(positions.give_back(new, read(71, 80), now()).accept);
+    assert!(positions.give_back(1, new, read(71, 80), now()).accept);
     assert_eq!(positions.end_offset("t", 0), Some(80));
     assert!(!positions.seek("t", 1, Start::Beginning), "not assigned");
 }
@@ -64,7 +65,7 @@ fn an_offset_out_of_range_is_reset_or_told() {
     for (reset, timestamp) in [(OffsetReset::Earliest, EARLIEST_TIMESTAMP), (OffsetReset::Latest, LATEST_TIMESTAMP)] {
         let mut positions = positions(reset, &[Start::Offset(5)]);
         let cursor = positions.take(1, now()).pop().unwrap();
-        let verdict = positions.give_back(cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), now());
+        let verdict = positions.give_back(1, cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), now());
         assert_eq!(verdict.error, None);
         let lookup = positions.take_lookups(now()).pop().unwrap();
         assert_eq!(lookup.timestamp, Some(timestamp));
@@ -74,7 +75,7 @@ fn an_offset_out_of_range_is_reset_or_told() {
     }
     let mut positions = positions(OffsetReset::None, &[Start::Offset(5)]);
     let cursor = positions.take(1, now()).pop().unwrap();
-    let verdict = positions.give_back(cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), now());
+    let verdict = positions.give_back(1, cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), now());
     assert_eq!(verdict.error, Some(PartitionError::OffsetOutOfRange { offset: 5 }));
     assert!(positions.take(1, now()).is_empty() && positions.take_lookups(now()).is_empty(), "stopped until a seek");
     assert!(positions.seek("t", 0, Start::Beginning));
@@ -87,13 +88,13 @@ fn what_was_fetched_is_handed_out_before_a_reset() {
     let start = now();
     let cursor = positions.take(1, start).pop().unwrap();
     let progress = Arc::clone(&cursor.progress);
-    positions.give_back(cursor, read(9, 12), start);
+    positions.give_back(1, cursor, read(9, 12), start);
     let cursor = positions.take(1, start).pop().unwrap();
-    positions.give_back(cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), start);
+    positions.give_back(1, cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), start);
     assert!(positions.take_lookups(start).is_empty(), "5 to 8 are not handed out yet");
     progress.hand_out(9);
     let cursor = positions.take(1, start + BACKOFF).pop().unwrap();
-    positions.give_back(cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), start);
+    positions.give_back(1, cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), start);
     assert_eq!(positions.take_lookups(start).len(), 1);
     assert_eq!(positions.committable(true)[0].offset, 9, "and no more than was handed out is committed");
 }
@@ -102,12 +103,12 @@ fn what_was_fetched_is_handed_out_before_a_reset() {
 fn a_truncated_log_is_read_again_from_where_it_parts() {
     let mut positions = positions(OffsetReset::Latest, &[Start::Offset(50)]);
     let cursor = positions.take(1, now()).pop().unwrap();
-    positions.give_back(cursor, Fetched::Diverged { end_offset: 45, epoch: 2 }, now());
+    positions.give_back(1, cursor, Fetched::Diverged { end_offset: 45, epoch: 2 }, now());
     let cursor = positions.take(1, now()).pop().unwrap();
     assert_eq!((cursor.offset, cursor.last_fetched_epoch), (45, 2));
     let mut positions = self::positions(OffsetReset::None, &[Start::Offset(50)]);
     let cursor = positions.take(1, now()).pop().unwrap();
-    let verdict = positions.give_back(cursor, Fetched::Diverged { end_offset: 45, epoch: 2 }, now());
+    let verdict = positions.give_back(1, cursor, Fetched::Diverged { end_offset: 45, epoch: 2 }, now());
     assert_eq!(verdict.error, Some(PartitionError::LogTruncated { offset: 50, end_offset: 45 }));
 }
 
@@ -149,7 +150,7 @@ fn a_lost_answer_waits_and_a_new_leader_ends_the_wait() {
     let mut positions = positions(OffsetReset::Latest, &[Start::Offset(5)]);
     let start = now();
     let cursor = positions.take(1, start).pop().unwrap();
-    let verdict = positions.give_back(cursor, Fetched::Refused(ErrorCode::NotLeaderOrFollower), start);
+    let verdict = positions.give_back(1, cursor, Fetched::Refused(ErrorCode::NotLeaderOrFollower), start);
     assert!(verdict.refresh_metadata && verdict.error.is_none());
     assert!(positions.take(1, start).is_empty());
     assert_eq!(positions.deadline(start), Some(start + BACKOFF));
@@ -164,9 +165,9 @@ fn who_was_served_last_comes_last() {
     let mut cursors = positions.take(1, now());
     let last = cursors.remove(0);
     let served = last.partition;
-    positions.give_back(last, read(10, 20), now());
+    positions.give_back(1, last, read(10, 20), now());
     for cursor in cursors {
-        positions.give_back(cursor, read(0, 20), now());
+        positions.give_back(1, cursor, read(0, 20), now());
     }
     assert_eq!(positions.take(1, now()).last().map(|cursor| cursor.partition), Some(served));
 }
@@ -178,7 +179,7 @@ fn the_end_is_where_the_application_is_not_where_the_fetch_is() {
     let cursors = positions.take(1, now());
     let progress: Vec<_> = cursors.iter().map(|cursor| Arc::clone(&cursor.progress)).collect();
     for (cursor, next) in cursors.into_iter().zip([10, 0]) {
-        positions.give_back(cursor, read(next, next), now());
+        positions.give_back(1, cursor, read(next, next), now());
     }
     assert!(!positions.is_at_end(), "ten records were fetched and not handed out");
     progress[0].hand_out(10);
@@ -186,7 +187,10 @@ fn the_end_is_where_the_application_is_not_where_the_fetch_is() {
     assert_eq!(positions.committable(false).iter().map(|all| all.offset).sum::<i64>(), 0, "nor dealt with yet");
     progress[0].settle();
     assert_eq!(positions.committable(false).iter().map(|all| all.offset).sum::<i64>(), 10);
-    assert!(!Positions::new(OffsetReset::Latest, false, BACKOFF).is_at_end(), "nothing assigned has no end");
+    assert!(
+        !Positions::new(OffsetReset::Latest, false, BACKOFF, PREFERENCE).is_at_end(),
+        "nothing assigned has no end"
+    );
 }
 
 #[test]
@@ -194,7 +198,7 @@ fn a_rewind_forgets_what_was_fetched_but_not_what_was_handed_out() {
     let mut positions = positions(OffsetReset::Latest, &[Start::Offset(0)]);
     let cursor = positions.take(1, now()).pop().unwrap();
     let progress = Arc::clone(&cursor.progress);
-    positions.give_back(cursor, read(10, 20), now());
+    positions.give_back(1, cursor, read(10, 20), now());
     progress.hand_out(4);
     positions.rewind("t", 0);
     assert_eq!(positions.take(1, now()).pop().unwrap().offset, 4);
@@ -247,7 +251,7 @@ proptest! {
     #[test]
     fn no_partition_is_doubled_or_forgotten(steps in proptest::collection::vec(step(), 0..120)) {
         let mut time = now();
-        let mut positions = Positions::new(OffsetReset::Earliest, false, BACKOFF);
+        let mut positions = Positions::new(OffsetReset::Earliest, false, BACKOFF, PREFERENCE);
         let mut flights: Vec<Cursor> = Vec::new();
         let mut lookups: Vec<Lookup> = Vec::new();
         for step in steps {
@@ -265,7 +269,7 @@ proptest! {
                 Step::Return(i, how) => if !flights.is_empty() {
                     let cursor = flights.swap_remove(i % flights.len());
                     let outcome = fetched(how, cursor.offset);
-                    positions.give_back(cursor, outcome, time);
+                    positions.give_back(1, cursor, outcome, time);
                 },
                 Step::Lookup => lookups.extend(positions.take_lookups(time)),
                 Step::Answer(i, how) => if !lookups.is_empty() {
@@ -294,7 +298,7 @@ proptest! {
             prop_assert!(alive.values().all(|count| *count == 1), "two fetches of one life: {:?}", alive);
         }
         for cursor in flights {
-            positions.give_back(cursor, Fetched::Lost, time);
+            positions.give_back(1, cursor, Fetched::Lost, time);
         }
         for lookup in lookups {
             positions.on_lookup_lost(&lookup, time);
@@ -319,7 +323,7 @@ fn the_end_of_what_was_handed_out_does_not_move_a_position_that_was_reset() {
     let mut positions = positions(OffsetReset::Earliest, &[Start::Offset(100)]);
     let progress = Arc::clone(&positions.slot("t", 0).unwrap().progress);
     let cursor = positions.take(1, now()).pop().unwrap();
-    positions.give_back(cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), now());
+    positions.give_back(1, cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), now());
     let lookup = positions.take_lookups(now()).pop().unwrap();
     assert_eq!(positions.on_lookup(&lookup, Ok(Some((0, 3))), now()), None);
     // The application comes to the end of the chunk that it was in.
@@ -327,4 +331,33 @@ fn the_end_of_what_was_handed_out_does_not_move_a_position_that_was_reset() {
     progress.settle();
     assert_eq!(positions.position("t", 0), Some(0));
     assert_eq!(positions.committable(true).first().map(|one| one.offset), Some(0), "100 would pass over all records");
+}
+
+#[test]
+fn a_preferred_replica_is_read_until_it_fails_or_the_preference_ends() {
+    let start = now();
+    let mut positions = positions(OffsetReset::Earliest, &[Start::Offset(5)]);
+    let prefer = Fetched::Read {
+        next_offset: 5,
+        last_epoch: None,
+        high_watermark: 9,
+        last_stable_offset: -1,
+        preferred_replica: Some(2),
+    };
+    let cursor = positions.take(1, start).pop().unwrap();
+    assert!(positions.give_back(1, cursor, prefer.clone(), start).new_source);
+    assert_eq!((positions.source("t", 0), positions.sources().len()), (Some(2), 1));
+    assert!(positions.take(1, start).is_empty(), "not the leader any more");
+    let cursor = positions.take(2, start).pop().unwrap();
+    assert!(positions.give_back(2, cursor, read(7, 9), start).accept);
+    // A replica that is behind refuses; the leader is asked at once, and no reset follows.
+    let cursor = positions.take(2, start).pop().unwrap();
+    let verdict = positions.give_back(2, cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), start);
+    assert!(verdict.new_source && verdict.error.is_none());
+    let cursor = positions.take(1, start).pop().unwrap();
+    assert_eq!(cursor.offset, 7);
+    positions.give_back(1, cursor, prefer, start);
+    assert_eq!(positions.expire_preferences(start), Some(start + PREFERENCE));
+    assert_eq!(positions.expire_preferences(start + PREFERENCE), None);
+    assert_eq!(positions.take(1, start + PREFERENCE).len(), 1, "the leader says anew who is to be asked");
 }
