@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rkafka_config::ConfigError;
 use rkafka_net::{HostPort, Listener, SlabPool};
@@ -78,10 +79,14 @@ pub struct Broker;
 impl Broker {
     /// A broker with settings of its own, one by one: [`BrokerBuilder::start`] starts it.
     ///
-    /// Unlike [`BrokerConfig::new`], this begins with what suits a program that embeds a broker: all in memory, and any
-    /// free port of `127.0.0.1`.
+    /// Unlike [`BrokerConfig::new`], this begins with what suits a program that embeds a broker: all in memory, any free
+    /// port of `127.0.0.1`, and a first member of a group that need not wait three seconds for others
+    /// (`group.initial.rebalance.delay.ms=0`).
     pub fn builder() -> BrokerBuilder {
-        let config = BrokerConfig::new().in_memory(true).listeners("PLAINTEXT://127.0.0.1:0");
+        let config = BrokerConfig::new()
+            .in_memory(true)
+            .listeners("PLAINTEXT://127.0.0.1:0")
+            .group_initial_rebalance_delay(Duration::ZERO);
         BrokerBuilder { config, clock: Clock::system(), storage: None }
     }
 

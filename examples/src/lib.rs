@@ -3,8 +3,6 @@
 //! Each example uses the cluster at `$RKAFKA_BOOTSTRAP`. Where that is unset, it starts a broker of its own inside the
 //! process, all in memory and on a free port, and nothing is left behind.
 
-use std::time::Duration;
-
 use rkafka::broker::{Broker, BrokerError, BrokerHandle};
 
 /// What an example's `main` gives back where something goes wrong: printed as one line.
@@ -26,9 +24,7 @@ impl Cluster {
         if let Ok(bootstrap) = std::env::var("RKAFKA_BOOTSTRAP") {
             return Ok(Self { bootstrap, broker: None });
         }
-        // A group of this process alone need not wait for members from elsewhere.
-        let builder = Broker::builder().with(|config| config.group_initial_rebalance_delay(Duration::ZERO));
-        let broker = builder.start().await?;
+        let broker = Broker::builder().start().await?;
         Ok(Self { bootstrap: broker.bootstrap(), broker: Some(broker) })
     }
 
