@@ -428,3 +428,60 @@ async fn settings_are_described_changed_and_in_force() {
     let cluster = client.call(&DescribeClusterRequest { endpoint_type: 1, ..Default::default() }, 2).await;
     assert_eq!((cluster.error_code, cluster.brokers.len()), (0, 1));
 }
+
+#[tokio::test]
+async fn the_older_way_to_change_settings_replaces_them_all() {
+    use rkafka_protocol::messages::AlterConfigsRequest;
+    use rkafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    let broker = start_in_memory().await;
+    let mut client = Client::connect(&broker).await;
+    client.create_topic("t", 1, &[("segment.ms", "7000"), ("max.message.bytes", "500")]).await;
+    let alter = |name: &str, configs: &[(&str, Option<&str>)], validate_only| AlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: 2,
+            resource_name: name.to_owned(),
+            configs: configs
+                .iter()
+                .map(|(name, value)| AlterableConfig {
+                    name: (*name).to_owned(),
+                    value: value.map(str::to_owned),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }],
+        validate_only,
+        ..Default::default()
+    };
+    let large = batch(&["x".repeat(1000).as_str()]);
+    let refused = [
+        (alter("t", &[("no.such", Some("1"))], false), ErrorCode::InvalidConfig),
+        (alter("t", &[("segment.ms", None)], false), ErrorCode::InvalidConfig),
+        (alter("u", &[], false), ErrorCode::UnknownTopicOrPartition),
+    ];
+    for (request, error) in refused {
+        let answer = client.call(&request, 2).await.responses[0].clone();
+        assert_eq!(ErrorCode::from_code(answer.error_code), error, "{:?}", answer.error_message);
+    }
+    assert_eq!(client.call(&alter("t", &[], true), 0).await.responses[0].error_code, 0);
+    // What was refused, or only checked, changed nothing.
+    assert_eq!(client.produce("t", 0, large.clone()).await.error_code, ErrorCode::MessageTooLarge.code());
+    for version in 0..=2 {
+        let answer = client.call(&alter("t", &[("segment.ms", Some("8000"))], false), version).await;
+        assert_eq!(answer.responses[0].error_code, 0, "{:?}", answer.responses[0].error_message);
+        assert_eq!(answer.responses[0].resource_name, "t");
+    }
+    // The one that was not named has its default again.
+    assert_eq!(client.produce("t", 0, large).await.error_code, 0);
+    let describe = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: 2,
+            resource_name: "t".to_owned(),
+            configuration_keys: Some(vec!["segment.ms".to_owned()]),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let topic = client.call(&describe, 4).await.results[0].clone();
+    assert_eq!(topic.configs[0].value.as_deref(), Some("8000"));
+}

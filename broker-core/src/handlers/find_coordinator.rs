@@ -3,7 +3,9 @@
 //! Behaviour: this broker coordinates every group, at the address of the listener that was asked; the first question
 //! makes `__consumer_offsets`.
 //! Deviations: there are no transaction and share coordinators yet; their keys are answered by `INVALID_REQUEST`, each
-//! with a message that says so.
+//! with a message that says so; before version 3, the one for transactions by `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`,
+//! because librdkafka, which asks in version 2, takes every other error for one that passes and asks until its caller's
+//! time is up.
 //! KIPs: 98, 699, 932
 
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use crate::BrokerState;
 
 /// The first version that asks for several keys.
 const FIRST_VERSION_WITH_KEYS: i16 = 4;
+/// The first version that librdkafka does not speak.
+const FIRST_VERSION_WITH_FLEXIBLE_FIELDS: i16 = 3;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
@@ -32,7 +36,7 @@ pub async fn handle(
     version: i16,
 ) -> Result<FindCoordinatorResponse, HandlerError> {
     let keys = if version >= FIRST_VERSION_WITH_KEYS { request.coordinator_keys } else { vec![request.key] };
-    let readiness = readiness(broker, request.key_type);
+    let readiness = readiness(broker, request.key_type, version);
     let (host, port) = broker.endpoint(&context.listener);
     let one = |key: String| match &readiness {
         Ok(()) => Coordinator {
@@ -66,7 +70,7 @@ pub async fn handle(
     })
 }
 
-fn readiness(broker: &BrokerState, key_type: i8) -> Result<(), (ErrorCode, String)> {
+fn readiness(broker: &BrokerState, key_type: i8, version: i16) -> Result<(), (ErrorCode, String)> {
     let not_here = |what: &str| {
         (ErrorCode::InvalidRequest, format!("this broker has no {what} coordinator; it coordinates groups only"))
     };
@@ -74,6 +78,9 @@ fn readiness(broker: &BrokerState, key_type: i8) -> Result<(), (ErrorCode, Strin
         GROUP => broker.groups.ensure_ready(broker).map(|_| ()).map_err(|error| {
             (error, "the topic __consumer_offsets could not be made; the broker's log says why".to_owned())
         }),
+        TRANSACTION if version < FIRST_VERSION_WITH_FLEXIBLE_FIELDS => {
+            Err((ErrorCode::TransactionalIdAuthorizationFailed, not_here("transaction").1))
+        }
         TRANSACTION => Err(not_here("transaction")),
         SHARE => Err(not_here("share group")),
         other => Err((ErrorCode::InvalidRequest, format!("there is no type of coordinator with the number {other}"))),

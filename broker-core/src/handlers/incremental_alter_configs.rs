@@ -8,12 +8,13 @@
 use std::sync::Arc;
 
 use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use rkafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use rkafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
-use crate::controller::{ConfigResource, Decision, Refusal, alter_configs};
+use crate::controller::{ConfigResource, Decision, MetadataImage, Refusal, alter_configs};
 
 /// Changes settings.
 ///
@@ -25,27 +26,40 @@ pub async fn handle(
     request: IncrementalAlterConfigsRequest,
     _version: i16,
 ) -> Result<IncrementalAlterConfigsResponse, HandlerError> {
+    let resources = request.resources;
+    let named = resources.iter().map(|resource| (resource.resource_type, resource.resource_name.clone())).collect();
+    let replies = change(broker, named, request.validate_only, |_| resources.clone());
+    let responses = resources.into_iter().zip(replies).map(|(resource, reply)| AlterConfigsResourceResponse {
+        error_code: reply.as_ref().map_or_else(|refusal| refusal.error.code(), |()| 0),
+        error_message: reply.err().map(|refusal| refusal.message),
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
+        ..Default::default()
+    });
+    Ok(IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() })
+}
+
+/// Makes the changes that `changes` asks for in view of the present image, and puts them in force. `named` are the type
+/// and the name of each resource, in the order of the changes and of the answers.
+pub(super) fn change(
+    broker: &BrokerState,
+    named: Vec<(i8, String)>,
+    validate_only: bool,
+    changes: impl FnOnce(&MetadataImage) -> Vec<AlterConfigsResource>,
+) -> Vec<Result<(), Refusal>> {
     let replies = broker.controller.submit(broker.clock.now_ms(), |image| {
-        let decision = alter_configs(image, &broker.config, &request.resources);
-        if request.validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
+        let decision = alter_configs(image, &broker.config, &changes(image));
+        if validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
     });
     let replies = replies.unwrap_or_else(|error| {
         tracing::error!(%error, "settings cannot be changed");
         let refusal = Refusal { error: ErrorCode::KafkaStorageError, message: error.to_string() };
-        vec![Err(refusal); request.resources.len()]
+        vec![Err(refusal); named.len()]
     });
-    let responses = request.resources.into_iter().zip(replies).map(|(resource, reply)| {
-        let is_topic = resource.resource_type == ConfigResource::Topic.number();
-        if is_topic && reply.is_ok() && !request.validate_only {
-            broker.apply_topic_config(&resource.resource_name);
+    for ((resource_type, name), reply) in named.iter().zip(&replies) {
+        if *resource_type == ConfigResource::Topic.number() && reply.is_ok() && !validate_only {
+            broker.apply_topic_config(name);
         }
-        AlterConfigsResourceResponse {
-            error_code: reply.as_ref().map_or_else(|refusal| refusal.error.code(), |()| 0),
-            error_message: reply.err().map(|refusal| refusal.message),
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name,
-            ..Default::default()
-        }
-    });
-    Ok(IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() })
+    }
+    replies
 }

@@ -11,33 +11,35 @@ use thiserror::Error;
 
 use crate::BrokerState;
 
+pub mod alter_configs;
 pub mod api_versions;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
 pub mod describe_topic_partitions;
 pub mod fetch;
-pub mod incremental_alter_configs;
-pub mod init_producer_id;
-pub mod list_offsets;
-pub mod metadata;
-pub mod offset_for_leader_epoch;
-pub mod produce;
-pub mod delete_groups;
-pub mod describe_groups;
 pub mod find_coordinator;
 pub mod heartbeat;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
 pub mod list_groups;
+pub mod list_offsets;
+pub mod metadata;
 pub mod offset_commit;
 pub mod offset_delete;
 pub mod offset_fetch;
+pub mod offset_for_leader_epoch;
+pub mod produce;
 pub mod sync_group;
 
 /// Who sent a request, and by which way.
@@ -117,9 +119,8 @@ impl Envelope {
     /// after it, and are read once the API is known.
     pub fn read(frame: Bytes) -> Result<Self, DispatchError> {
         let mut reader = Reader::new(frame);
-        let mut read = || {
-            Ok::<_, DecodeError>((reader.i16()?, reader.i16()?, reader.i32()?, reader.nullable_string(false)?))
-        };
+        let mut read =
+            || Ok::<_, DecodeError>((reader.i16()?, reader.i16()?, reader.i32()?, reader.nullable_string(false)?));
         let (key, version, correlation_id, client_id) = read().map_err(DispatchError::Header)?;
         Ok(Self { key, version, correlation_id, client_id, rest: reader })
     }
@@ -136,9 +137,10 @@ where
         if R::header_version(version) >= 2 {
             rest.tagged_fields(|_, _| Ok(false))?;
         }
-        let request = R::decode(&mut rest, version)?;
-        rest.finish(R::NAME)?;
-        Ok(request)
+        // What stands behind a request is not looked at, as in Kafka: librdkafka leaves a few bytes there when it asks for
+        // all topics, or for all offsets of a group, because it reserves the widest form of a count that it then writes
+        // in a byte.
+        R::decode(&mut rest, version)
     };
     let request = decode().map_err(|source| DispatchError::Decode { message: R::NAME, version, source })?;
     drop(rest);
@@ -211,6 +213,7 @@ apis! {
     InitProducerId 0..=5 => init_producer_id;
     OffsetForLeaderEpoch 2..=4 => offset_for_leader_epoch;
     DescribeConfigs 1..=4 => describe_configs;
+    AlterConfigs 0..=2 => alter_configs;
     DescribeLogDirs 1..=5 => describe_log_dirs;
     CreatePartitions 0..=3 => create_partitions;
     DeleteGroups 0..=2 => delete_groups;
@@ -218,6 +221,7 @@ apis! {
     OffsetDelete 0..=0 => offset_delete;
     DescribeCluster 0..=2 => describe_cluster;
     DescribeProducers 0..=0 => describe_producers;
+    ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
     DescribeTopicPartitions 0..=0 => describe_topic_partitions;
 }
 
