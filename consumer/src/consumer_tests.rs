@@ -476,3 +476,23 @@ async fn partitions_are_told_and_an_assignment_can_be_given_up() {
     let record = within(consumer.recv()).await.unwrap();
     assert_eq!((record.partition(), record.offset()), (2, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_of_an_older_generation_is_not_made_in_a_newer_one() {
+    let broker = Broker::with(&[4]);
+    let consumer = consumer_with(&broker, ConsumerConfig::new().group_id("g").enable_auto_commit(false)).await;
+    {
+        let mut state = consumer.shared.lock();
+        state.mode = Mode::Group(Subscription { topics: vec!["t".to_owned()] });
+        state.identity = Some((1, "m".to_owned()));
+    }
+    let place = TopicPartition::new("t", 0);
+    let commit = consumer.commit_offsets([(place, crate::CommittedOffset::new(2))]);
+    let mut commit = std::pin::pin!(commit);
+    assert!(std::future::poll_fn(|context| Poll::Ready(commit.as_mut().poll(context).is_pending())).await);
+    // It was ordered; before it is sent the group goes on, and the partition may be another's.
+    consumer.shared.lock().identity = Some((2, "m".to_owned()));
+    let error = within(commit).await.unwrap_err();
+    let outdated = rkafka_protocol::ErrorCode::IllegalGeneration;
+    assert!(matches!(error, ConsumerError::CommitOutdated { code } if code == outdated), "{error}");
+}
