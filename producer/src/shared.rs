@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rkafka_client_core::{Client, Cluster};
 use rkafka_protocol::records::Codec;
@@ -14,7 +14,7 @@ use crate::delivery::{BatchState, Delivery};
 use crate::machine::accumulator::{AppendError, Limits, Resolutions};
 use crate::machine::sequence::ProducerIdentity;
 use crate::memory::Memory;
-use crate::partition::{Mailbox, Partition};
+use crate::partition::{Mailbox, Partition, Slot};
 use crate::topic::Topic;
 use crate::{ProducerConfig, ProducerError, Record, TrySendError, clock};
 
@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) identity: watch::Sender<Option<ProducerIdentity>>,
     /// Told when an identity is needed, with the id that is of no use any more.
     pub(crate) identity_wanted: watch::Sender<Option<Option<i64>>>,
+    /// Why there is no identity yet.
+    identity_trouble: Mutex<Option<Arc<str>>>,
     state: AtomicU8,
     pub(crate) stopped: Notify,
     /// The runtime that the producer was made on: its tasks run there, whoever's call makes them necessary.
@@ -89,6 +91,7 @@ impl Shared {
             orphanage: Mailbox::new(-1),
             identity: watch::Sender::new(None),
             identity_wanted: watch::Sender::new(None),
+            identity_trouble: Mutex::default(),
             state: AtomicU8::new(OPEN),
             stopped: Notify::new(),
             runtime: Handle::current(),
@@ -135,6 +138,15 @@ impl Shared {
     pub(crate) fn wake_all(&self) {
         self.orphanage.wake();
         self.senders.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(|sender| sender.wake());
+    }
+
+    /// Says why there is no producer id, or that there is one.
+    pub(crate) fn set_identity_trouble(&self, trouble: Option<Arc<str>>) {
+        *self.identity_trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    pub(crate) fn identity_trouble(&self) -> Option<Arc<str>> {
+        self.identity_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The topic, where it was ever named.
@@ -248,22 +260,7 @@ impl Shared {
                 }
                 Ok(Delivery::new(appended.state, appended.index, timestamp))
             }
-            Err(AppendError::Full { wake }) => {
-                if wake {
-                    partition.signal(slot);
-                }
-                Err(TrySendError::Full)
-            }
-            // A record that is not taken may have closed the batch before it, which then lingers no more.
-            Err(AppendError::TooLarge { size, limit, setting }) => {
-                partition.signal(slot);
-                Err(ProducerError::RecordTooLarge { topic: topic.name.clone(), size, limit, setting }.into())
-            }
-            Err(AppendError::Encode(error)) => {
-                partition.signal(slot);
-                let (topic, partition) = (topic.name.clone(), partition.index);
-                Err(ProducerError::Encode { topic, partition, detail: error.to_string().into() }.into())
-            }
+            Err(error) => Err(not_taken(topic, partition, slot, error)),
         }
     }
 
@@ -304,5 +301,30 @@ impl Shared {
 pub(crate) fn resolve(resolved: &mut Resolutions) {
     for (receipt, outcome) in resolved.drain(..) {
         receipt.resolve(outcome);
+    }
+}
+
+/// What a record that was not taken means for its sender.
+#[cold]
+fn not_taken(
+    topic: &Topic,
+    partition: &Arc<Partition>,
+    slot: MutexGuard<'_, Slot>,
+    error: AppendError,
+) -> TrySendError {
+    let name = topic.name.clone();
+    // The batch before may have been closed for it, and then lingers no more.
+    if !matches!(error, AppendError::Full { wake: false }) {
+        partition.signal(slot);
+    }
+    match error {
+        AppendError::Full { .. } => TrySendError::Full,
+        AppendError::TooLarge { size, limit, setting } => {
+            ProducerError::RecordTooLarge { topic: name, size, limit, setting }.into()
+        }
+        AppendError::Encode(error) => {
+            let detail = error.to_string().into();
+            ProducerError::Encode { topic: name, partition: partition.index, detail }.into()
+        }
     }
 }

@@ -36,6 +36,8 @@ struct Broker {
     script: fn(u32) -> Act,
     requests: AtomicU32,
     connections: AtomicU32,
+    /// What InitProducerId is answered with.
+    init_error: AtomicU32,
     /// How many partitions the topic has; records only go to the first.
     partitions: AtomicU32,
     /// Values in the log, and the base sequences that are there.
@@ -52,6 +54,7 @@ impl Broker {
             script,
             requests: AtomicU32::new(0),
             connections: AtomicU32::new(0),
+            init_error: AtomicU32::new(0),
             partitions: AtomicU32::new(1),
             log: Mutex::default(),
         });
@@ -133,7 +136,9 @@ impl Broker {
                         .ok()?;
                 }
                 _ => {
-                    let response = InitProducerIdResponse { producer_id: 1, ..InitProducerIdResponse::default() };
+                    let error_code = self.init_error.load(Ordering::Relaxed) as i16;
+                    let response =
+                        InitProducerIdResponse { error_code, producer_id: 1, ..InitProducerIdResponse::default() };
                     response.encode(&mut writer, version).ok()?;
                 }
             }
@@ -392,4 +397,16 @@ async fn a_record_that_is_accepted_beside_close_has_an_answer() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn records_that_wait_for_a_producer_id_tell_why_there_is_none() {
+    let broker = Broker::start(|_| Act::Take);
+    broker.init_error.store(31, Ordering::Relaxed);
+    let config =
+        broker.config().request_timeout(Duration::from_millis(200)).delivery_timeout(Duration::from_millis(400));
+    let producer = Producer::new(config).await.unwrap();
+    let error = producer.send(Record::to("t").value("x")).await.unwrap().await.unwrap_err();
+    assert!(error.to_string().contains("CLUSTER_AUTHORIZATION_FAILED"), "{error}");
+    assert!(matches!(error, ProducerError::DeliveryTimeout { maybe_written: false, .. }), "{error:?}");
 }

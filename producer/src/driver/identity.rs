@@ -27,11 +27,15 @@ pub(super) async fn run(shared: Arc<Shared>) {
             result = fetch(&shared.client) => match result {
                 Ok(identity) => {
                     failures = 0;
+                    shared.set_identity_trouble(None);
                     shared.identity.send_replace(Some(identity));
                     shared.wake_all();
                     continue;
                 }
-                Err(error) => tracing::warn!(%error, "no producer id yet"),
+                Err(error) => {
+                    tracing::warn!(%error, "no producer id yet");
+                    shared.set_identity_trouble(Some(format!("no producer id: {error}").into()));
+                }
             },
         }
         let pause = shared.client.config().retry_policy().delay(failures, &mut rand::rng());

@@ -54,6 +54,8 @@ struct Sender {
     trouble: Option<Arc<str>>,
     /// A broker that enforces a quota asks for silence until then.
     throttled_until: Option<Instant>,
+    /// Whether batches wait for a producer id.
+    wants_identity: bool,
     /// No connection is opened before: the last one ended without an answer.
     connect_at: Option<Instant>,
     /// Whether the present connection brought an answer.
@@ -82,6 +84,7 @@ pub(super) async fn run(shared: Arc<Shared>, mailbox: Arc<Mailbox>) {
         failures: 0,
         trouble: None,
         throttled_until: None,
+        wants_identity: false,
         connect_at: None,
         has_answered: false,
         used_at: clock::now(),
@@ -98,7 +101,8 @@ impl Sender {
             self.outbox.accept(listing);
         }
         let now = clock::now();
-        self.outbox.expire(now, self.trouble.as_ref(), &mut self.resolved);
+        let trouble = if self.wants_identity { self.shared.identity_trouble() } else { None };
+        self.outbox.expire(now, trouble.as_ref().or(self.trouble.as_ref()), &mut self.resolved);
         resolve(&mut self.resolved);
         self.connect_at = self.connect_at.filter(|at| *at > now);
         if matches!(connection, Connection::None) && !self.outbox.is_idle() && self.connect_at.is_none() {
@@ -211,6 +215,7 @@ impl Sender {
             request_size_max: self.shared.config.max_request_size,
         };
         let collected = self.outbox.collect(now, &conditions);
+        self.wants_identity = collected.wants_identity.is_some();
         if let Some(other_than) = collected.wants_identity {
             self.shared.identity_wanted.send_replace(Some(other_than));
         }

@@ -190,7 +190,9 @@ impl PartitionQueue {
     ) -> Result<Appended, AppendError> {
         let size = size_bound(record);
         // Also where a batch is open that has room: what `max.request.size` says holds for each record, as in Java.
-        self.check_size(size, memory.limit())?;
+        if BATCH_OVERHEAD + size > self.limits.record_size_max.min(memory.limit()) {
+            return Err(self.too_large(size, memory.limit()));
+        }
         let batch_size = self.limits.batch_size;
         let mut wake = false;
         if let Some(open) = &self.open
@@ -250,14 +252,14 @@ impl PartitionQueue {
         Ok(Appended { state, index, wake, switch })
     }
 
-    fn check_size(&self, size: usize, buffer_memory: usize) -> Result<(), AppendError> {
+    #[cold]
+    fn too_large(&self, size: usize, buffer_memory: usize) -> AppendError {
         let size = BATCH_OVERHEAD + size;
-        for (limit, setting) in [(self.limits.record_size_max, "max.request.size"), (buffer_memory, "buffer.memory")] {
-            if size > limit {
-                return Err(AppendError::TooLarge { size, limit, setting });
-            }
+        if size > self.limits.record_size_max {
+            AppendError::TooLarge { size, limit: self.limits.record_size_max, setting: "max.request.size" }
+        } else {
+            AppendError::TooLarge { size, limit: buffer_memory, setting: "buffer.memory" }
         }
-        Ok(())
     }
 
     /// Closes the open batch, so that it goes without lingering.
