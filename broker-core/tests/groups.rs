@@ -382,16 +382,3 @@ async fn a_restarted_broker_knows_offsets_and_members() {
     assert_eq!((synced.error_code, synced.assignment.as_ref()), (NONE, b"plan".as_slice()));
     broker.shutdown().await.unwrap();
 }
-
-#[tokio::test]
-async fn the_consumer_protocol_is_offered_and_refused_in_words() {
-    use rkafka_protocol::messages::ConsumerGroupHeartbeatRequest;
-    let broker = Broker::start(config()).await.unwrap();
-    let mut client = Client::new(&broker);
-    for version in 0..=1 {
-        let request = ConsumerGroupHeartbeatRequest { group_id: "g".to_owned(), ..Default::default() };
-        let response = client.call(version, &request).await;
-        assert_eq!(response.error_code, ErrorCode::UnsupportedVersion.code());
-        assert!(response.error_message.unwrap().contains("group.protocol=classic"));
-    }
-}

@@ -13,7 +13,6 @@ use crate::BrokerState;
 
 pub mod alter_configs;
 pub mod api_versions;
-pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
@@ -221,7 +220,6 @@ apis! {
     OffsetDelete 0..=0 => offset_delete;
     DescribeCluster 0..=2 => describe_cluster;
     DescribeProducers 0..=0 => describe_producers;
-    ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
     DescribeTopicPartitions 0..=0 => describe_topic_partitions;
 }
 
