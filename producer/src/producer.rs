@@ -141,12 +141,14 @@ impl Producer {
                 ProducerError::Closed { maybe_written: false }.into()
             });
         };
-        match shared.append(&topic, record) {
-            Err(TrySendError::NoMetadata) => Err(self.ask_for(topic)),
-            other => other,
+        let result = shared.append(&topic, record);
+        if matches!(result, Err(TrySendError::NoMetadata)) {
+            return Err(self.ask_for(topic));
         }
+        result
     }
 
+    #[cold]
     fn ask_for(&self, topic: Arc<Topic>) -> TrySendError {
         let producer = self.clone();
         let limit = self.config().max_block;
@@ -326,9 +328,10 @@ impl TopicHandle {
     /// # Errors
     /// As [`Producer::try_send`].
     pub fn try_send(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
-        match self.producer.shared().append(&self.topic, record) {
-            Err(TrySendError::NoMetadata) => Err(self.producer.ask_for(self.topic.clone())),
-            other => other,
+        let result = self.producer.shared().append(&self.topic, record);
+        if matches!(result, Err(TrySendError::NoMetadata)) {
+            return Err(self.producer.ask_for(self.topic.clone()));
         }
+        result
     }
 }
