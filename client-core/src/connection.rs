@@ -48,6 +48,11 @@ impl Connection {
         Self { commands, versions, endpoint, in_flight }
     }
 
+    /// The same connection under the name of the broker that it turned out to lead to.
+    pub(crate) fn at(&self, endpoint: Endpoint) -> Self {
+        Self { endpoint, ..self.clone() }
+    }
+
     /// Whether it has been closed, so that no request can succeed on it.
     pub fn is_closed(&self) -> bool {
         self.commands.is_closed()

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use rand::seq::SliceRandom;
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use rkafka_protocol::messages::metadata_response::MetadataResponseBroker;
 use rkafka_protocol::messages::{MetadataRequest, MetadataResponse};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
@@ -262,7 +263,8 @@ pub(crate) async fn bootstrap(client: &Inner, all: bool, ids: &BTreeSet<Uuid>) -
     let mut errors: Vec<Error> = Vec::new();
     for address in addresses {
         let endpoint = Endpoint { node_id: None, address };
-        // Not from the pool: which broker this is will be known only from its answer.
+        // Not from the pool: which broker this is will be known only from its answer, and only where the broker is
+        // advertised under this very address.
         let attempt = async {
             let link = Link::connect(&client.shared, &endpoint).await?;
             let connection = Connection::new(link, client.shared.config.connections_max_idle);
@@ -270,6 +272,13 @@ pub(crate) async fn bootstrap(client: &Inner, all: bool, ids: &BTreeSet<Uuid>) -
             if response.brokers.is_empty() {
                 let error = Error::new(ErrorKind::Unreachable, "it knows of no broker in its cluster, not even itself");
                 return Err(error.with_broker(&endpoint));
+            }
+            let here = |broker: &&MetadataResponseBroker| {
+                broker.host == endpoint.address.host && i32::from(endpoint.address.port) == broker.port
+            };
+            if let Some(broker) = response.brokers.iter().find(here) {
+                let named = Endpoint { node_id: Some(broker.node_id), ..endpoint.clone() };
+                client.pool.adopt(&named, Lane::Control, &connection);
             }
             Ok(response)
         };

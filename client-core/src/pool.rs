@@ -87,6 +87,21 @@ impl Pool {
         Ok(connection)
     }
 
+    /// Takes over the connection that the client found the cluster by, once its answer has told which broker that is: one
+    /// dial and one ApiVersions less before the first record.
+    pub(crate) fn adopt(&self, endpoint: &Endpoint, lane: Lane, connection: &Connection) {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.entry(endpoint.clone()).or_default().versions = Some(Arc::clone(connection.versions()));
+        drop(nodes);
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.entry((endpoint.clone(), lane)).or_default();
+        if let Ok(mut held) = slot.held.try_lock()
+            && held.as_ref().is_none_or(Connection::is_closed)
+        {
+            *held = Some(connection.at(endpoint.clone()));
+        }
+    }
+
     /// A connection of its own, after the pause that a failure before it asks for (`reconnect.backoff.ms`).
     pub(crate) async fn link(&self, endpoint: &Endpoint) -> Result<Link> {
         let (failures, not_before) = {

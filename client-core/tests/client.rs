@@ -25,6 +25,21 @@ async fn every_bootstrap_server_is_tried_and_named() {
     assert_eq!((client.cluster().cluster_id(), client.cluster().controller()), (Some("c"), Some(1)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_connection_that_found_the_cluster_is_kept() {
+    let net = FakeNet::new();
+    net.serve("a:1", || metadata(&["a:1"], 1, 1));
+    net.serve("alias:1", || metadata(&["a:1"], 1, 1));
+    let client = Client::connect_with(config("a:1"), options(&net)).await.unwrap();
+    client.connection(&Target::Node(1), Lane::Control).await.unwrap();
+    assert_eq!(net.dials(), 1, "requests to the broker go over the connection that is there");
+    assert!(client.versions(1).is_some());
+    // Under another name it may lead elsewhere next time.
+    let client = Client::connect_with(config("alias:1"), options(&net)).await.unwrap();
+    client.connection(&Target::Node(1), Lane::Control).await.unwrap();
+    assert_eq!(net.dials(), 3);
+}
+
 #[tokio::test]
 async fn bad_settings_are_refused() {
     for (config, text) in [
