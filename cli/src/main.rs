@@ -7,7 +7,6 @@ mod exit;
 mod format;
 mod report;
 mod signals;
-mod suggest;
 mod usage;
 
 use std::process::ExitCode;

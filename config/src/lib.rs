@@ -39,6 +39,8 @@ pub use bound::{Bound, Check};
 pub use error::{ConfigError, PropertiesError};
 pub use properties::{Property, parse_properties};
 pub use settings::{Entry, SettingDoc, Settings};
+pub use suggest::nearest;
+pub use units::duration_ms;
 pub use value::{HIDDEN, IntoSetting, Secret, Setting};
 
 /// What [`settings!`] expands to needs; not for others.

@@ -1,13 +1,13 @@
 //! The name that was probably meant.
 
 /// The candidate nearest to `name`, where one is near enough to be a slip of the hand.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Names in earnest are short; the comparison is quadratic, and a name from outside may be of any length.
     if name.len() > 200 {
         return None;
     }
     let plain = normalized(name);
-    let limit = (plain.len() / 4).clamp(1, 4);
+    let limit = (plain.len() / 3).clamp(1, 4);
     candidates
         .map(|candidate| (distance(&plain, &normalized(candidate)), candidate))
         .filter(|(distance, _)| *distance <= limit)
@@ -41,6 +41,16 @@ fn distance(left: &[char], right: &[char]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_near_names_are_suggested() {
+        let topics = ["orders", "payments", "audit-log"];
+        assert_eq!(nearest("order", topics.into_iter()), Some("orders"));
+        assert_eq!(nearest("Payment", topics.into_iter()), Some("payments"));
+        assert_eq!(nearest("audit_log", topics.into_iter()), Some("audit-log"));
+        assert_eq!(nearest("clicks", topics.into_iter()), None);
+        assert_eq!(nearest("", topics.into_iter()), None);
+    }
 
     #[test]
     fn the_nearest_name_is_found() {

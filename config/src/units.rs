@@ -44,6 +44,11 @@ pub(crate) fn parse_duration(text: &str, name: &str) -> Option<Duration> {
     Some(Duration::new(u64::try_from(nanos / SECOND).ok()?, (nanos % SECOND) as u32))
 }
 
+/// Reads a duration outside of a setting, such as a flag's: a number with a unit, or a plain number of milliseconds.
+pub fn duration_ms(text: &str) -> Option<Duration> {
+    parse_duration(text, "ms")
+}
+
 /// Writes a duration so that [`parse_duration`] reads the same one.
 pub(crate) fn format_duration(duration: Duration, name: &str) -> String {
     let nanos = duration.as_nanos();

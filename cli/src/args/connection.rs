@@ -42,17 +42,7 @@ pub struct Connection {
 
 /// Reads `10s`, `500ms`, `1m`, or a number of milliseconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..end].parse().map_err(|_| format!("`{text}` is no time; write 10s, 500ms, 1m or 2h"))?;
-    let millis = match &text[end..] {
-        "" | "ms" => Some(number),
-        "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        "d" => number.checked_mul(86_400_000),
-        _ => None,
-    };
-    millis.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is no time; write 10s, 500ms, 1m or 2h"))
+    rkafka::config::duration_ms(text).ok_or_else(|| format!("`{text}` is no time; write 10s, 500ms, 1m or 2h"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use crate::args::{Connection, Topics, TopicsCommand};
 use crate::connect;
 use crate::exit::{self, Exit, Failure};
 use crate::report;
-use crate::suggest;
 
 /// Runs the command.
 pub async fn run(args: Topics) -> Result<Exit, Failure> {
@@ -88,7 +87,7 @@ pub async fn failure(admin: &Admin, topic: &str, error: Error) -> Failure {
 /// The failure of a topic that is not there.
 pub async fn not_found(admin: &Admin, topic: &str) -> Failure {
     let known = admin.list_topics().await.unwrap_or_default();
-    let meant = match suggest::nearest(topic, known.iter().map(|topic| topic.name.as_str())) {
+    let meant = match rkafka::config::nearest(topic, known.iter().map(|topic| topic.name.as_str())) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("`rkafka topics create {topic}` makes it, `rkafka topics list` shows what there is"),
     };
