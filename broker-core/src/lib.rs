@@ -16,6 +16,7 @@ mod internal_log;
 pub mod log;
 mod replication;
 mod server;
+pub mod share;
 mod state;
 pub mod storage;
 
