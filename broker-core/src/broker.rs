@@ -241,7 +241,7 @@ fn open(
                     ..Default::default()
                 })
                 .collect(),
-            rack: None,
+            rack: config.broker_rack.clone(),
             fenced: false,
             log_dirs: directory_ids,
             ..Default::default()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rkafka_config::{Check, ConfigError, PropertiesError, Setting, parse_properties, setting_enum, settings};
+use rkafka_config::{Check, ConfigError, Setting, setting_enum, settings};
 
 use crate::log::{FlushPolicy, LogConfig, TimestampType};
 
@@ -59,6 +59,25 @@ settings! {
     pub struct BrokerConfig {
         /// The id of this broker.
         "node.id" aka "broker.id" => node_id: i32 = 1, in 0.., because "ids below 0 stand for no broker";
+        /// What the node does. This broker is always both.
+        "process.roles" => process_roles: Vec<String> = vec!["broker".to_owned(), "controller".to_owned()],
+            in Check::new("broker,controller", is_both_roles),
+            because "this broker is its own controller, and can neither join another's cluster nor be only a controller";
+        /// The listeners that Kafka keeps for controllers. They are not opened: the controller lives in the broker, and
+        /// nobody else may take part.
+        "controller.listener.names" => controller_listener_names: Vec<String> = Vec::new();
+        /// The controllers as `id@host:port`, of which this node is the only one.
+        "controller.quorum.voters" => controller_quorum_voters: Vec<String> = Vec::new(),
+            in Check::new("none, or one as id@host:port", is_one_voter),
+            because "this broker is its own controller, and the only one";
+        /// Where to find the controllers: this node, if anything is said.
+        "controller.quorum.bootstrap.servers" => controller_quorum_bootstrap_servers: Vec<String> = Vec::new(),
+            in Check::new("none, or one as host:port", |servers: &Vec<String>| servers.len() <= 1),
+            because "this broker is its own controller, and the only one";
+        /// The listener that brokers would use among themselves; it must be one of `listeners`. Default: the first.
+        "inter.broker.listener.name" => inter_broker_listener_name: Option<String> = None;
+        /// The rack of this broker, which clients are told.
+        "broker.rack" => broker_rack: Option<String> = None;
         /// The addresses to listen on, as `PLAINTEXT://host:port`. An empty host means every interface; port 0 means
         /// any free port.
         "listeners" => listeners: Vec<String> = vec!["PLAINTEXT://:9092".to_owned()],
@@ -82,6 +101,8 @@ settings! {
         /// How many replicas a partition gets that was created without saying so.
         "default.replication.factor" => default_replication_factor: i16 = 1,
             in 1..=1, because "this broker is alone, and a partition has one replica per broker at most";
+        /// Whether topics can be deleted.
+        "delete.topic.enable" => delete_topic_enable: bool = true;
         /// Whether asking for a topic's metadata creates the topic.
         "auto.create.topics.enable" => auto_create_topics_enable: bool = true;
         /// A log segment that would grow beyond this is closed and a new one begun.
@@ -119,6 +140,9 @@ settings! {
         /// How old a log segment may get before it is removed, in hours.
         "log.retention.hours" => log_retention_hours: Duration = DAY * 7,
             in Duration::from_secs(3600).., because "less is set by `log.retention.ms`";
+        /// How old a log segment may get before it is removed, in minutes; -1 for no limit, nothing for what
+        /// `log.retention.hours` says.
+        "log.retention.minutes" => log_retention_minutes: Retention = Retention::Unset;
         /// How large a partition's log may get before its oldest segments are removed; -1 for no limit.
         "log.retention.bytes" => log_retention_bytes: i64 = -1, in -1.., because "a size is not negative";
         /// How often segments are looked for that are too old or too much.
@@ -155,7 +179,47 @@ settings! {
     validate = validate;
 }
 
+fn is_both_roles(roles: &Vec<String>) -> bool {
+    roles.len() == 2 && ["broker", "controller"].iter().all(|role| roles.iter().any(|other| other == role))
+}
+
+fn is_one_voter(voters: &Vec<String>) -> bool {
+    let is_voter = |text: &String| voter_id(text).is_some();
+    voters.len() <= 1 && voters.iter().all(is_voter)
+}
+
+/// The id in `id@host:port`.
+fn voter_id(text: &str) -> Option<i32> {
+    let (id, address) = text.split_once('@')?;
+    let (_, port) = address.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    id.trim().parse().ok()
+}
+
 fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
+    if let Some(voter) = config.controller_quorum_voters.first()
+        && voter_id(voter) != Some(config.node_id)
+    {
+        return Err(ConfigError::Conflict {
+            name: "controller.quorum.voters".to_owned(),
+            other: "node.id".to_owned(),
+            reason: format!(
+                "this broker is its own controller, so the one voter must be node {} and not `{voter}`",
+                config.node_id
+            ),
+        });
+    }
+    let known = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
+    for entry in &config.listener_security_protocol_map {
+        let protocol = entry.split_once(':').map(|(_, protocol)| protocol.trim());
+        if !protocol.is_some_and(|protocol| known.iter().any(|known| known.eq_ignore_ascii_case(protocol))) {
+            return Err(ConfigError::Invalid {
+                name: "listener.security.protocol.map".to_owned(),
+                value: entry.clone(),
+                expected: format!("NAME:PROTOCOL with one of {}", known.join(", ")),
+            });
+        }
+    }
     if config.group_min_session_timeout > config.group_max_session_timeout {
         return Err(ConfigError::Conflict {
             name: "group.min.session.timeout.ms".to_owned(),
@@ -167,33 +231,14 @@ fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
 }
 
 impl BrokerConfig {
-    /// Reads a properties file as Kafka's brokers have it. Settings that this broker does not have are left out and
-    /// answered as the second value, one sentence each with its line, to be shown as warnings.
-    ///
-    /// # Errors
-    /// A line that is no property, a value that a setting cannot take, or settings that do not go together.
-    pub fn load_properties(text: &str) -> Result<(Self, Vec<String>), PropertiesError> {
-        let mut config = Self::new();
-        let mut warnings = Vec::new();
-        for property in parse_properties(text)? {
-            match config.set(&property.key, &property.value) {
-                Ok(()) => {}
-                Err(error @ ConfigError::Unknown { .. }) => {
-                    warnings.push(format!("line {}: {error}; the line is left out", property.line));
-                }
-                Err(source) => return Err(PropertiesError::Setting { line: property.line, source }),
-            }
-        }
-        config.validate()?;
-        Ok((config, warnings))
-    }
-
     /// How long records are kept, in milliseconds; -1 for ever.
     pub(crate) fn retention_ms(&self) -> i64 {
-        match self.log_retention_ms {
-            Retention::Unset => milliseconds(self.log_retention_hours),
-            Retention::Unlimited => -1,
-            Retention::For(duration) => milliseconds(duration),
+        // Kafka's order: milliseconds before minutes before hours.
+        let set = [self.log_retention_ms, self.log_retention_minutes];
+        match set.into_iter().find(|retention| *retention != Retention::Unset) {
+            Some(Retention::For(duration)) => milliseconds(duration),
+            Some(_) => -1,
+            None => milliseconds(self.log_retention_hours),
         }
     }
 
@@ -231,21 +276,6 @@ pub(crate) fn milliseconds(duration: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn unknown_settings_warn_and_bad_ones_refuse() {
-        let text = "process.roles=broker,controller\nbroker.id=7\nlog.dirs=/a, /b\nnum.partitions=3\n";
-        let (config, warnings) = BrokerConfig::load_properties(text).unwrap();
-        assert_eq!((config.node_id, config.num_partitions), (7, 3));
-        assert_eq!(config.log_dirs, ["/a", "/b"]);
-        assert_eq!(warnings.len(), 1);
-        assert!(warnings[0].starts_with("line 1: there is no setting `process.roles`"), "{}", warnings[0]);
-
-        let error = BrokerConfig::load_properties("\n\nnum.partitions=none\n").unwrap_err().to_string();
-        assert!(error.starts_with("line 3: `num.partitions` cannot be `none`"), "{error}");
-        let error = BrokerConfig::load_properties("default.replication.factor=3").unwrap_err().to_string();
-        assert!(error.contains("this broker is alone"), "{error}");
-    }
 
     #[test]
     fn the_log_gets_kafkas_defaults() {

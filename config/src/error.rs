@@ -36,6 +36,14 @@ pub enum ConfigError {
         /// What is expected.
         expected: String,
     },
+    /// A setting of Kafka's, or a value of it, that is not there and may not be passed over in silence.
+    #[error("`{name}` cannot be had: {reason}")]
+    Unsupported {
+        /// The setting's name.
+        name: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Two settings that do not go together.
     #[error("`{name}` and `{other}` do not go together: {reason}")]
     Conflict {
@@ -59,6 +67,7 @@ impl ConfigError {
             Self::Unknown { name, .. }
             | Self::OutOfRange { name, .. }
             | Self::Invalid { name, .. }
+            | Self::Unsupported { name, .. }
             | Self::Conflict { name, .. } => name,
         }
     }

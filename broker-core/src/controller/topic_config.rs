@@ -5,16 +5,8 @@ use std::collections::BTreeMap;
 use rkafka_config::{Setting, Settings};
 
 use crate::config::{BrokerConfig, MessageTimestampType, milliseconds};
+pub(crate) use crate::kafka_settings::ConfigType;
 use crate::log::{FlushPolicy, LogConfig, TimestampType};
-
-/// The type of a setting as DescribeConfigs names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ConfigType {
-    Text = 2,
-    Int = 3,
-    Long = 5,
-    List = 7,
-}
 
 /// One setting that a topic may have.
 pub(crate) struct TopicSetting {

@@ -34,6 +34,17 @@ pub async fn handle(
         let named = |name| DeleteTopicState { name: Some(name), ..Default::default() };
         request.topic_names.into_iter().map(named).collect()
     };
+    if !broker.config.delete_topic_enable {
+        // Kafka answers so, and not by an error message of its own.
+        let error = if version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled };
+        let refused = |topic: DeleteTopicState| DeletableTopicResult {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            error_code: error.code(),
+            ..Default::default()
+        };
+        return Ok(DeleteTopicsResponse { responses: asked.into_iter().map(refused).collect(), ..Default::default() });
+    }
     let responses = match broker.delete_topics(&asked) {
         Ok(deleted) => deleted
             .into_iter()

@@ -25,9 +25,29 @@ pub enum ListenerError {
     /// Two listeners have one name.
     #[error("two listeners have the name {0}")]
     Twice(String),
+    /// All listeners are kept for controllers.
+    #[error(
+        "`controller.listener.names` leaves no listener for clients; add one to `listeners`, such as PLAINTEXT://:9092"
+    )]
+    OnlyControllers,
+    /// The listener for brokers is not among the listeners.
+    #[error("`inter.broker.listener.name` is {0}, which is not in `listeners`, or is a controller's")]
+    NoInterBroker(String),
     /// An advertised listener that is not among the listeners.
     #[error("`advertised.listeners` has {0}, which is not in `listeners`")]
     NotListening(String),
+}
+
+impl ListenerError {
+    /// The setting that is to be changed.
+    pub(crate) fn setting(&self) -> &'static str {
+        match self {
+            Self::OnlyControllers => "controller.listener.names",
+            Self::NoInterBroker(_) => "inter.broker.listener.name",
+            Self::NotListening(_) => "advertised.listeners",
+            Self::Malformed(_) | Self::Protocol { .. } | Self::Twice(_) => "listeners",
+        }
+    }
 }
 
 /// A listener as the settings have it.
@@ -62,11 +82,20 @@ fn parse(text: &str) -> Result<ListenerAddress, ListenerError> {
     Ok(ListenerAddress { name: name.to_ascii_uppercase().into(), host: host.to_owned(), port })
 }
 
-/// The listeners of the settings.
+/// Whether Kafka keeps the listener of this name for controllers.
+fn is_for_controllers(config: &BrokerConfig, name: &str) -> bool {
+    config.controller_listener_names.iter().any(|other| other.eq_ignore_ascii_case(name))
+}
+
+/// The listeners of the settings, without those for controllers, which nobody could use.
 pub(crate) fn listener_addresses(config: &BrokerConfig) -> Result<Vec<ListenerAddress>, ListenerError> {
     let mut addresses: Vec<ListenerAddress> = Vec::new();
     for text in &config.listeners {
         let address = parse(text)?;
+        if is_for_controllers(config, &address.name) {
+            tracing::info!(listener = %address.name, "a listener for controllers is not opened: this broker has its own");
+            continue;
+        }
         let mapped = config.listener_security_protocol_map.iter().find_map(|entry| {
             let (name, protocol) = entry.split_once(':')?;
             name.trim().eq_ignore_ascii_case(&address.name).then(|| protocol.trim().to_owned())
@@ -81,6 +110,14 @@ pub(crate) fn listener_addresses(config: &BrokerConfig) -> Result<Vec<ListenerAd
         }
         addresses.push(address);
     }
+    if addresses.is_empty() {
+        return Err(ListenerError::OnlyControllers);
+    }
+    if let Some(name) = &config.inter_broker_listener_name
+        && addresses.iter().all(|address| !address.name.eq_ignore_ascii_case(name))
+    {
+        return Err(ListenerError::NoInterBroker(name.clone()));
+    }
     Ok(addresses)
 }
 
@@ -91,7 +128,10 @@ pub(crate) fn advertised(
     ports: &[u16],
 ) -> Result<Vec<Endpoint>, ListenerError> {
     let told = config.advertised_listeners.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(stray) = told.iter().find(|told| listeners.iter().all(|listener| listener.name != told.name)) {
+    let is_stray = |told: &&ListenerAddress| {
+        listeners.iter().all(|listener| listener.name != told.name) && !is_for_controllers(config, &told.name)
+    };
+    if let Some(stray) = told.iter().find(is_stray) {
         return Err(ListenerError::NotListening(stray.name.to_string()));
     }
     Ok(listeners

@@ -30,12 +30,17 @@ fn config(args: &BrokerRun) -> Result<BrokerConfig, Failure> {
         let file = path.display();
         let text =
             std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("cannot read {file}: {error}")))?;
-        let (loaded, warnings) =
+        let loaded =
             BrokerConfig::load_properties(&text).map_err(|error| Failure::usage(format!("{file}, {error}")))?;
-        for warning in warnings {
+        for warning in &loaded.warnings {
             report::note(&format!("{file}, {warning}"));
         }
-        config = loaded;
+        if args.verbose > 0 {
+            for note in &loaded.notes {
+                report::note(&format!("{file}, {note}"));
+            }
+        }
+        config = loaded.config;
     }
     for setting in &args.settings {
         let (name, value) = connect::name_and_value("-X", setting)?;
