@@ -4,6 +4,7 @@
 //! its records, wakes it when time has come, and hands its late answers to the requests that wait for them.
 
 mod group;
+mod partitions;
 mod runtime;
 
 pub use group::{

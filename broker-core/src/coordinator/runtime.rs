@@ -3,11 +3,11 @@
 //! A shard is loaded from its partition on first use, and is used under its lock from then on. Appending does not wait,
 //! so a step and its record are one critical section, and what a client hears is in the log.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::describe_groups_response::DescribedGroup;
 use rkafka_protocol::messages::heartbeat_request::HeartbeatRequest;
@@ -24,15 +24,14 @@ use rkafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use rkafka_protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use rkafka_protocol::messages::sync_group_request::SyncGroupRequest;
 use rkafka_protocol::messages::sync_group_response::SyncGroupResponse;
-use tokio::sync::{Notify, oneshot};
-use tokio::time::Instant;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::group::{
     Effects, GroupSettings, GroupShard, JoinContext, Moment, Outcome, Reply, WaiterId, append_error, join_error,
     sync_error,
 };
-use super::partition_for;
+use super::partitions::{Partitions, Shard, lock};
 use crate::{BrokerConfig, Clock, InternalLog, InternalRecord, internal_log::OFFSETS_TOPIC};
 
 /// All groups of a broker.
@@ -41,26 +40,33 @@ use crate::{BrokerConfig, Clock, InternalLog, InternalRecord, internal_log::OFFS
 /// take the same.
 #[derive(Debug)]
 pub struct GroupCoordinator {
-    settings: GroupSettings,
-    clock: Clock,
-    /// The zero of the monotonic clock.
-    began: Instant,
-    /// How many partitions `__consumer_offsets` has; 0 until it was asked for.
-    partition_count: AtomicI32,
-    slots: Mutex<HashMap<i32, Arc<Mutex<Slot>>>>,
-    /// When each loaded partition has something due, for the timer.
-    due: Mutex<BTreeMap<i32, i64>>,
-    wake_timer: Notify,
+    partitions: Partitions<GroupShard>,
+    /// Who waits for answers. Locked after the slot of the group that is asked.
+    waiters: Mutex<HashMap<WaiterId, oneshot::Sender<Reply>>>,
     next_waiter: AtomicU64,
 }
 
-/// A loaded partition: its machine, and who waits for answers of it.
-#[derive(Debug)]
-struct Slot {
-    partition: i32,
-    shard: GroupShard,
-    waiters: HashMap<WaiterId, oneshot::Sender<Reply>>,
-    is_loaded: bool,
+type Slot = super::partitions::Slot<GroupShard>;
+
+impl Shard for GroupShard {
+    const TOPIC: &'static str = OFFSETS_TOPIC;
+    type Settings = GroupSettings;
+
+    fn blank(settings: &GroupSettings) -> Self {
+        Self::new(settings.clone())
+    }
+
+    fn take(&mut self, key: Bytes, value: Option<Bytes>) -> Result<(), String> {
+        self.replay(key, value).map_err(|error| error.to_string())
+    }
+
+    fn begin(&mut self, now: Moment) {
+        self.start(now);
+    }
+
+    fn next_deadline_ms(&self) -> Option<i64> {
+        self.deadline_ms()
+    }
 }
 
 /// Who sent a JoinGroup.
@@ -78,13 +84,8 @@ impl GroupCoordinator {
     /// A coordinator that has loaded nothing yet. [`GroupCoordinator::run_timers`] is to be run beside it.
     pub fn new(config: &BrokerConfig, clock: Clock) -> Self {
         Self {
-            settings: GroupSettings::of(config),
-            began: clock.now(),
-            clock,
-            partition_count: AtomicI32::new(0),
-            slots: Mutex::default(),
-            due: Mutex::default(),
-            wake_timer: Notify::new(),
+            partitions: Partitions::new(GroupSettings::of(config), clock),
+            waiters: Mutex::default(),
             next_waiter: AtomicU64::new(1),
         }
     }
@@ -94,14 +95,7 @@ impl GroupCoordinator {
     /// # Errors
     /// As [`InternalLog::ensure_internal_topic`], in the words of a coordinator.
     pub fn ensure_ready(&self, log: &dyn InternalLog) -> Result<i32, ErrorCode> {
-        match self.partition_count.load(Ordering::Acquire) {
-            0 => {
-                let count = log.ensure_internal_topic(OFFSETS_TOPIC).map_err(append_error)?;
-                self.partition_count.store(count, Ordering::Release);
-                Ok(count)
-            }
-            count => Ok(count),
-        }
+        self.partitions.ensure_ready(log)
     }
 
     /// Takes a JoinGroup and waits until the group has joined.
@@ -284,25 +278,13 @@ impl GroupCoordinator {
     /// Ends sessions and rebalances when their time has come. Runs until it is dropped; a dropped one may be run anew.
     pub async fn run_timers(&self, log: &dyn InternalLog) {
         loop {
-            let next_ms = lock(&self.due).values().copied().min();
-            let sleep = async {
-                match next_ms {
-                    Some(at_ms) => tokio::time::sleep_until(self.instant(at_ms)).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = self.wake_timer.notified() => {}
-                () = sleep => self.do_due(log),
-            }
+            self.partitions.until_due().await;
+            self.do_due(log);
         }
     }
 
     fn do_due(&self, log: &dyn InternalLog) {
-        let now_ms = self.moment().monotonic_ms;
-        let due: Vec<i32> =
-            lock(&self.due).iter().filter(|(_, at_ms)| **at_ms <= now_ms).map(|(partition, _)| *partition).collect();
-        for partition in due {
+        for partition in self.partitions.due() {
             let Ok(slot) = self.slot(log, partition) else { continue };
             let mut slot = lock(&slot);
             while let Some(effects) = slot.shard.on_time(self.moment()) {
@@ -323,7 +305,7 @@ impl GroupCoordinator {
         let (sender, receiver) = oneshot::channel();
         {
             let mut slot = lock(slot);
-            slot.waiters.insert(waiter, sender);
+            lock(&self.waiters).insert(waiter, sender);
             let effects = step(&mut slot.shard, waiter, self.moment());
             self.settle(log, &mut slot, effects);
         }
@@ -336,7 +318,7 @@ impl GroupCoordinator {
         let mut queue = VecDeque::from([effects]);
         while let Some(Effects { replies, writes }) = queue.pop_front() {
             for (waiter, reply) in replies {
-                if let Some(sender) = slot.waiters.remove(&waiter) {
+                if let Some(sender) = lock(&self.waiters).remove(&waiter) {
                     // A receiver that is gone has hung up this very moment; its member's session will tell.
                     let _ = sender.send(reply);
                 }
@@ -359,90 +341,24 @@ impl GroupCoordinator {
         Ok(outcome.reply)
     }
 
-    /// Appends records and takes them for true.
     fn append(&self, log: &dyn InternalLog, slot: &mut Slot, records: &[InternalRecord]) -> Result<(), ErrorCode> {
-        log.append_internal(OFFSETS_TOPIC, slot.partition, records, self.moment().date_ms).inspect_err(|error| {
-            tracing::error!(partition = slot.partition, error = error.name(), "cannot append to __consumer_offsets");
-        })?;
-        for record in records {
-            if let Err(error) = slot.shard.replay(record.key.clone(), record.value.clone()) {
-                tracing::error!(partition = slot.partition, %error, "a record of our own cannot be read");
-            }
-        }
-        Ok(())
+        self.partitions.append(log, slot, records)
     }
 
     fn slot_of(&self, log: &dyn InternalLog, group_id: &str) -> Result<Arc<Mutex<Slot>>, ErrorCode> {
-        let count = self.ensure_ready(log)?;
-        self.slot(log, partition_for(group_id, count))
+        self.partitions.slot_of(log, group_id)
     }
 
-    /// The partition's slot, loaded. Loading reads the whole partition once, under the slot's own lock.
     fn slot(&self, log: &dyn InternalLog, partition: i32) -> Result<Arc<Mutex<Slot>>, ErrorCode> {
-        let shared = {
-            let mut slots = lock(&self.slots);
-            let blank = || Slot {
-                partition,
-                shard: GroupShard::new(self.settings.clone()),
-                waiters: HashMap::new(),
-                is_loaded: false,
-            };
-            Arc::clone(slots.entry(partition).or_insert_with(|| Arc::new(Mutex::new(blank()))))
-        };
-        let mut slot = lock(&shared);
-        if !slot.is_loaded {
-            self.load(log, &mut slot).map_err(append_error)?;
-        }
-        drop(slot);
-        Ok(shared)
+        self.partitions.slot(log, partition)
     }
 
-    fn load(&self, log: &dyn InternalLog, slot: &mut Slot) -> Result<(), ErrorCode> {
-        let mut shard = GroupShard::new(self.settings.clone());
-        let partition = slot.partition;
-        let end = log.replay_internal(OFFSETS_TOPIC, partition, &mut |record| {
-            let Some(key) = record.key else {
-                tracing::warn!(partition, offset = record.offset, "a record without a key was skipped");
-                return;
-            };
-            if let Err(error) = shard.replay(key, record.value) {
-                // As Kafka does: one record that cannot be read must not take all groups with it.
-                tracing::error!(partition, offset = record.offset, %error, "a record was skipped");
-            }
-        })?;
-        shard.start(self.moment());
-        slot.shard = shard;
-        slot.is_loaded = true;
-        self.note_due(slot);
-        tracing::debug!(partition, end, "groups loaded");
-        Ok(())
-    }
-
-    /// Tells the timer when this partition has something due.
     fn note_due(&self, slot: &Slot) {
-        let mut due = lock(&self.due);
-        let earliest = due.values().copied().min();
-        let at_ms = slot.shard.deadline_ms();
-        match at_ms {
-            Some(at_ms) => due.insert(slot.partition, at_ms),
-            None => due.remove(&slot.partition),
-        };
-        drop(due);
-        if at_ms.is_some_and(|at_ms| earliest.is_none_or(|earliest| at_ms < earliest)) {
-            self.wake_timer.notify_one();
-        }
+        self.partitions.note_due(slot);
     }
 
     fn moment(&self) -> Moment {
-        let since = self.clock.now().saturating_duration_since(self.began);
-        Moment { monotonic_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX), date_ms: self.clock.now_ms() }
-    }
-
-    fn instant(&self, monotonic_ms: i64) -> Instant {
-        // Milliseconds are rounded down by `moment`, so one that is not over yet must not count as over.
-        let since = Duration::from_millis(u64::try_from(monotonic_ms).unwrap_or(0));
-        // A time beyond the clock's range is as good as never; the timer will look again in a day.
-        self.began.checked_add(since).unwrap_or_else(|| self.clock.now() + Duration::from_secs(86_400))
+        self.partitions.moment()
     }
 }
 
@@ -459,15 +375,11 @@ impl Drop for HangUp<'_> {
     fn drop(&mut self) {
         let mut slot = lock(self.slot);
         // An answered request is no longer among the waiters.
-        if slot.waiters.remove(&self.waiter).is_some() {
+        let waited = lock(&self.coordinator.waiters).remove(&self.waiter).is_some();
+        if waited {
             let now = self.coordinator.moment();
             let effects = slot.shard.forget_waiter(now, self.group_id, self.waiter);
             self.coordinator.settle(self.log, &mut slot, effects);
         }
     }
-}
-
-/// A lock that outlives a panic: each step leaves the machines whole, and a broker must go on.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -30,6 +30,8 @@ use rkafka_protocol::messages::join_group_response::JoinGroupResponse;
 use rkafka_protocol::messages::sync_group_response::SyncGroupResponse;
 
 use crate::{BrokerConfig, InternalRecord};
+pub(super) use super::partitions::append_error;
+pub use super::partitions::{Moment, Outcome};
 pub(super) use classic::{join_error, sync_error};
 use member::Member;
 
@@ -40,15 +42,6 @@ pub use state::ClassicState;
 
 /// Who waits for a late answer: a number that the driver gives out.
 pub type WaiterId = u64;
-
-/// The time as the machine is told it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Moment {
-    /// For timeouts: milliseconds on a clock that never jumps.
-    pub monotonic_ms: i64,
-    /// For records: milliseconds since the epoch.
-    pub date_ms: i64,
-}
 
 /// What of the broker's settings the machine needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,15 +70,6 @@ impl GroupSettings {
             offset_metadata_max_length: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(0),
         }
     }
-}
-
-/// A decision that counts once its records are appended and replayed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome<R> {
-    /// To be appended, all or none.
-    pub records: Vec<InternalRecord>,
-    /// The answer after that.
-    pub reply: R,
 }
 
 /// A late answer.
@@ -159,19 +143,5 @@ impl Turn<'_> {
             ErrorCode::UnknownServerError
         });
         self.effects.writes.push(Write { record, then });
-    }
-}
-
-/// What a client is told when a record of its group could not be appended.
-pub(super) fn append_error(error: ErrorCode) -> ErrorCode {
-    match error {
-        ErrorCode::UnknownTopicOrPartition | ErrorCode::NotEnoughReplicas | ErrorCode::RequestTimedOut => {
-            ErrorCode::CoordinatorNotAvailable
-        }
-        ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError => ErrorCode::NotCoordinator,
-        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge | ErrorCode::InvalidFetchSize => {
-            ErrorCode::UnknownServerError
-        }
-        other => other,
     }
 }
