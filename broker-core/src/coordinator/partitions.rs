@@ -138,7 +138,12 @@ impl<S: Shard> Partitions<S> {
         let partition = slot.partition;
         let end = log.replay_internal(S::TOPIC, partition, &mut |record| {
             let Some(key) = record.key else {
-                tracing::warn!(topic = S::TOPIC, partition, offset = record.offset, "a record without a key was skipped");
+                tracing::warn!(
+                    topic = S::TOPIC,
+                    partition,
+                    offset = record.offset,
+                    "a record without a key was skipped"
+                );
                 return;
             };
             if let Err(error) = shard.take(key, record.value) {

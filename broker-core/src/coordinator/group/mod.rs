@@ -29,9 +29,9 @@ use rkafka_protocol::messages::group_metadata_value::GroupMetadataValue;
 use rkafka_protocol::messages::join_group_response::JoinGroupResponse;
 use rkafka_protocol::messages::sync_group_response::SyncGroupResponse;
 
-use crate::{BrokerConfig, InternalRecord};
 pub(super) use super::partitions::append_error;
 pub use super::partitions::{Moment, Outcome};
+use crate::{BrokerConfig, InternalRecord};
 pub(super) use classic::{join_error, sync_error};
 use member::Member;
 
