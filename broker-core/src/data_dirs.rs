@@ -228,6 +228,7 @@ impl DataDirs {
             clean_shutdown: dir.clean,
             recovery_point: offsets.recovery_points.get(&key).copied().unwrap_or(0),
             log_start_offset: offsets.log_starts.get(&key).copied().unwrap_or(0),
+            high_watermark: i64::MAX,
         };
         (checkpoints::partition_dir(&dir.path, topic, index), state)
     }

@@ -138,7 +138,7 @@ impl InternalLog for BrokerState {
                 ErrorCode::RecordListTooLarge
             })?
             .into_bytes();
-        let appended = found.append_internal(&mut batch, now_ms).map_err(|failure| {
+        let appended = found.append_internal(&mut batch, None, now_ms).map_err(|failure| {
             tracing::error!(%topic, partition, error = %failure.message, "internal records were not appended");
             failure.error
         })?;

@@ -17,6 +17,7 @@ use crate::controller::{
 };
 use crate::coordinator::GroupCoordinator;
 use crate::data_dirs::DataDirs;
+use crate::log::TransactionMarker;
 use crate::replication::{Opening, Partition, Registry};
 use crate::server::Endpoint;
 
@@ -134,6 +135,25 @@ impl BrokerState {
         let image = self.image();
         let topic = image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         self.partition_of(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    /// Ends a producer's transaction in one partition, as the transaction coordinator has decided. In
+    /// `__consumer_offsets` the offsets of the transaction become visible, or are forgotten, before this returns.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`; `INVALID_PRODUCER_EPOCH` and `TRANSACTION_COORDINATOR_FENCED` for a marker that
+    /// comes too late; `KAFKA_STORAGE_ERROR`, after which the marker is to be written again.
+    pub(crate) fn write_transaction_marker(
+        &self,
+        topic: &str,
+        partition: i32,
+        marker: &TransactionMarker,
+    ) -> Result<(), ErrorCode> {
+        let found = self.partition(topic, partition)?;
+        found.append_marker(marker, self.clock.now_ms()).map(drop).map_err(|failure| {
+            tracing::warn!(topic, partition, ?marker, error = %failure.message, "a transaction marker was not written");
+            failure.error
+        })
     }
 
     /// The partitions that somebody has asked for since the start.

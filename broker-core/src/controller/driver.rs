@@ -90,7 +90,7 @@ impl Controller {
         let options = BatchOptions::at(log.log_end_offset(), epoch);
         let mut batch =
             encode_control_batch(options, now_ms, [(ControlRecordType::LeaderChange, &elected[..])])?.into_bytes();
-        log.append_internal(&mut batch, epoch, now_ms)?;
+        log.append_internal(&mut batch, None, epoch, now_ms)?;
         log.flush()?;
         image.advance_to(log.log_end_offset());
         let published = RwLock::new(Arc::new(image.clone()));
@@ -120,7 +120,7 @@ impl Controller {
         let encoded = records.iter().map(MetadataRecord::encode).collect::<Result<Vec<Bytes>, _>>()?;
         let options = BatchOptions::at(log.log_end_offset(), *epoch);
         let batch = encode_batch(Vec::new(), options, now_ms, encoded.iter().map(|value| (None, Some(&value[..]))))?;
-        let appended = log.append_internal(&mut batch.into_bytes(), *epoch, now_ms)?;
+        let appended = log.append_internal(&mut batch.into_bytes(), None, *epoch, now_ms)?;
         // As a KRaft leader does before it counts itself: what was acknowledged about metadata is on the disk.
         log.flush()?;
         for (offset, record) in (appended.base_offset..).zip(&records) {

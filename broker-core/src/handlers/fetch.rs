@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::fetch_request::FetchPartition;
-use rkafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use rkafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use rkafka_protocol::messages::{FetchRequest, FetchResponse};
 use tokio::time::timeout_at;
 use uuid::Uuid;
@@ -160,37 +160,44 @@ fn read_all(broker: &BrokerState, topics: &[TopicTargets], limits: &Limits) -> P
             let left = limits.max_bytes.saturating_sub(pass.bytes);
             let max_bytes = usize::try_from(request.partition_max_bytes).unwrap_or(0).min(left);
             let read = match &target.partition {
-                Ok(partition) => partition.read(request.fetch_offset, max_bytes, pass.bytes == 0, now_ms),
-                Err(error) => Err(ReadFailure { error: *error, high_watermark: -1, log_start_offset: -1 }),
+                Ok(partition) => {
+                    let is_first = pass.bytes == 0;
+                    partition.read(request.fetch_offset, max_bytes, is_first, limits.read_committed, now_ms)
+                }
+                Err(error) => Err(ReadFailure::new(*error)),
             };
             pass.bytes += read.as_ref().map_or(0, |read| read.records.len());
             pass.has_error |= read.is_err();
-            partitions.push(partition_data(request.partition, read, limits.read_committed));
+            partitions.push(partition_data(request.partition, read));
         }
         pass.topics.push(partitions);
     }
     pass
 }
 
-fn partition_data(index: i32, read: Result<PartitionRead, ReadFailure>, read_committed: bool) -> PartitionData {
+fn partition_data(index: i32, read: Result<PartitionRead, ReadFailure>) -> PartitionData {
     let data = PartitionData { partition_index: index, ..Default::default() };
     match read {
         Ok(read) => PartitionData {
             high_watermark: read.high_watermark,
-            // Without transactions, everything up to the high watermark is decided.
-            last_stable_offset: read.high_watermark,
+            last_stable_offset: read.last_stable_offset,
             log_start_offset: read.log_start_offset,
-            aborted_transactions: read_committed.then(Vec::new),
+            aborted_transactions: read.aborted.map(|aborted| aborted.iter().map(aborted_transaction).collect()),
             records: Some(read.records),
             ..data
         },
         Err(failure) => PartitionData {
             error_code: failure.error.code(),
             high_watermark: failure.high_watermark,
+            last_stable_offset: failure.last_stable_offset,
             log_start_offset: failure.log_start_offset,
             aborted_transactions: None,
             records: Some(bytes::Bytes::new()),
             ..data
         },
     }
+}
+
+fn aborted_transaction(aborted: &crate::log::AbortedTransaction) -> AbortedTransaction {
+    AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first_offset, ..Default::default() }
 }

@@ -18,6 +18,7 @@ use super::{HandlerError, RequestContext};
 use crate::BrokerState;
 use crate::log::{Log, LogError};
 
+const READ_COMMITTED: i8 = 1;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
@@ -44,11 +45,15 @@ pub async fn handle(
             *asked.entry((&topic.name, partition.partition_index)).or_default() += 1;
         }
     }
+    let read_committed = request.isolation_level == READ_COMMITTED;
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let twice = asked.get(&(topic.name.as_str(), partition.partition_index)).is_some_and(|count| *count > 1);
-            let found =
-                if twice { Err(ErrorCode::InvalidRequest) } else { find(broker, &topic.name, partition, version) };
+            let found = if twice {
+                Err(ErrorCode::InvalidRequest)
+            } else {
+                find(broker, &topic.name, partition, read_committed, version)
+            };
             let (timestamp, offset, leader_epoch) = found.unwrap_or((-1, -1, -1));
             ListOffsetsPartitionResponse {
                 partition_index: partition.partition_index,
@@ -64,7 +69,13 @@ pub async fn handle(
     Ok(ListOffsetsResponse { topics: topics.collect(), ..Default::default() })
 }
 
-fn find(broker: &BrokerState, topic: &str, asked: &ListOffsetsPartition, version: i16) -> Result<Found, ErrorCode> {
+fn find(
+    broker: &BrokerState,
+    topic: &str,
+    asked: &ListOffsetsPartition,
+    read_committed: bool,
+    version: i16,
+) -> Result<Found, ErrorCode> {
     let partition = broker.partition(topic, asked.partition_index)?;
     partition.check_epoch(asked.current_leader_epoch)?;
     let least_version = match asked.timestamp {
@@ -79,16 +90,18 @@ fn find(broker: &BrokerState, topic: &str, asked: &ListOffsetsPartition, version
         return Err(ErrorCode::UnsupportedVersion);
     }
     let epoch = partition.leader_epoch;
-    let found = partition.with_log(broker.clock.now_ms(), |log| find_in_log(log, asked.timestamp, epoch))?;
+    let found =
+        partition.with_log(broker.clock.now_ms(), |log| find_in_log(log, asked.timestamp, read_committed, epoch))?;
     found.map_err(|error| {
         tracing::error!(topic, partition = asked.partition_index, %error, "cannot look for an offset");
         ErrorCode::from_code(error.kafka_error_code())
     })
 }
 
-fn find_in_log(log: &Log, timestamp: i64, leader_epoch: i32) -> Result<Found, LogError> {
+fn find_in_log(log: &Log, timestamp: i64, read_committed: bool, leader_epoch: i32) -> Result<Found, LogError> {
+    let end = if read_committed { log.last_stable_offset() } else { log.high_watermark() };
     let found = match timestamp {
-        LATEST => return Ok((-1, log.log_end_offset(), leader_epoch)),
+        LATEST => return Ok((-1, end, leader_epoch)),
         EARLIEST | EARLIEST_LOCAL => {
             let start = log.log_start_offset();
             let epoch = log.epochs().epoch_for_offset(start).unwrap_or(-1);
@@ -98,5 +111,7 @@ fn find_in_log(log: &Log, timestamp: i64, leader_epoch: i32) -> Result<Found, Lo
         MAX_TIMESTAMP => log.max_timestamp()?,
         timestamp => log.offset_for_timestamp(timestamp)?,
     };
+    // What a consumer of this isolation level cannot read yet is not there for it.
+    let found = found.filter(|found| found.offset < end);
     Ok(found.map_or((-1, -1, -1), |found| (found.timestamp_ms, found.offset, found.leader_epoch)))
 }

@@ -40,6 +40,7 @@ pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod sync_group;
+pub mod write_txn_markers;
 
 /// Who sent a request, and by which way.
 #[derive(Debug, Clone)]
@@ -211,6 +212,7 @@ apis! {
     DeleteRecords 0..=2 => delete_records;
     InitProducerId 0..=5 => init_producer_id;
     OffsetForLeaderEpoch 2..=4 => offset_for_leader_epoch;
+    WriteTxnMarkers 1..=2 => write_txn_markers;
     DescribeConfigs 1..=4 => describe_configs;
     AlterConfigs 0..=2 => alter_configs;
     DescribeLogDirs 1..=5 => describe_log_dirs;

@@ -181,11 +181,11 @@ fn check_records(records: &Bytes, version: i16) -> Result<(), AppendFailure> {
 
 fn append(partition: &Partition, records: Bytes, now_ms: i64) -> Result<AppendInfo, AppendFailure> {
     match records.try_into_mut() {
-        Ok(mut owned) => partition.append(&mut owned, now_ms),
+        Ok(mut owned) => partition.append(&mut owned, None, now_ms),
         Err(shared) => SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             scratch.extend_from_slice(&shared);
-            let appended = partition.append(scratch, now_ms);
+            let appended = partition.append(scratch, None, now_ms);
             if scratch.capacity() > SCRATCH_KEPT_BYTES {
                 *scratch = Vec::new();
             }

@@ -4,16 +4,17 @@ use std::mem;
 use std::sync::Arc;
 
 use rkafka_protocol::records::{
-    Compression, RecordError, TimestampType as WireTimestampType, set_base_offset, set_log_append_time,
-    set_partition_leader_epoch, verify_crc,
+    BatchOptions, Compression, EndTransactionMarker, NO_SEQUENCE, RecordError, TimestampType as WireTimestampType,
+    TransactionResult, set_base_offset, set_log_append_time, set_partition_leader_epoch, verify_crc,
 };
 
 use super::batch::{self, HEADER_BYTES, Header, Malformed, NO_TIMESTAMP};
 use super::config::{FlushPolicy, TimestampType};
 use super::error::{AppendError, LogError};
 use super::log_impl::Log;
-use super::producer_state::{Refusal, Verdict};
+use super::producer_state::{Refusal, Verdict, Writer};
 use super::segment::LOG_SUFFIX;
+use super::transaction::{TransactionMarker, VerificationGuard};
 
 /// The largest file that the 4-byte positions of an index can address.
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
@@ -40,8 +41,9 @@ pub struct AppendInfo {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    Client,
-    Broker,
+    Client(Option<VerificationGuard>),
+    Coordinator(Option<VerificationGuard>),
+    Marker,
     Leader,
 }
 
@@ -52,26 +54,78 @@ impl Log {
     /// An idempotent batch that is one of its producer's last five is not appended again; the answer bears its first
     /// offsets and [`AppendInfo::duplicate`].
     ///
+    /// A batch that begins a transaction needs the `guard` that [`Log::begin_verification`] gave; for others it does not
+    /// matter.
+    ///
     /// # Errors
     /// On any error nothing of `records` is in the log. See [`AppendError`] for Kafka's names.
     pub fn append_as_leader(
         &mut self,
         records: &mut [u8],
+        guard: Option<VerificationGuard>,
         leader_epoch: i32,
         now_ms: i64,
     ) -> Result<AppendInfo, AppendError> {
-        self.append(records, Origin::Client, leader_epoch, now_ms)
+        self.append(records, Origin::Client(guard), leader_epoch, now_ms)
     }
 
-    /// Appends batches that the broker itself made (group offsets, transaction state, control batches). They are checked
-    /// as bytes, but not against the limits and sequences that hold for clients.
+    /// Appends batches that the broker itself made (group offsets, transaction state). They are checked as bytes, but
+    /// not against the limits and sequences that hold for clients. One that belongs to a producer is checked by its
+    /// epoch, and where it begins a transaction, by its `guard`.
     pub fn append_internal(
         &mut self,
         records: &mut [u8],
+        guard: Option<VerificationGuard>,
         leader_epoch: i32,
         now_ms: i64,
     ) -> Result<AppendInfo, AppendError> {
-        self.append(records, Origin::Broker, leader_epoch, now_ms)
+        self.append(records, Origin::Coordinator(guard), leader_epoch, now_ms)
+    }
+
+    /// Ends a producer's transaction in this log by a control batch. With nothing open the marker is written all the
+    /// same, as in Kafka: the epoch in it fences older batches.
+    ///
+    /// # Errors
+    /// [`AppendError::InvalidProducerEpoch`] and [`AppendError::TransactionCoordinatorFenced`] for a marker that comes
+    /// too late.
+    pub fn append_marker(
+        &mut self,
+        marker: &TransactionMarker,
+        leader_epoch: i32,
+        now_ms: i64,
+    ) -> Result<AppendInfo, AppendError> {
+        self.check_online()?;
+        let (producer_id, epoch) = (marker.producer_id, marker.producer_epoch);
+        if producer_id < 0 || epoch < 0 {
+            let reason = format!("a marker names producer {producer_id} with epoch {epoch}");
+            return Err(AppendError::InvalidRecord { position: 0, reason });
+        }
+        self.producers
+            .check_marker(marker)
+            .map_err(|refusal| refused(refusal, producer_id, epoch, NO_SEQUENCE, marker.coordinator_epoch))?;
+        let result = if marker.commit { TransactionResult::Commit } else { TransactionResult::Abort };
+        let batch = EndTransactionMarker { result, coordinator_epoch: marker.coordinator_epoch }
+            .encode(BatchOptions::at(0, leader_epoch).with_producer(producer_id, epoch, NO_SEQUENCE), now_ms);
+        let mut batch = batch.map_err(|error| corrupt(0, error))?.into_bytes();
+        self.append(&mut batch, Origin::Marker, leader_epoch, now_ms)
+    }
+
+    /// Asks for permission to append a batch that would begin a transaction. `None` where the producer has one open in
+    /// this epoch already, so that none is needed. `sequence` is that of the batch, -1 for a coordinator's.
+    ///
+    /// The order that closes the gap: get the guard, ask the transaction coordinator whether the transaction has this
+    /// partition (or have it added), append with the guard. A marker that is written in between voids the guard, and the
+    /// append is refused with [`AppendError::InvalidTxnState`]. `supports_epoch_bump` says that the producer ends
+    /// transactions by `transaction.version` 2, and so begins each epoch with sequence 0.
+    pub fn begin_verification(
+        &mut self,
+        producer_id: i64,
+        epoch: i16,
+        sequence: i32,
+        supports_epoch_bump: bool,
+        now_ms: i64,
+    ) -> Option<VerificationGuard> {
+        self.producers.begin_verification(producer_id, epoch, sequence, supports_epoch_bump, now_ms)
     }
 
     /// Appends batches fetched from the leader, with the offsets and epochs that they bear.
@@ -112,9 +166,14 @@ impl Log {
         for (position, header) in headers.iter() {
             self.check_batch(*position, header, origin, headers.len(), now_ms)?;
         }
-        if let (Origin::Client, Some((_, header))) = (origin, headers.first())
+        let checked = match origin {
+            Origin::Client(guard) => Some((Writer::Client, guard)),
+            Origin::Coordinator(guard) => Some((Writer::Coordinator, guard)),
+            Origin::Marker | Origin::Leader => None,
+        };
+        if let (Some((writer, guard)), Some((_, header))) = (checked, headers.first())
             && header.has_producer_id()
-            && let Some(duplicate) = self.check_sequence(header)?
+            && let Some(duplicate) = self.check_producer(header, writer, guard)?
         {
             return Ok(duplicate);
         }
@@ -226,8 +285,12 @@ impl Log {
         if bytes == 0 || (is_plain && header.record_count as usize > bytes / RECORD_BYTES_MIN) {
             return invalid(format!("it counts {} records in {bytes} bytes", header.record_count));
         }
-        if origin == Origin::Broker {
-            return Ok(());
+        match origin {
+            Origin::Client(_) => {}
+            Origin::Coordinator(_) if header.has_producer_id() && batches != 1 => {
+                return invalid(format!("it has a producer id and is one of {batches} batches; one is allowed"));
+            }
+            Origin::Coordinator(_) | Origin::Marker | Origin::Leader => return Ok(()),
         }
         let max_message_bytes = self.config.max_message_bytes;
         if header.total_len() > max_message_bytes as usize {
@@ -286,9 +349,13 @@ impl Log {
     }
 
     /// The answer for a duplicate, or `None` for a batch that continues its producer's sequence.
-    fn check_sequence(&self, header: &Header) -> Result<Option<AppendInfo>, AppendError> {
-        let (producer_id, epoch) = (header.producer_id, header.producer_epoch);
-        match self.producers.check(header) {
+    fn check_producer(
+        &self,
+        header: &Header,
+        writer: Writer,
+        guard: Option<VerificationGuard>,
+    ) -> Result<Option<AppendInfo>, AppendError> {
+        match self.producers.check(header, writer, guard) {
             Ok(Verdict::New) => Ok(None),
             Ok(Verdict::Duplicate(first)) => {
                 let stamped = self.config.message_timestamp_type == TimestampType::LogAppendTime;
@@ -301,15 +368,7 @@ impl Log {
                     rolled: false,
                 }))
             }
-            Err(Refusal::InvalidProducerEpoch { known_epoch }) => {
-                Err(AppendError::InvalidProducerEpoch { producer_id, epoch, known_epoch })
-            }
-            Err(Refusal::OutOfOrderSequence { last_sequence }) => Err(AppendError::OutOfOrderSequence {
-                producer_id,
-                epoch,
-                sequence: header.base_sequence,
-                last_sequence,
-            }),
+            Err(refusal) => Err(refused(refusal, header.producer_id, header.producer_epoch, header.base_sequence, -1)),
         }
     }
 
@@ -338,7 +397,7 @@ impl Log {
         }
         let start = self.write_active(records)?;
         // The bytes are in the file now, so a log that cannot take note of them must not go on.
-        self.note(headers, start).map_err(|error| self.go_offline(error))?;
+        self.note(records, headers, start).map_err(|error| self.go_offline(error))?;
         if self.config.flush_policy == FlushPolicy::EachBatch {
             self.flush()?;
         }
@@ -428,7 +487,7 @@ impl Log {
     }
 
     /// Takes note of batches that are in the active segment from position `start` on.
-    pub(super) fn note(&mut self, headers: &[(usize, Header)], start: u64) -> Result<(), LogError> {
+    fn note(&mut self, records: &[u8], headers: &[(usize, Header)], start: u64) -> Result<(), LogError> {
         let storage = Arc::clone(&self.storage);
         let interval = self.config.index_interval_bytes;
         if let Some(active) = self.segments.last_mut() {
@@ -441,12 +500,32 @@ impl Log {
                 indexes.add(base_offset, start + *position as u64, header, interval);
             }
         }
-        for (_, header) in headers {
+        for (position, header) in headers {
             self.epochs_changed |= self.epochs.assign(header.partition_leader_epoch, header.base_offset);
-            self.producers.update(header);
+            let marker = if header.attributes.is_control() {
+                batch::marker(records.get(*position..).unwrap_or_default()).unwrap_or_default()
+            } else {
+                None
+            };
+            self.producers.update(header, marker, self.high_watermark);
             self.log_end_offset = header.last_offset() + 1;
         }
         Ok(())
+    }
+}
+
+fn refused(refusal: Refusal, producer_id: i64, epoch: i16, sequence: i32, coordinator_epoch: i32) -> AppendError {
+    match refusal {
+        Refusal::InvalidProducerEpoch { known_epoch } => {
+            AppendError::InvalidProducerEpoch { producer_id, epoch, known_epoch }
+        }
+        Refusal::OutOfOrderSequence { last_sequence } => {
+            AppendError::OutOfOrderSequence { producer_id, epoch, sequence, last_sequence }
+        }
+        Refusal::InvalidTxnState { reason } => AppendError::InvalidTxnState { producer_id, epoch, reason },
+        Refusal::TransactionCoordinatorFenced { known_epoch } => {
+            AppendError::TransactionCoordinatorFenced { producer_id, coordinator_epoch, known_epoch }
+        }
     }
 }
 

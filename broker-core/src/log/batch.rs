@@ -1,7 +1,9 @@
 //! What the log needs of a record batch: the fixed fields at its head, and nothing of the records behind them.
 
 pub(crate) use rkafka_protocol::records::{BATCH_OVERHEAD as HEADER_BYTES, BatchHeader as Header, NO_TIMESTAMP};
-use rkafka_protocol::records::{DecompressArena, LOG_OVERHEAD, RecordBatch, RecordError};
+use rkafka_protocol::records::{
+    ControlRecord, DecompressArena, EndTransactionMarker, LOG_OVERHEAD, RecordBatch, RecordError,
+};
 
 /// Bytes from the start that suffice to know a batch's offsets and its size.
 pub(crate) const OFFSETS_BYTES: usize = 27;
@@ -102,6 +104,16 @@ pub(crate) fn first_record(batch: &[u8], wanted: impl Fn(i64, i64) -> bool) -> R
         }
     }
     Ok(None)
+}
+
+/// The transaction marker in a control batch; `None` for a batch that is empty or holds another kind of control record.
+pub(crate) fn marker(batch: &[u8]) -> Result<Option<EndTransactionMarker>, RecordError> {
+    let batch = RecordBatch::read(batch)?;
+    let mut arena = DecompressArena::default();
+    match batch.records(&mut arena)?.next() {
+        Some(record) => ControlRecord::parse(&record?)?.end_transaction(),
+        None => Ok(None),
+    }
 }
 
 #[cfg(test)]

@@ -136,6 +136,29 @@ pub enum AppendError {
         /// The last sequence number in the log, -1 if none in this epoch.
         last_sequence: i32,
     },
+    /// A batch is outside of the transaction that its producer has open, or would begin one that the transaction
+    /// coordinator does not know to be ongoing here (`INVALID_TXN_STATE`).
+    #[error("the batch of producer {producer_id} epoch {epoch} is refused: {reason}")]
+    InvalidTxnState {
+        /// The producer's id.
+        producer_id: i64,
+        /// The epoch of the batch.
+        epoch: i16,
+        /// Which of the two.
+        reason: &'static str,
+    },
+    /// A marker comes from a transaction coordinator that has been replaced (`TRANSACTION_COORDINATOR_FENCED`).
+    #[error(
+        "a marker for producer {producer_id} has coordinator epoch {coordinator_epoch}, older than the known {known_epoch}"
+    )]
+    TransactionCoordinatorFenced {
+        /// The producer's id.
+        producer_id: i64,
+        /// The coordinator epoch of the marker.
+        coordinator_epoch: i32,
+        /// The newest coordinator epoch seen.
+        known_epoch: i32,
+    },
     /// A follower got a batch that does not begin at its log's end (`UNKNOWN_SERVER_ERROR`; the fetcher truncates).
     #[error("the batch begins at offset {base_offset}, the log ends at {log_end_offset}")]
     OffsetGap {
@@ -174,6 +197,8 @@ impl AppendError {
             AppendError::UnsupportedMagic { .. } => 43,
             AppendError::OutOfOrderSequence { .. } => 45,
             AppendError::InvalidProducerEpoch { .. } => 47,
+            AppendError::InvalidTxnState { .. } => 48,
+            AppendError::TransactionCoordinatorFenced { .. } => 52,
             AppendError::OffsetOverflow { .. } | AppendError::NoSpace { .. } => 56,
             AppendError::InvalidRecord { .. } => 87,
             AppendError::OffsetGap { .. } => -1,

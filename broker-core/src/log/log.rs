@@ -23,17 +23,20 @@ pub struct OpenState {
     pub recovery_point: i64,
     /// From `log-start-offset-checkpoint`: what is below was deleted. Zero when there is no entry.
     pub log_start_offset: i64,
+    /// All below is known to be replicated, so that transactions whose markers are there are decided for good.
+    /// `i64::MAX` for the only replica.
+    pub high_watermark: i64,
 }
 
 impl OpenState {
     /// A log that was closed in good order, or is new.
     pub fn clean() -> Self {
-        OpenState { clean_shutdown: true, recovery_point: 0, log_start_offset: 0 }
+        OpenState { clean_shutdown: true, recovery_point: 0, log_start_offset: 0, high_watermark: i64::MAX }
     }
 
     /// A log whose broker stopped in the middle of things; everything from `recovery_point` on is checked.
     pub fn unclean(recovery_point: i64) -> Self {
-        OpenState { clean_shutdown: false, recovery_point, log_start_offset: 0 }
+        OpenState { clean_shutdown: false, recovery_point, log_start_offset: 0, high_watermark: i64::MAX }
     }
 }
 
@@ -67,6 +70,8 @@ pub struct Log {
     pub(super) epochs: EpochCache,
     pub(super) epochs_changed: bool,
     pub(super) producers: ProducerStates,
+    /// What the owner has told of the high watermark; never beyond the log's end.
+    pub(super) high_watermark: i64,
     /// Offsets of the producer snapshots in the directory.
     pub(super) snapshots: BTreeSet<i64>,
     /// True when names in the directory were changed since its last sync.
@@ -145,6 +150,27 @@ impl Log {
     /// What is known of the idempotent producers.
     pub fn producers(&self) -> &ProducerStates {
         &self.producers
+    }
+
+    /// Takes note of how far the log is replicated, so that decided transactions no longer hold back the last stable
+    /// offset. What is beyond the log's end does not count, and the value does not go back but by a truncation.
+    pub fn set_high_watermark(&mut self, high_watermark: i64) {
+        self.high_watermark = self.high_watermark.max(high_watermark).min(self.log_end_offset);
+        self.producers.replicated_up_to(self.high_watermark);
+    }
+
+    /// How far the owner has said that the log is replicated.
+    pub fn high_watermark(&self) -> i64 {
+        self.high_watermark
+    }
+
+    /// Up to where a read_committed consumer may read: all transactions that begin below are decided, by markers below
+    /// the high watermark.
+    pub fn last_stable_offset(&self) -> i64 {
+        match self.producers.first_unstable_offset() {
+            Some(first) => first.max(self.log_start_offset).min(self.high_watermark),
+            None => self.high_watermark,
+        }
     }
 
     /// Forgets producers that were silent for `producer.id.expiration.ms`. Says how many.

@@ -17,12 +17,14 @@ mod flush;
 #[path = "log.rs"]
 mod log_impl;
 mod offset_index;
+mod producer_snapshot;
 mod producer_state;
 mod read;
 mod recovery;
 mod retention;
 mod segment;
 mod time_index;
+mod transaction;
 mod truncate;
 mod walk;
 
@@ -35,6 +37,7 @@ pub use log_impl::{Log, OpenState, SegmentInfo};
 pub use producer_state::{BatchMetadata, ProducerEntry, ProducerStates};
 pub use read::{LogRead, TimestampAndOffset};
 pub use recovery::RecoveryReport;
+pub use transaction::{AbortedTransaction, TransactionMarker, VerificationGuard};
 
 #[cfg(test)]
 mod tests;

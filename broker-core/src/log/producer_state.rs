@@ -1,23 +1,17 @@
-//! What the log knows of each idempotent producer (KIP-98), to tell a retry from a new batch and to see a missing one.
-//!
-//! The files are Kafka's producer snapshots: `<offset>.snapshot` holds the state from all batches below that offset.
+//! What the log knows of each idempotent producer (KIP-98), to tell a retry from a new batch, to see a missing one, and
+//! to know where its open transaction begins.
 
 use std::collections::{HashMap, VecDeque};
 
-use crc32c::crc32c;
-
-use rkafka_protocol::records::increment_sequence;
+use rkafka_protocol::records::{EndTransactionMarker, TransactionResult, increment_sequence};
 
 use super::batch::Header;
+use super::transaction::{
+    AbortedTransaction, TransactionMarker, Transactions, Unverified, VerificationGuard, Verifications,
+};
 
 /// How many batches of a producer are remembered; a producer has at most this many in flight.
 const BATCHES_KEPT: usize = 5;
-/// Version of the snapshot file.
-const SNAPSHOT_VERSION: i16 = 1;
-/// Where the checksummed part of a snapshot begins: behind the version and the checksum itself.
-const SNAPSHOT_CRC_START: usize = 6;
-/// Bytes of one producer in a snapshot.
-const SNAPSHOT_ENTRY_BYTES: usize = 8 + 2 + 4 + 8 + 4 + 8 + 4 + 8;
 
 /// One remembered batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +55,7 @@ pub struct ProducerEntry {
 }
 
 impl ProducerEntry {
-    fn new(epoch: i16) -> Self {
+    pub(super) fn new(epoch: i16) -> Self {
         ProducerEntry {
             epoch,
             batches: VecDeque::new(),
@@ -89,17 +83,50 @@ pub(crate) enum Verdict {
 /// The verdict on a batch that must not be appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    InvalidProducerEpoch { known_epoch: i16 },
-    OutOfOrderSequence { last_sequence: i32 },
+    InvalidProducerEpoch {
+        known_epoch: i16,
+    },
+    OutOfOrderSequence {
+        last_sequence: i32,
+    },
+    /// A batch outside of a transaction while one is open, or one that would begin a transaction nobody knows of.
+    InvalidTxnState {
+        reason: &'static str,
+    },
+    TransactionCoordinatorFenced {
+        known_epoch: i32,
+    },
+}
+
+/// Where a batch comes from that is checked against its producer's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// A producer, which numbers its records.
+    Client,
+    /// A coordinator, which writes for a producer without sequence numbers.
+    Coordinator,
 }
 
 /// All producers of a log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct ProducerStates {
-    producers: HashMap<i64, ProducerEntry>,
+    pub(super) producers: HashMap<i64, ProducerEntry>,
+    transactions: Transactions,
+    verifications: Verifications,
 }
 
 impl ProducerStates {
+    /// The state that consists of these entries.
+    pub(super) fn from_entries(producers: HashMap<i64, ProducerEntry>) -> Self {
+        let mut transactions = Transactions::default();
+        for (id, entry) in &producers {
+            if let Some(first_offset) = entry.current_txn_first_offset {
+                transactions.begin(first_offset, *id);
+            }
+        }
+        ProducerStates { producers, transactions, verifications: Verifications::default() }
+    }
+
     /// What is known of this producer id.
     pub fn get(&self, producer_id: i64) -> Option<&ProducerEntry> {
         self.producers.get(&producer_id)
@@ -120,58 +147,157 @@ impl ProducerStates {
         self.producers.is_empty()
     }
 
-    /// Judges a batch from a client by its producer id, epoch and sequence.
-    pub(crate) fn check(&self, header: &Header) -> Result<Verdict, Refusal> {
-        let Some(entry) = self.producers.get(&header.producer_id) else {
+    /// Takes over another state. Guards that were given out are void from then on.
+    pub(super) fn replace(&mut self, other: ProducerStates) {
+        self.verifications.clear_all();
+        (self.producers, self.transactions) = (other.producers, other.transactions);
+    }
+
+    /// Whether this producer has a transaction open in this epoch.
+    pub fn has_ongoing_transaction(&self, producer_id: i64, epoch: i16) -> bool {
+        self.get(producer_id).is_some_and(|entry| entry.epoch == epoch && entry.current_txn_first_offset.is_some())
+    }
+
+    /// First offset and producer id of each open transaction, the oldest first.
+    pub fn ongoing_transactions(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
+        self.transactions.ongoing()
+    }
+
+    /// The first offset below which all transactions are decided, by markers that are below the high watermark.
+    pub(crate) fn first_unstable_offset(&self) -> Option<i64> {
+        self.transactions.first_unstable_offset()
+    }
+
+    /// Takes note that all below `high_watermark` is replicated.
+    pub(crate) fn replicated_up_to(&mut self, high_watermark: i64) {
+        self.transactions.replicated_up_to(high_watermark);
+    }
+
+    /// Asks for permission to begin a transaction by the batch with this sequence. `None` where it is open already.
+    pub(crate) fn begin_verification(
+        &mut self,
+        producer_id: i64,
+        epoch: i16,
+        sequence: i32,
+        supports_epoch_bump: bool,
+        now_ms: i64,
+    ) -> Option<VerificationGuard> {
+        if self.has_ongoing_transaction(producer_id, epoch) {
+            return None;
+        }
+        Some(self.verifications.begin(producer_id, epoch, sequence, supports_epoch_bump, now_ms))
+    }
+
+    /// Judges a batch by its producer id, epoch and sequence. A batch that would begin a transaction needs a guard.
+    pub(crate) fn check(
+        &self,
+        header: &Header,
+        writer: Writer,
+        guard: Option<VerificationGuard>,
+    ) -> Result<Verdict, Refusal> {
+        let found = self.producers.get(&header.producer_id);
+        let same = |batch: &&BatchMetadata| {
+            batch.first_sequence() == header.base_sequence && batch.last_sequence == header.last_sequence()
+        };
+        if writer == Writer::Client
+            && let Some(entry) = found.filter(|entry| entry.epoch == header.producer_epoch)
+            && let Some(duplicate) = entry.batches.iter().find(same)
+        {
+            return Ok(Verdict::Duplicate(*duplicate));
+        }
+        let is_transactional = header.attributes.is_transactional();
+        if is_transactional && !self.has_ongoing_transaction(header.producer_id, header.producer_epoch) {
+            let sequence = if writer == Writer::Client { header.base_sequence } else { -1 };
+            let has_batches = found.is_some_and(|entry| !entry.batches.is_empty());
+            match self.verifications.check(header.producer_id, guard, sequence, has_batches) {
+                Ok(()) => {}
+                Err(Unverified::NoGuard) => {
+                    return Err(Refusal::InvalidTxnState { reason: "it is not part of an ongoing transaction" });
+                }
+                Err(Unverified::OutOfOrder { expected }) => {
+                    return Err(Refusal::OutOfOrderSequence { last_sequence: expected - 1 });
+                }
+            }
+        }
+        let Some(entry) = found else {
             // Its state may have expired, or its records been deleted, so any sequence may be the next.
             return Ok(Verdict::New);
         };
         if header.producer_epoch < entry.epoch {
             return Err(Refusal::InvalidProducerEpoch { known_epoch: entry.epoch });
         }
-        if header.producer_epoch > entry.epoch {
-            return match header.base_sequence {
-                0 => Ok(Verdict::New),
-                _ => Err(Refusal::OutOfOrderSequence { last_sequence: -1 }),
-            };
+        if writer == Writer::Client {
+            let last_sequence = if header.producer_epoch > entry.epoch { -1 } else { entry.last_sequence() };
+            // After a marker only the epoch is known, and the producer begins at zero.
+            let expected = if last_sequence < 0 { 0 } else { increment_sequence(last_sequence, 1) };
+            if header.base_sequence != expected {
+                return Err(Refusal::OutOfOrderSequence { last_sequence });
+            }
         }
-        let same = |batch: &&BatchMetadata| {
-            batch.first_sequence() == header.base_sequence && batch.last_sequence == header.last_sequence()
-        };
-        if let Some(duplicate) = entry.batches.iter().find(same) {
-            return Ok(Verdict::Duplicate(*duplicate));
+        if !is_transactional && entry.current_txn_first_offset.is_some() {
+            return Err(Refusal::InvalidTxnState {
+                reason: "its producer has a transaction open, and it is outside of it",
+            });
         }
-        let last_sequence = entry.last_sequence();
-        // After a marker only the epoch is known, and the producer begins at zero.
-        let expected = if last_sequence < 0 { 0 } else { increment_sequence(last_sequence, 1) };
-        if header.base_sequence == expected {
-            Ok(Verdict::New)
-        } else {
-            Err(Refusal::OutOfOrderSequence { last_sequence })
-        }
+        Ok(Verdict::New)
     }
 
-    /// Takes note of a batch that is in the log, with its offsets as they are there.
-    pub(crate) fn update(&mut self, header: &Header) {
-        if !header.has_producer_id() {
-            return;
+    /// Judges a marker by what is known of its producer.
+    pub(crate) fn check_marker(&self, marker: &TransactionMarker) -> Result<(), Refusal> {
+        let Some(entry) = self.producers.get(&marker.producer_id) else { return Ok(()) };
+        // From transaction.version 2 on the coordinator bumps the epoch before it writes markers, so that one with the
+        // epoch of an open transaction belongs to an earlier one. With nothing open it is the same marker once more: its
+        // answer was lost, or the coordinator was restarted.
+        let is_late = if marker.transaction_version >= 2 && entry.current_txn_first_offset.is_some() {
+            marker.producer_epoch <= entry.epoch
+        } else {
+            marker.producer_epoch < entry.epoch
+        };
+        if is_late {
+            return Err(Refusal::InvalidProducerEpoch { known_epoch: entry.epoch });
         }
-        let entry =
-            self.producers.entry(header.producer_id).or_insert_with(|| ProducerEntry::new(header.producer_epoch));
+        if marker.coordinator_epoch < entry.coordinator_epoch {
+            return Err(Refusal::TransactionCoordinatorFenced { known_epoch: entry.coordinator_epoch });
+        }
+        Ok(())
+    }
+
+    /// Takes note of a batch that is in the log, with its offsets as they are there, and of the marker in it, if it is a
+    /// control batch with one. What lies below `high_watermark` is replicated. Returns the transaction that the batch
+    /// aborts, unless nothing was written in it.
+    pub(crate) fn update(
+        &mut self,
+        header: &Header,
+        marker: Option<EndTransactionMarker>,
+        high_watermark: i64,
+    ) -> Option<AbortedTransaction> {
+        // A control batch without its marker is what compaction leaves of a transaction that is wholly gone.
+        if !header.has_producer_id() || (header.attributes.is_control() && marker.is_none()) {
+            return None;
+        }
+        let id = header.producer_id;
+        let entry = self.producers.entry(id).or_insert_with(|| ProducerEntry::new(header.producer_epoch));
         if entry.epoch != header.producer_epoch {
             entry.epoch = header.producer_epoch;
             entry.batches.clear();
         }
         entry.last_timestamp_ms = header.max_timestamp;
-        if header.attributes.is_control() {
-            entry.current_txn_first_offset = None;
-            return;
+        if let Some(marker) = marker {
+            entry.coordinator_epoch = marker.coordinator_epoch;
+            self.verifications.clear(id);
+            let (first_offset, last_offset) = (entry.current_txn_first_offset.take()?, header.base_offset);
+            let last_stable_offset = self.transactions.end(first_offset, last_offset, high_watermark);
+            let aborted = AbortedTransaction { producer_id: id, first_offset, last_offset, last_stable_offset };
+            return (marker.result == TransactionResult::Abort).then_some(aborted);
         }
-        if header.attributes.is_transactional() && entry.current_txn_first_offset.is_none() {
+        // An empty batch is what compaction leaves of a producer's last one; its transaction is decided.
+        if header.attributes.is_transactional() && header.record_count > 0 && entry.current_txn_first_offset.is_none() {
             entry.current_txn_first_offset = Some(header.base_offset);
+            self.transactions.begin(header.base_offset, id);
+            self.verifications.clear(id);
         }
         if header.base_sequence < 0 {
-            return;
+            return None;
         }
         if entry.batches.len() == BATCHES_KEPT {
             entry.batches.pop_front();
@@ -182,6 +308,7 @@ impl ProducerStates {
             offset_delta: header.last_offset_delta,
             timestamp_ms: header.max_timestamp,
         });
+        None
     }
 
     /// Whether of some producer fewer batches are known than are kept, as after a snapshot, which has only the last.
@@ -205,83 +332,12 @@ impl ProducerStates {
     /// Forgets the producers that were silent for `producer.id.expiration.ms`, except those with an open transaction.
     /// Says how many.
     pub(crate) fn remove_expired(&mut self, now_ms: i64, expiration_ms: i64) -> usize {
+        self.verifications.remove_expired(now_ms, expiration_ms);
         let before = self.producers.len();
         self.producers.retain(|_, entry| {
             entry.current_txn_first_offset.is_some() || now_ms.saturating_sub(entry.last_timestamp_ms) < expiration_ms
         });
         before - self.producers.len()
-    }
-
-    /// The bytes of a snapshot file. Of each producer it holds the last batch only, as Kafka's does.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut ids: Vec<i64> = self.producers.keys().copied().collect();
-        ids.sort_unstable();
-        let mut bytes = Vec::with_capacity(SNAPSHOT_CRC_START + 4 + ids.len() * SNAPSHOT_ENTRY_BYTES);
-        bytes.extend_from_slice(&SNAPSHOT_VERSION.to_be_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&i32::try_from(ids.len()).unwrap_or(i32::MAX).to_be_bytes());
-        for id in ids {
-            let Some(entry) = self.producers.get(&id) else { continue };
-            let last = entry.batches.back();
-            bytes.extend_from_slice(&id.to_be_bytes());
-            bytes.extend_from_slice(&entry.epoch.to_be_bytes());
-            bytes.extend_from_slice(&entry.last_sequence().to_be_bytes());
-            bytes.extend_from_slice(&last.map_or(-1, |batch| batch.last_offset).to_be_bytes());
-            bytes.extend_from_slice(&last.map_or(0, |batch| batch.offset_delta).to_be_bytes());
-            bytes.extend_from_slice(&entry.last_timestamp_ms.to_be_bytes());
-            bytes.extend_from_slice(&entry.coordinator_epoch.to_be_bytes());
-            bytes.extend_from_slice(&entry.current_txn_first_offset.unwrap_or(-1).to_be_bytes());
-        }
-        let crc = crc32c(&bytes[SNAPSHOT_CRC_START..]);
-        bytes[2..SNAPSHOT_CRC_START].copy_from_slice(&crc.to_be_bytes());
-        bytes
-    }
-
-    /// Reads a snapshot file; says what is wrong where it cannot be trusted.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<ProducerStates, &'static str> {
-        let mut fields = Fields { bytes };
-        let version = i16::from_be_bytes(fields.take()?);
-        let crc = u32::from_be_bytes(fields.take()?);
-        if version != SNAPSHOT_VERSION {
-            return Err("its version is not 1");
-        }
-        if crc32c(fields.bytes) != crc {
-            return Err("its checksum does not match");
-        }
-        let count = usize::try_from(i32::from_be_bytes(fields.take()?)).map_err(|_| "its count is negative")?;
-        if count.checked_mul(SNAPSHOT_ENTRY_BYTES) != Some(fields.bytes.len()) {
-            return Err("its count does not match its size");
-        }
-        let mut producers = HashMap::with_capacity(count);
-        for _ in 0..count {
-            let id = i64::from_be_bytes(fields.take()?);
-            let mut entry = ProducerEntry::new(i16::from_be_bytes(fields.take()?));
-            let last_sequence = i32::from_be_bytes(fields.take()?);
-            let last_offset = i64::from_be_bytes(fields.take()?);
-            let offset_delta = i32::from_be_bytes(fields.take()?);
-            let timestamp_ms = i64::from_be_bytes(fields.take()?);
-            entry.last_timestamp_ms = timestamp_ms;
-            entry.coordinator_epoch = i32::from_be_bytes(fields.take()?);
-            let txn = i64::from_be_bytes(fields.take()?);
-            entry.current_txn_first_offset = (txn >= 0).then_some(txn);
-            if last_sequence >= 0 && offset_delta >= 0 && last_offset >= i64::from(offset_delta) {
-                entry.batches.push_back(BatchMetadata { last_sequence, last_offset, offset_delta, timestamp_ms });
-            }
-            producers.insert(id, entry);
-        }
-        Ok(ProducerStates { producers })
-    }
-}
-
-struct Fields<'a> {
-    bytes: &'a [u8],
-}
-
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
-        let (field, rest) = self.bytes.split_first_chunk::<N>().ok_or("it is cut off")?;
-        self.bytes = rest;
-        Ok(*field)
     }
 }
 
@@ -308,72 +364,157 @@ mod tests {
         }
     }
 
+    fn check(states: &ProducerStates, header: &Header) -> Result<Verdict, Refusal> {
+        states.check(header, Writer::Client, None)
+    }
+
     #[test]
     fn five_batches_are_told_from_new_ones() {
         let mut states = ProducerStates::default();
         for n in 0..6 {
             let header = batch(0, n * 10, 10, i64::from(n) * 10);
-            assert_eq!(states.check(&header), Ok(Verdict::New));
-            states.update(&header);
+            assert_eq!(check(&states, &header), Ok(Verdict::New));
+            states.update(&header, None, i64::MAX);
         }
         for n in 1..6 {
-            let Ok(Verdict::Duplicate(found)) = states.check(&batch(0, n * 10, 10, 999)) else { panic!("batch {n}") };
+            let Ok(Verdict::Duplicate(found)) = check(&states, &batch(0, n * 10, 10, 999)) else { panic!("batch {n}") };
             assert_eq!((found.first_offset(), found.last_offset), (i64::from(n) * 10, i64::from(n) * 10 + 9));
         }
         // The sixth from the end is forgotten, a part of a batch is no duplicate, and a gap is a gap.
         for sequence in [0, 70] {
-            let refused = states.check(&batch(0, sequence, 10, 999));
+            let refused = check(&states, &batch(0, sequence, 10, 999));
             assert_eq!(refused, Err(Refusal::OutOfOrderSequence { last_sequence: 59 }));
         }
-        assert!(states.check(&batch(0, 50, 9, 999)).is_err());
-        assert_eq!(states.check(&batch(0, 60, 1, 999)), Ok(Verdict::New));
+        assert!(check(&states, &batch(0, 50, 9, 999)).is_err());
+        assert_eq!(check(&states, &batch(0, 60, 1, 999)), Ok(Verdict::New));
     }
 
     #[test]
     fn epochs_fence_and_begin_at_zero() {
         let mut states = ProducerStates::default();
-        assert_eq!(states.check(&batch(3, 17, 1, 0)), Ok(Verdict::New));
-        states.update(&batch(3, 17, 1, 0));
-        assert_eq!(states.check(&batch(2, 0, 1, 1)), Err(Refusal::InvalidProducerEpoch { known_epoch: 3 }));
-        assert_eq!(states.check(&batch(4, 18, 1, 1)), Err(Refusal::OutOfOrderSequence { last_sequence: -1 }));
-        assert_eq!(states.check(&batch(4, 0, 1, 1)), Ok(Verdict::New));
-        states.update(&batch(4, 0, 1, 1));
-        assert!(states.check(&batch(3, 18, 1, 2)).is_err());
+        assert_eq!(check(&states, &batch(3, 17, 1, 0)), Ok(Verdict::New));
+        states.update(&batch(3, 17, 1, 0), None, i64::MAX);
+        assert_eq!(check(&states, &batch(2, 0, 1, 1)), Err(Refusal::InvalidProducerEpoch { known_epoch: 3 }));
+        assert_eq!(check(&states, &batch(4, 18, 1, 1)), Err(Refusal::OutOfOrderSequence { last_sequence: -1 }));
+        assert_eq!(check(&states, &batch(4, 0, 1, 1)), Ok(Verdict::New));
+        states.update(&batch(4, 0, 1, 1), None, i64::MAX);
+        assert!(check(&states, &batch(3, 18, 1, 2)).is_err());
     }
 
     #[test]
     fn sequences_wrap_around() {
         let mut states = ProducerStates::default();
-        states.update(&batch(0, i32::MAX - 1, 4, 0));
+        states.update(&batch(0, i32::MAX - 1, 4, 0), None, i64::MAX);
         let entry = states.get(7).unwrap();
         assert_eq!(entry.last_sequence(), 1);
         assert_eq!(entry.batches[0].first_sequence(), i32::MAX - 1);
-        assert!(matches!(states.check(&batch(0, i32::MAX - 1, 4, 9)), Ok(Verdict::Duplicate(_))));
-        assert_eq!(states.check(&batch(0, 2, 1, 4)), Ok(Verdict::New));
-        states.update(&batch(0, i32::MAX, 1, 4));
-        assert_eq!(states.check(&batch(0, 0, 1, 5)), Ok(Verdict::New));
-    }
-
-    #[test]
-    fn snapshots_round_trip_and_are_checked() {
-        let mut states = ProducerStates::default();
-        states.update(&batch(3, 17, 4, 100));
-        let bytes = states.encode();
-        assert_eq!(ProducerStates::decode(&bytes).unwrap(), states);
-        for at in 0..bytes.len() {
-            let mut bad = bytes.clone();
-            bad[at] ^= 1;
-            assert!(ProducerStates::decode(&bad).is_err(), "flipped byte {at}");
-            assert!(ProducerStates::decode(&bytes[..at]).is_err(), "cut at {at}");
-        }
+        assert!(matches!(check(&states, &batch(0, i32::MAX - 1, 4, 9)), Ok(Verdict::Duplicate(_))));
+        assert_eq!(check(&states, &batch(0, 2, 1, 4)), Ok(Verdict::New));
+        states.update(&batch(0, i32::MAX, 1, 4), None, i64::MAX);
+        assert_eq!(check(&states, &batch(0, 0, 1, 5)), Ok(Verdict::New));
     }
 
     #[test]
     fn silent_producers_expire() {
         let mut states = ProducerStates::default();
-        states.update(&batch(0, 0, 1, 0));
+        states.update(&batch(0, 0, 1, 0), None, i64::MAX);
         assert_eq!(states.remove_expired(1999, 1000), 0);
         assert_eq!(states.remove_expired(2000, 1000), 1);
         assert!(states.is_empty());
+    }
+
+    fn transactional(epoch: i16, sequence: i32, count: i32, base_offset: i64) -> Header {
+        Header {
+            attributes: Attributes::default().with_transactional(true),
+            ..batch(epoch, sequence, count, base_offset)
+        }
+    }
+
+    fn end(
+        states: &mut ProducerStates,
+        epoch: i16,
+        result: TransactionResult,
+        offset: i64,
+    ) -> Option<AbortedTransaction> {
+        let attributes = Attributes::default().with_transactional(true).with_control(true);
+        let header = Header { attributes, ..batch(epoch, -1, 1, offset) };
+        states.update(&header, Some(EndTransactionMarker { result, coordinator_epoch: 4 }), i64::MAX)
+    }
+
+    fn marker(producer_epoch: i16, coordinator_epoch: i32, transaction_version: i16) -> TransactionMarker {
+        TransactionMarker { producer_id: 7, producer_epoch, coordinator_epoch, commit: true, transaction_version }
+    }
+
+    #[test]
+    fn a_transaction_begins_with_a_guard_and_ends_with_its_marker() {
+        let mut states = ProducerStates::default();
+        let first = transactional(0, 0, 5, 100);
+        assert!(matches!(check(&states, &first), Err(Refusal::InvalidTxnState { .. })));
+        let guard = states.begin_verification(7, 0, 0, false, 0);
+        assert_eq!(states.check(&first, Writer::Client, guard), Ok(Verdict::New));
+        states.update(&first, None, i64::MAX);
+        assert_eq!(states.begin_verification(7, 0, 5, false, 0), None);
+        assert!(states.has_ongoing_transaction(7, 0) && !states.has_ongoing_transaction(7, 1));
+        assert_eq!(states.first_unstable_offset(), Some(100));
+        assert_eq!(check(&states, &transactional(0, 5, 2, 105)), Ok(Verdict::New));
+        assert!(matches!(check(&states, &first), Ok(Verdict::Duplicate(_))));
+        assert!(matches!(check(&states, &batch(0, 5, 2, 105)), Err(Refusal::InvalidTxnState { .. })));
+        assert_eq!(states.remove_expired(i64::MAX, 1), 0, "the transaction is open");
+        let aborted = end(&mut states, 0, TransactionResult::Abort, 105);
+        let expected =
+            AbortedTransaction { producer_id: 7, first_offset: 100, last_offset: 105, last_stable_offset: 106 };
+        assert_eq!(aborted, Some(expected));
+        assert_eq!(states.first_unstable_offset(), None);
+        // Its sequence goes on over the marker, and with nothing written there is nothing to abort.
+        assert_eq!(check(&states, &batch(0, 5, 2, 106)), Ok(Verdict::New));
+        assert_eq!(end(&mut states, 0, TransactionResult::Abort, 106), None);
+        assert_eq!(states.get(7).unwrap().coordinator_epoch, 4);
+        // A late answer to the first question opens nothing.
+        assert!(matches!(
+            states.check(&transactional(0, 5, 1, 107), Writer::Client, guard),
+            Err(Refusal::InvalidTxnState { .. })
+        ));
+    }
+
+    #[test]
+    fn late_markers_are_refused() {
+        let mut states = ProducerStates::default();
+        assert_eq!(states.check_marker(&marker(3, 1, 2)), Ok(()));
+        states.update(&transactional(3, 0, 1, 0), None, i64::MAX);
+        // Before version 2 the marker has the epoch of the records, since then a newer one.
+        assert_eq!(states.check_marker(&marker(3, 1, 1)), Ok(()));
+        for (late, version) in [(2, 0), (2, 1), (2, 2), (3, 2)] {
+            let refused = states.check_marker(&marker(late, 1, version));
+            assert_eq!(refused, Err(Refusal::InvalidProducerEpoch { known_epoch: 3 }), "{late} {version}");
+        }
+        assert_eq!(states.check_marker(&marker(4, 1, 2)), Ok(()));
+        end(&mut states, 4, TransactionResult::Commit, 1);
+        // The same once more is no harm when nothing is open.
+        assert_eq!(states.check_marker(&marker(4, 4, 2)), Ok(()));
+        assert_eq!(states.check_marker(&marker(3, 4, 2)), Err(Refusal::InvalidProducerEpoch { known_epoch: 4 }));
+        let fenced = Err(Refusal::TransactionCoordinatorFenced { known_epoch: 4 });
+        assert_eq!(states.check_marker(&marker(4, 3, 2)), fenced);
+        // The marker's epoch is the producer's next one, which begins at zero.
+        assert_eq!(check(&states, &batch(3, 1, 1, 2)), Err(Refusal::InvalidProducerEpoch { known_epoch: 4 }));
+        assert_eq!(check(&states, &batch(4, 1, 1, 2)), Err(Refusal::OutOfOrderSequence { last_sequence: -1 }));
+        assert_eq!(check(&states, &batch(4, 0, 1, 2)), Ok(Verdict::New));
+    }
+
+    #[test]
+    fn coordinators_write_without_sequences() {
+        let mut states = ProducerStates::default();
+        let unnumbered = |epoch, offset| Header { base_sequence: -1, ..transactional(epoch, -1, 1, offset) };
+        assert!(matches!(
+            states.check(&unnumbered(1, 0), Writer::Coordinator, None),
+            Err(Refusal::InvalidTxnState { .. })
+        ));
+        let guard = states.begin_verification(7, 1, -1, true, 0);
+        assert_eq!(states.check(&unnumbered(1, 0), Writer::Coordinator, guard), Ok(Verdict::New));
+        states.update(&unnumbered(1, 0), None, i64::MAX);
+        assert_eq!(states.check(&unnumbered(1, 1), Writer::Coordinator, None), Ok(Verdict::New));
+        states.update(&unnumbered(1, 1), None, i64::MAX);
+        assert_eq!(states.get(7).unwrap().batches.len(), 0);
+        let fenced = states.check(&batch(0, -1, 1, 2), Writer::Coordinator, None);
+        assert_eq!(fenced, Err(Refusal::InvalidProducerEpoch { known_epoch: 1 }));
     }
 }

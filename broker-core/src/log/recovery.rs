@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rkafka_protocol::records::verify_crc;
+use rkafka_protocol::records::{EndTransactionMarker, verify_crc};
 
+use super::batch::{self, Header};
 use super::config::LogConfig;
 use super::epoch_cache::EpochCache;
 use super::error::LogError;
@@ -76,6 +77,7 @@ pub(super) fn open(
         epochs: EpochCache::default(),
         epochs_changed: false,
         producers: ProducerStates::default(),
+        high_watermark: state.high_watermark,
         snapshots,
         directory_changed: true,
         truncations: 0,
@@ -87,6 +89,7 @@ pub(super) fn open(
         log.log_end_offset = log.log_start_offset;
         log.recovery_point = log.log_start_offset;
         log.remove_snapshots(|_| true)?;
+        log.high_watermark = log.high_watermark.min(log.log_end_offset);
         // An old epoch file without any log belongs to records that are gone.
         remove_if_there(log.storage.as_ref(), &log.epochs_path())?;
         return Ok((log, report));
@@ -122,7 +125,13 @@ pub(super) fn open(
     log.recovery_point = log.recovery_point.min(log.log_end_offset);
     log.epochs_changed |= log.epochs.truncate_from_end(log.log_end_offset);
     log.epochs_changed |= log.epochs.truncate_from_start(log.log_start_offset);
+    log.high_watermark = log.high_watermark.min(log.log_end_offset);
     Ok((log, report))
+}
+
+/// The transaction marker in a batch. A control batch that cannot be read says nothing.
+fn marker_in(header: &Header, batch: &[u8]) -> Option<EndTransactionMarker> {
+    if header.attributes.is_control() { batch::marker(batch).unwrap_or_default() } else { None }
 }
 
 /// Sorts the files of the directory into segments and snapshots, and removes what an interrupted deletion left.
@@ -256,7 +265,7 @@ impl Log {
                 read_file(self.storage.as_ref(), &path).map_err(|source| self.io_error("read", &path, source))?;
             match bytes.as_deref().map(ProducerStates::decode) {
                 Some(Ok(states)) => {
-                    self.producers = states;
+                    self.producers.replace(states);
                     return Ok(Some(newest));
                 }
                 Some(Err(reason)) => {
@@ -267,7 +276,7 @@ impl Log {
             }
             self.snapshots.remove(&newest);
         }
-        self.producers = ProducerStates::default();
+        self.producers.replace(ProducerStates::default());
         Ok(None)
     }
 
@@ -286,11 +295,11 @@ impl Log {
                 }
             };
             let mut walk = Walk::headers(segment.file(storage)?.as_ref(), start, segment.size);
-            while let Some((_, header, _)) = walk.next().map_err(|error| segment.walk_error(error))? {
+            while let Some((_, header, bytes)) = walk.next().map_err(|error| segment.walk_error(error))? {
                 if header.base_offset >= to {
                     break;
                 }
-                self.producers.update(&header);
+                self.producers.update(&header, marker_in(&header, &bytes), self.high_watermark);
             }
         }
         Ok(())
@@ -328,9 +337,9 @@ impl Log {
         let mut seen = ProducerStates::default();
         for (segment, start) in parts.into_iter().rev() {
             let mut walk = Walk::headers(segment.file(storage)?.as_ref(), start, segment.size);
-            while let Some((_, header, _)) = walk.next().map_err(|error| segment.walk_error(error))? {
+            while let Some((_, header, bytes)) = walk.next().map_err(|error| segment.walk_error(error))? {
                 if header.base_offset < to {
-                    seen.update(&header);
+                    seen.update(&header, marker_in(&header, &bytes), i64::MAX);
                 }
             }
         }
@@ -421,7 +430,7 @@ impl Log {
                 } else {
                     indexes.add(base_offset, position, &header, interval);
                     self.epochs_changed |= self.epochs.assign(header.partition_leader_epoch, header.base_offset);
-                    self.producers.update(&header);
+                    self.producers.update(&header, marker_in(&header, &bytes), self.high_watermark);
                     self.log_end_offset = header.last_offset() + 1;
                     continue;
                 };

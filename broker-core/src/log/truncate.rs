@@ -70,6 +70,7 @@ impl Log {
         }
         self.directory_changed = true;
         self.log_end_offset = new_end;
+        self.high_watermark = self.high_watermark.min(new_end);
         // Now, and not at the next flush: a recovery that trusts an older recovery point must not find epochs of records
         // that are gone. Not before the cut either, for until then they are there.
         self.epochs_changed |= self.epochs.truncate_from_end(new_end);
@@ -101,10 +102,11 @@ impl Log {
         self.directory_changed = true;
         self.log_start_offset = offset;
         self.log_end_offset = offset;
+        self.high_watermark = offset;
         self.recovery_point = offset;
         self.epochs = super::epoch_cache::EpochCache::default();
         self.epochs_changed = true;
-        self.producers = super::producer_state::ProducerStates::default();
+        self.producers.replace(super::producer_state::ProducerStates::default());
         self.sync_directory()
     }
 

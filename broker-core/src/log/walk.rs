@@ -61,8 +61,8 @@ impl<'a> Walk<'a> {
         Ok(self.window.clone())
     }
 
-    /// The next batch: where it begins, its header, and its bytes (in a walk over headers just those that were at
-    /// hand). `None` at the end of the file.
+    /// The next batch: where it begins, its header, and its bytes (in a walk over headers just those that were at hand,
+    /// unless it is a control batch). `None` at the end of the file.
     pub fn next(&mut self) -> Result<Option<(u64, Header, Bytes)>, WalkError> {
         let position = self.position;
         if position >= self.end {
@@ -75,7 +75,8 @@ impl<'a> Walk<'a> {
             let reason = Malformed::Fields("it ends beyond the end of the file".to_owned());
             return Err(WalkError::Malformed { position, reason });
         }
-        let bytes = if self.whole_batches {
+        // What a control batch says is in its record, and such a batch is small.
+        let bytes = if self.whole_batches || header.attributes.is_control() {
             let mut bytes = self.bytes_at(position, header.total_len()).map_err(WalkError::Io)?;
             if bytes.len() < header.total_len() {
                 return Err(WalkError::Malformed { position, reason: Malformed::Short });

@@ -9,7 +9,10 @@ use rkafka_protocol::ErrorCode;
 use uuid::Uuid;
 
 use super::waiters::{Waiter, Waiters};
-use crate::log::{AppendError, AppendInfo, Log, LogConfig, LogError, OpenState, checkpoints};
+use crate::log::{
+    AbortedTransaction, AppendError, AppendInfo, Log, LogConfig, LogError, OpenState, TransactionMarker,
+    VerificationGuard, checkpoints,
+};
 use crate::storage::Storage;
 
 /// What it takes to open the partition's log when it is first needed.
@@ -46,7 +49,10 @@ pub(crate) struct PartitionRead {
     /// Whole batches, as they lie in the log.
     pub records: Bytes,
     pub high_watermark: i64,
+    pub last_stable_offset: i64,
     pub log_start_offset: i64,
+    /// The aborted transactions of which a part may be in `records`; for a read_committed read only.
+    pub aborted: Option<Vec<AbortedTransaction>>,
 }
 
 /// Why nothing was read. The bounds are -1 where they are not known.
@@ -54,12 +60,13 @@ pub(crate) struct PartitionRead {
 pub(crate) struct ReadFailure {
     pub error: ErrorCode,
     pub high_watermark: i64,
+    pub last_stable_offset: i64,
     pub log_start_offset: i64,
 }
 
 impl ReadFailure {
-    fn new(error: ErrorCode) -> Self {
-        Self { error, high_watermark: -1, log_start_offset: -1 }
+    pub fn new(error: ErrorCode) -> Self {
+        Self { error, high_watermark: -1, last_stable_offset: -1, log_start_offset: -1 }
     }
 }
 
@@ -73,6 +80,8 @@ pub(crate) struct Partition {
     log: RwLock<LogState>,
     /// The offset behind the last record that every in-sync replica has; -1 until the log is open.
     high_watermark: AtomicI64,
+    /// Up to where a read_committed consumer may read; never beyond the high watermark, -1 until the log is open.
+    last_stable_offset: AtomicI64,
     log_start_offset: AtomicI64,
     /// Set when a segment was closed, whose flush is then due.
     flush_due: AtomicBool,
@@ -89,6 +98,7 @@ impl Partition {
             leader_epoch,
             log: RwLock::new(LogState::Unopened(opening)),
             high_watermark: AtomicI64::new(-1),
+            last_stable_offset: AtomicI64::new(-1),
             log_start_offset: AtomicI64::new(-1),
             flush_due: AtomicBool::new(false),
             waiters: Waiters::default(),
@@ -136,8 +146,11 @@ impl Partition {
         match &mut *state {
             LogState::Open(log) => {
                 let result = change(log);
+                // There is no other replica to wait for.
+                log.set_high_watermark(log.log_end_offset());
                 self.log_start_offset.store(log.log_start_offset(), Ordering::Release);
-                self.high_watermark.store(log.log_end_offset(), Ordering::Release);
+                self.high_watermark.store(log.high_watermark(), Ordering::Release);
+                self.last_stable_offset.store(log.last_stable_offset(), Ordering::Release);
                 Ok(result)
             }
             LogState::Failed(_) => Err(ErrorCode::KafkaStorageError),
@@ -196,18 +209,81 @@ impl Partition {
     /// Appends batches of a producer: checks, patches and writes `records` as they are, and wakes who waits for them.
     /// The write goes to the page cache, so it runs here and now: a thread to hand it to would cost more than it does.
     ///
+    /// A batch that begins a transaction needs the `guard` of [`Partition::begin_verification`].
+    ///
     /// # Errors
     /// Kafka's error, with words for the producer. Nothing of `records` is in the log then.
-    pub fn append(&self, records: &mut [u8], now_ms: i64) -> Result<AppendInfo, AppendFailure> {
-        self.append_with(now_ms, |log| log.append_as_leader(records, self.leader_epoch, now_ms))
+    pub fn append(
+        &self,
+        records: &mut [u8],
+        guard: Option<VerificationGuard>,
+        now_ms: i64,
+    ) -> Result<AppendInfo, AppendFailure> {
+        self.append_with(now_ms, |log| log.append_as_leader(records, guard, self.leader_epoch, now_ms))
     }
 
-    /// Appends batches that this broker made itself.
+    /// Appends batches that this broker made itself. One that belongs to a transaction needs a `guard` as a producer's
+    /// does, where it may be the first.
     ///
     /// # Errors
     /// As [`Partition::append`].
-    pub fn append_internal(&self, records: &mut [u8], now_ms: i64) -> Result<AppendInfo, AppendFailure> {
-        self.append_with(now_ms, |log| log.append_internal(records, self.leader_epoch, now_ms))
+    pub fn append_internal(
+        &self,
+        records: &mut [u8],
+        guard: Option<VerificationGuard>,
+        now_ms: i64,
+    ) -> Result<AppendInfo, AppendFailure> {
+        self.append_with(now_ms, |log| log.append_internal(records, guard, self.leader_epoch, now_ms))
+    }
+
+    /// Ends a producer's transaction in this partition.
+    ///
+    /// # Errors
+    /// `INVALID_PRODUCER_EPOCH` or `TRANSACTION_COORDINATOR_FENCED` for a marker that comes too late, and as
+    /// [`Partition::append`].
+    pub fn append_marker(&self, marker: &TransactionMarker, now_ms: i64) -> Result<AppendInfo, AppendFailure> {
+        self.append_with(now_ms, |log| log.append_marker(marker, self.leader_epoch, now_ms))
+    }
+
+    /// Asks for permission to append a batch that would begin a transaction, before the transaction coordinator is asked;
+    /// `None` where none is needed. See [`Log::begin_verification`].
+    ///
+    /// # Errors
+    /// As [`Partition::with_log`].
+    pub fn begin_verification(
+        &self,
+        producer_id: i64,
+        epoch: i16,
+        sequence: i32,
+        supports_epoch_bump: bool,
+        now_ms: i64,
+    ) -> Result<Option<VerificationGuard>, ErrorCode> {
+        if self.has_ongoing_transaction(producer_id, epoch, now_ms)? {
+            return Ok(None);
+        }
+        self.with_log_mut(now_ms, |log| {
+            log.begin_verification(producer_id, epoch, sequence, supports_epoch_bump, now_ms)
+        })
+    }
+
+    /// Whether a producer has a transaction open here, in this epoch.
+    ///
+    /// # Errors
+    /// As [`Partition::with_log`].
+    pub fn has_ongoing_transaction(&self, producer_id: i64, epoch: i16, now_ms: i64) -> Result<bool, ErrorCode> {
+        self.with_log(now_ms, |log| log.producers().has_ongoing_transaction(producer_id, epoch))
+    }
+
+    /// Up to where a read_committed consumer may read.
+    ///
+    /// # Errors
+    /// As [`Partition::with_log`].
+    pub fn last_stable_offset(&self, now_ms: i64) -> Result<i64, ErrorCode> {
+        match self.last_stable_offset.load(Ordering::Acquire) {
+            // Opening the log publishes it.
+            -1 => self.with_log_mut(now_ms, |log| log.last_stable_offset()),
+            published => Ok(published),
+        }
     }
 
     fn append_with(
@@ -234,7 +310,8 @@ impl Partition {
         Ok(info)
     }
 
-    /// Reads whole batches from `offset` on, up to the high watermark.
+    /// Reads whole batches from `offset` on, up to the high watermark, or with `read_committed` up to the last stable
+    /// offset; then the answer has the aborted transactions too.
     ///
     /// # Errors
     /// `OFFSET_OUT_OF_RANGE` with the bounds, `KAFKA_STORAGE_ERROR`, `NOT_LEADER_OR_FOLLOWER`, `CORRUPT_MESSAGE`.
@@ -243,24 +320,40 @@ impl Partition {
         offset: i64,
         max_bytes: usize,
         min_one_batch: bool,
+        read_committed: bool,
         now_ms: i64,
     ) -> Result<PartitionRead, ReadFailure> {
-        // A consumer at the end, which is where most polls find it, needs no lock.
+        // A consumer at the end, which is where most polls find it, needs no lock. The last stable offset is read first,
+        // for it never is beyond the high watermark.
+        let last_stable_offset = self.last_stable_offset.load(Ordering::Acquire);
         let high_watermark = self.high_watermark.load(Ordering::Acquire);
-        if offset >= 0 && offset == high_watermark {
-            let log_start_offset = self.log_start_offset.load(Ordering::Acquire);
-            return Ok(PartitionRead { records: Bytes::new(), high_watermark, log_start_offset });
+        let end = if read_committed { last_stable_offset } else { high_watermark };
+        if end >= 0 && (end..=high_watermark).contains(&offset) {
+            return Ok(PartitionRead {
+                records: Bytes::new(),
+                high_watermark,
+                last_stable_offset,
+                log_start_offset: self.log_start_offset.load(Ordering::Acquire),
+                aborted: read_committed.then(Vec::new),
+            });
         }
         let read = self.with_log(now_ms, |log| {
-            let (high_watermark, log_start_offset) = (log.log_end_offset(), log.log_start_offset());
-            match log.read(offset, max_bytes, high_watermark, min_one_batch) {
-                Ok(read) => Ok(PartitionRead { records: read.records, high_watermark, log_start_offset }),
+            let (high_watermark, last_stable_offset) = (log.high_watermark(), log.last_stable_offset());
+            let log_start_offset = log.log_start_offset();
+            let end = if read_committed { last_stable_offset } else { high_watermark };
+            let read = log
+                .read(offset, max_bytes, end, min_one_batch)
+                .and_then(|read| Ok((read.records, read_committed.then(Vec::new))));
+            match read {
+                Ok((records, aborted)) => {
+                    Ok(PartitionRead { records, high_watermark, last_stable_offset, log_start_offset, aborted })
+                }
                 Err(error) => {
                     if !matches!(error, LogError::OffsetOutOfRange { .. }) {
                         tracing::error!(topic = %self.topic, partition = self.index, offset, %error, "cannot read");
                     }
                     let error = ErrorCode::from_code(error.kafka_error_code());
-                    Err(ReadFailure { error, high_watermark, log_start_offset })
+                    Err(ReadFailure { error, high_watermark, last_stable_offset, log_start_offset })
                 }
             }
         });
@@ -329,6 +422,7 @@ impl Partition {
             }
         };
         self.high_watermark.store(-1, Ordering::Release);
+        self.last_stable_offset.store(-1, Ordering::Release);
         self.waiters.wake();
         match state {
             LogState::Open(log) if clean => {

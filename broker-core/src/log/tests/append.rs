@@ -11,9 +11,9 @@ fn new_log() -> (Log, Arc<dyn Storage>) {
 fn offsets_and_epochs_are_patched_in() {
     let (mut log, _) = new_log();
     let mut two = [batch(3, 10), batch(2, 10)].concat();
-    let first = log.append_as_leader(&mut two, 4, NOW_MS).unwrap();
+    let first = log.append_as_leader(&mut two, None, 4, NOW_MS).unwrap();
     assert_eq!((first.base_offset, first.last_offset, first.log_append_time, first.duplicate), (0, 4, -1, false));
-    let second = log.append_as_leader(&mut batch(1, 10), 5, NOW_MS).unwrap();
+    let second = log.append_as_leader(&mut batch(1, 10), None, 5, NOW_MS).unwrap();
     assert_eq!(second.base_offset, 5);
     assert_eq!(offsets(&contents(&log)), (0..6).collect::<Vec<_>>());
     assert_eq!(log.end_offset_for_epoch(4), Some((4, 5)));
@@ -31,10 +31,10 @@ fn every_damaged_byte_is_refused_and_nothing_is_kept() {
         if at < 8 || (12..16).contains(&at) {
             continue;
         }
-        assert!(log.append_as_leader(&mut bad, 0, NOW_MS).is_err(), "byte {at}");
-        assert!(log.append_as_leader(&mut good[..at].to_vec(), 0, NOW_MS).is_err(), "cut at {at}");
+        assert!(log.append_as_leader(&mut bad, None, 0, NOW_MS).is_err(), "byte {at}");
+        assert!(log.append_as_leader(&mut good[..at].to_vec(), None, 0, NOW_MS).is_err(), "cut at {at}");
     }
-    assert!(log.append_as_leader(&mut [], 0, NOW_MS).is_err());
+    assert!(log.append_as_leader(&mut [], None, 0, NOW_MS).is_err());
     assert_eq!((log.log_end_offset(), log.size_bytes()), (0, 0));
 }
 
@@ -44,7 +44,7 @@ fn limits_have_kafkas_error_codes() {
     let config = LogConfig { max_message_bytes: 200, segment_bytes: 400, ..LogConfig::default() };
     let (mut log, _) = open_in(&storage, &config, OpenState::clean());
     let code = |log: &mut Log, mut records: Vec<u8>| {
-        log.append_as_leader(&mut records, 0, NOW_MS).unwrap_err().kafka_error_code()
+        log.append_as_leader(&mut records, None, 0, NOW_MS).unwrap_err().kafka_error_code()
     };
     assert_eq!(code(&mut log, batch(1, 200)), 10);
     assert_eq!(code(&mut log, [batch(1, 80), batch(1, 80), batch(1, 80)].concat()), 18);
@@ -53,38 +53,38 @@ fn limits_have_kafkas_error_codes() {
     let mut old = batch(1, 1);
     old[16] = 1;
     assert_eq!(code(&mut log, old), 43);
-    log.append_as_leader(&mut batch_of(None, &[NOW_MS + 3_600_000], 1, Compression::None), 0, NOW_MS).unwrap();
+    log.append_as_leader(&mut batch_of(None, &[NOW_MS + 3_600_000], 1, Compression::None), None, 0, NOW_MS).unwrap();
 }
 
 #[test]
 fn idempotent_batches_are_kept_once() {
     let (mut log, storage) = new_log();
     for n in 0..5 {
-        log.append_as_leader(&mut idempotent(9, 0, n * 2, 2), 0, NOW_MS).unwrap();
+        log.append_as_leader(&mut idempotent(9, 0, n * 2, 2), None, 0, NOW_MS).unwrap();
     }
     let size = log.size_bytes();
     for n in 0..5 {
-        let again = log.append_as_leader(&mut idempotent(9, 0, n * 2, 2), 0, NOW_MS).unwrap();
+        let again = log.append_as_leader(&mut idempotent(9, 0, n * 2, 2), None, 0, NOW_MS).unwrap();
         assert!(again.duplicate);
         assert_eq!((again.base_offset, again.last_offset), (i64::from(n) * 2, i64::from(n) * 2 + 1));
     }
-    let gap = log.append_as_leader(&mut idempotent(9, 0, 12, 1), 0, NOW_MS);
+    let gap = log.append_as_leader(&mut idempotent(9, 0, 12, 1), None, 0, NOW_MS);
     assert!(matches!(gap, Err(AppendError::OutOfOrderSequence { last_sequence: 9, .. })));
-    log.append_as_leader(&mut idempotent(9, 1, 0, 1), 0, NOW_MS).unwrap();
-    let fenced = log.append_as_leader(&mut idempotent(9, 0, 10, 1), 0, NOW_MS);
+    log.append_as_leader(&mut idempotent(9, 1, 0, 1), None, 0, NOW_MS).unwrap();
+    let fenced = log.append_as_leader(&mut idempotent(9, 0, 10, 1), None, 0, NOW_MS);
     assert_eq!(fenced.unwrap_err().kafka_error_code(), 47);
     assert!(log.size_bytes() > size);
     // What was a duplicate before a restart, clean or not, is one after it.
     for n in 0..4 {
-        log.append_as_leader(&mut idempotent(9, 1, 1 + n, 1), 0, NOW_MS).unwrap();
+        log.append_as_leader(&mut idempotent(9, 1, 1 + n, 1), None, 0, NOW_MS).unwrap();
     }
     drop(log);
     let (mut log, _) = open_in(&storage, &LogConfig::default(), OpenState::unclean(0));
-    assert!(log.append_as_leader(&mut idempotent(9, 1, 0, 1), 0, NOW_MS).unwrap().duplicate);
+    assert!(log.append_as_leader(&mut idempotent(9, 1, 0, 1), None, 0, NOW_MS).unwrap().duplicate);
     log.close_clean().unwrap();
     let (mut log, report) = open_in(&storage, &LogConfig::default(), OpenState::clean());
     assert!(!report.producer_snapshot_missing);
-    assert!(log.append_as_leader(&mut idempotent(9, 1, 0, 1), 0, NOW_MS).unwrap().duplicate);
+    assert!(log.append_as_leader(&mut idempotent(9, 1, 0, 1), None, 0, NOW_MS).unwrap().duplicate);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn log_append_time_is_the_brokers() {
     let storage = memory();
     let config = LogConfig { message_timestamp_type: TimestampType::LogAppendTime, ..LogConfig::default() };
     let (mut log, _) = open_in(&storage, &config, OpenState::clean());
-    let info = log.append_as_leader(&mut batch_of(None, &[5, 6], 1, Compression::Gzip), 0, NOW_MS).unwrap();
+    let info = log.append_as_leader(&mut batch_of(None, &[5, 6], 1, Compression::Gzip), None, 0, NOW_MS).unwrap();
     assert_eq!(info.log_append_time, NOW_MS);
     let all = contents(&log);
     let batch = RecordBatch::read(&all).unwrap();
@@ -107,8 +107,8 @@ fn log_append_time_is_the_brokers() {
 #[test]
 fn a_follower_keeps_offsets_and_epochs() {
     let (mut leader, _) = new_log();
-    leader.append_as_leader(&mut batch(3, 10), 4, NOW_MS).unwrap();
-    leader.append_as_leader(&mut batch(2, 10), 7, NOW_MS).unwrap();
+    leader.append_as_leader(&mut batch(3, 10), None, 4, NOW_MS).unwrap();
+    leader.append_as_leader(&mut batch(2, 10), None, 7, NOW_MS).unwrap();
     let records = contents(&leader);
     let (mut follower, _) = new_log();
     let info = follower.append_as_follower(&records, NOW_MS).unwrap();
@@ -124,18 +124,18 @@ fn a_full_disk_refuses_and_serves_on() {
     let disk = FaultyStorage::new();
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let (mut log, _) = open_in(&storage, &small_segments(), OpenState::clean());
-    log.append_as_leader(&mut batch(2, 100), 0, NOW_MS).unwrap();
+    log.append_as_leader(&mut batch(2, 100), None, 0, NOW_MS).unwrap();
     let before = contents(&log);
     disk.fail_at(disk.operations(), Fault::NoSpace);
     // The second append needs a new segment, so both kinds of write are refused.
     for size in [10, 300] {
-        let refused = log.append_as_leader(&mut batch(1, size), 0, NOW_MS);
+        let refused = log.append_as_leader(&mut batch(1, size), None, 0, NOW_MS);
         assert!(matches!(refused, Err(AppendError::NoSpace { .. })), "{refused:?}");
         assert_eq!(contents(&log), before);
     }
     disk.lift();
-    log.append_as_leader(&mut batch(1, 300), 0, NOW_MS).unwrap();
-    log.append_as_leader(&mut batch(1, 300), 0, NOW_MS).unwrap();
+    log.append_as_leader(&mut batch(1, 300), None, 0, NOW_MS).unwrap();
+    log.append_as_leader(&mut batch(1, 300), None, 0, NOW_MS).unwrap();
     assert_eq!(offsets(&contents(&log)), [0, 1, 2, 3]);
     assert_derived_from_bytes(&log, storage.as_ref());
 }
@@ -146,18 +146,18 @@ fn a_failed_write_or_sync_ends_the_log() {
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let config = LogConfig { flush_policy: FlushPolicy::EachBatch, ..LogConfig::default() };
     let (mut log, _) = open_in(&storage, &config, OpenState::clean());
-    log.append_as_leader(&mut batch(1, 10), 0, NOW_MS).unwrap();
+    log.append_as_leader(&mut batch(1, 10), None, 0, NOW_MS).unwrap();
     assert_eq!(log.recovery_point(), 1);
     for operation in [1, 2] {
         disk.fail_at(disk.operations() + operation, Fault::IoError);
-        assert!(log.append_as_leader(&mut batch(1, 10), 0, NOW_MS).is_err());
+        assert!(log.append_as_leader(&mut batch(1, 10), None, 0, NOW_MS).is_err());
         disk.lift();
-        let after = log.append_as_leader(&mut batch(1, 10), 0, NOW_MS);
+        let after = log.append_as_leader(&mut batch(1, 10), None, 0, NOW_MS);
         assert!(matches!(after, Err(AppendError::Log(LogError::Offline { .. }))), "{after:?}");
         assert!(log.read(0, 100, i64::MAX, true).is_err());
         assert!(log.flush().is_err());
         log = open_in(&storage, &config, OpenState::unclean(1)).0;
-        log.append_as_leader(&mut batch(1, 10), 0, NOW_MS).unwrap();
+        log.append_as_leader(&mut batch(1, 10), None, 0, NOW_MS).unwrap();
     }
 }
 
@@ -167,7 +167,7 @@ fn segments_roll_by_time() {
     let config = LogConfig { segment_ms: 1000, ..LogConfig::default() };
     let (mut log, _) = open_in(&storage, &config, OpenState::clean());
     let mut append =
-        |time| log.append_as_leader(&mut batch_of(None, &[time], 1, Compression::None), 0, NOW_MS).unwrap();
+        |time| log.append_as_leader(&mut batch_of(None, &[time], 1, Compression::None), None, 0, NOW_MS).unwrap();
     assert!(!append(NOW_MS).rolled);
     assert!(!append(NOW_MS + 1000).rolled);
     assert!(append(NOW_MS + 1001).rolled);
@@ -180,7 +180,7 @@ fn retention_removes_whole_segments() {
     let config = LogConfig { retention_ms: 1000, retention_bytes: 1300, ..small_segments() };
     let (mut log, _) = open_in(&storage, &config, OpenState::clean());
     for _ in 0..6 {
-        log.append_as_leader(&mut batch(1, 400), 0, NOW_MS).unwrap();
+        log.append_as_leader(&mut batch(1, 400), None, 0, NOW_MS).unwrap();
     }
     assert_eq!(log.segments().len(), 6);
     assert_eq!(log.apply_retention(NOW_MS, 1).unwrap(), 1);
@@ -188,7 +188,7 @@ fn retention_removes_whole_segments() {
     assert_eq!((log.log_start_offset(), log.segments().len()), (3, 3));
     assert_eq!(log.apply_retention(NOW_MS + 1001, 6).unwrap(), 3);
     assert_eq!((log.log_start_offset(), log.log_end_offset(), log.segments().len()), (6, 6, 1));
-    assert_eq!(log.append_as_leader(&mut batch(1, 4), 0, NOW_MS).unwrap().base_offset, 6);
+    assert_eq!(log.append_as_leader(&mut batch(1, 4), None, 0, NOW_MS).unwrap().base_offset, 6);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn retention_works_on_a_full_disk() {
     let config = LogConfig { retention_ms: 1000, ..small_segments() };
     let (mut log, _) = open_in(&storage, &config, OpenState::clean());
     for _ in 0..4 {
-        log.append_as_leader(&mut batch(1, 400), 0, NOW_MS).unwrap();
+        log.append_as_leader(&mut batch(1, 400), None, 0, NOW_MS).unwrap();
     }
     disk.fail_at(disk.operations(), Fault::NoSpace);
     // All are too old. The last segment needs a successor, for which there is no room yet; the others make some.
@@ -207,7 +207,7 @@ fn retention_works_on_a_full_disk() {
     disk.lift();
     assert_eq!(log.apply_retention(NOW_MS + 1001, 4).unwrap(), 1);
     assert_eq!((log.log_start_offset(), log.log_end_offset()), (4, 4));
-    assert_eq!(log.append_as_leader(&mut batch(1, 4), 0, NOW_MS).unwrap().base_offset, 4);
+    assert_eq!(log.append_as_leader(&mut batch(1, 4), None, 0, NOW_MS).unwrap().base_offset, 4);
     assert_derived_from_bytes(&log, storage.as_ref());
 }
 
@@ -225,7 +225,7 @@ fn claiming(records: i32, compression: Compression) -> Vec<u8> {
 fn more_records_than_bytes_are_refused() {
     let (mut log, _) = new_log();
     for claimed in [4, 1000, i32::MAX] {
-        let refused = log.append_as_leader(&mut claiming(claimed, Compression::None), 0, NOW_MS);
+        let refused = log.append_as_leader(&mut claiming(claimed, Compression::None), None, 0, NOW_MS);
         assert!(matches!(refused, Err(AppendError::InvalidRecord { .. })), "{claimed}: {refused:?}");
     }
     assert_eq!(log.log_end_offset(), 0);
@@ -237,10 +237,10 @@ fn what_was_acknowledged_is_never_too_far_from_its_segment() {
     // can say, and a recovery would cut the second.
     let (mut log, storage) = new_log();
     let huge = || claiming(i32::MAX, Compression::Gzip);
-    let both = log.append_as_leader(&mut [huge(), huge()].concat(), 0, NOW_MS);
+    let both = log.append_as_leader(&mut [huge(), huge()].concat(), None, 0, NOW_MS);
     assert!(matches!(both, Err(AppendError::InvalidRecord { .. })), "{both:?}");
     for _ in 0..2 {
-        log.append_as_leader(&mut huge(), 0, NOW_MS).unwrap();
+        log.append_as_leader(&mut huge(), None, 0, NOW_MS).unwrap();
     }
     let end = log.log_end_offset();
     drop(log);
@@ -260,11 +260,11 @@ fn five_batches_are_known_after_a_roll_and_a_restart() {
         let storage = memory();
         let (mut log, _) = open_in(&storage, &config, OpenState::clean());
         for _ in 0..pad {
-            log.append_as_leader(&mut batch(1, 1_000_000), 0, NOW_MS).unwrap();
+            log.append_as_leader(&mut batch(1, 1_000_000), None, 0, NOW_MS).unwrap();
         }
         let five: Vec<Vec<u8>> = (0..7).map(|n| idempotent(9, 0, n * 3, 3)).collect();
         for one in &five {
-            log.append_as_leader(&mut one.clone(), 0, NOW_MS).unwrap();
+            log.append_as_leader(&mut one.clone(), None, 0, NOW_MS).unwrap();
         }
         let (end, start) = (log.log_end_offset(), log.log_end_offset() - 21);
         let known = log.producers().get(9).cloned();
@@ -279,7 +279,7 @@ fn five_batches_are_known_after_a_roll_and_a_restart() {
         let (mut log, _) = open_in(&storage, &config, state);
         assert_eq!(log.producers().get(9).cloned(), known, "pad {pad}, clean {clean}");
         for (at, one) in five.iter().enumerate().skip(2) {
-            let again = log.append_as_leader(&mut one.clone(), 0, NOW_MS).unwrap();
+            let again = log.append_as_leader(&mut one.clone(), None, 0, NOW_MS).unwrap();
             assert!(again.duplicate && again.base_offset == start + at as i64 * 3, "{at}: {again:?}");
         }
         assert_eq!(log.log_end_offset(), end);
@@ -291,10 +291,10 @@ fn an_append_is_one_write() {
     let disk = FaultyStorage::new();
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let (mut log, _) = open_in(&storage, &LogConfig::default(), OpenState::clean());
-    log.append_as_leader(&mut batch(1, 10), 0, NOW_MS).unwrap();
+    log.append_as_leader(&mut batch(1, 10), None, 0, NOW_MS).unwrap();
     let before = disk.operations();
     for n in 0..50 {
-        log.append_as_leader(&mut idempotent(1, 0, n * 3, 3), n, NOW_MS).unwrap();
+        log.append_as_leader(&mut idempotent(1, 0, n * 3, 3), None, n, NOW_MS).unwrap();
     }
     assert_eq!(disk.operations() - before, 50);
 }
@@ -306,7 +306,7 @@ fn a_full_index_rolls() {
     let (mut log, _) = open_in(&storage, &config, OpenState::clean());
     for n in 0..40 {
         let time = NOW_MS + n;
-        log.append_as_leader(&mut batch_of(None, &[time], 1, Compression::None), 0, time).unwrap();
+        log.append_as_leader(&mut batch_of(None, &[time], 1, Compression::None), None, 0, time).unwrap();
     }
     assert!(log.segments().len() > 4);
     assert_eq!(offsets(&contents(&log)), (0..40).collect::<Vec<_>>());
@@ -319,12 +319,12 @@ fn a_full_index_rolls() {
 fn a_flush_beside_a_truncation_claims_nothing() {
     let (mut log, _) = new_log();
     for _ in 0..4 {
-        log.append_as_leader(&mut batch(1, 10), 0, NOW_MS).unwrap();
+        log.append_as_leader(&mut batch(1, 10), None, 0, NOW_MS).unwrap();
     }
     let task = log.prepare_flush().unwrap().unwrap();
     assert_eq!(task.up_to(), 4);
     log.truncate_to(2, NOW_MS).unwrap();
-    log.append_as_leader(&mut batch(3, 10), 1, NOW_MS).unwrap();
+    log.append_as_leader(&mut batch(3, 10), None, 1, NOW_MS).unwrap();
     let result = task.run();
     assert_eq!(log.complete_flush(task, result).unwrap(), 0);
     assert_eq!(log.flush().unwrap(), 5);
@@ -336,11 +336,11 @@ fn the_brokers_own_batches_pass_the_clients_limits() {
     let storage = memory();
     let config = LogConfig { max_message_bytes: 100, ..LogConfig::default() };
     let (mut log, _) = open_in(&storage, &config, OpenState::clean());
-    assert!(log.append_as_leader(&mut batch(1, 300), 0, NOW_MS).is_err());
-    assert_eq!(log.append_internal(&mut batch(1, 300), 0, NOW_MS).unwrap().base_offset, 0);
+    assert!(log.append_as_leader(&mut batch(1, 300), None, 0, NOW_MS).is_err());
+    assert_eq!(log.append_internal(&mut batch(1, 300), None, 0, NOW_MS).unwrap().base_offset, 0);
     let mut damaged = batch(1, 300);
     damaged[100] ^= 1;
-    assert_eq!(log.append_internal(&mut damaged, 0, NOW_MS).unwrap_err().kafka_error_code(), 2);
+    assert_eq!(log.append_internal(&mut damaged, None, 0, NOW_MS).unwrap_err().kafka_error_code(), 2);
 }
 
 #[test]

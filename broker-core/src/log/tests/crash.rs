@@ -31,7 +31,7 @@ fn live(storage: &Arc<dyn Storage>, expectation: &mut Expectation) -> Option<()>
         set_base_offset(&mut stamped, base).unwrap();
         set_partition_leader_epoch(&mut stamped, n / 4).unwrap();
         expectation.possible.push([all.clone(), stamped].concat());
-        log.append_as_leader(&mut records, n / 4, NOW_MS).ok()?;
+        log.append_as_leader(&mut records, None, n / 4, NOW_MS).ok()?;
         all.extend_from_slice(&records);
         sequence += 3;
         if n % 3 == 1 {
@@ -134,9 +134,9 @@ fn a_crash_in_the_recovery_changes_nothing() {
 fn a_tail_torn_at_any_byte_is_cut() {
     let storage = memory();
     let (mut log, _) = open_in(&storage, &LogConfig::default(), OpenState::clean());
-    log.append_as_leader(&mut batch(3, 10), 0, NOW_MS).unwrap();
+    log.append_as_leader(&mut batch(3, 10), None, 0, NOW_MS).unwrap();
     let whole = log.size_bytes();
-    log.append_as_leader(&mut batch(2, 10), 1, NOW_MS).unwrap();
+    log.append_as_leader(&mut batch(2, 10), None, 1, NOW_MS).unwrap();
     let path = dir().join("00000000000000000000.log");
     let bytes = storage.open(&path).unwrap().read_at(0, 1 << 20).unwrap();
     for clean in [false, true] {

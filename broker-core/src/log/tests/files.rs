@@ -5,7 +5,7 @@ use crate::storage::FsStorage;
 fn filled(storage: &Arc<dyn Storage>) -> Log {
     let (mut log, _) = open_in(storage, &small_segments(), OpenState::clean());
     for n in 0..12 {
-        log.append_as_leader(&mut idempotent(1, 0, n * 3, 3), n / 5, NOW_MS).unwrap();
+        log.append_as_leader(&mut idempotent(1, 0, n * 3, 3), None, n / 5, NOW_MS).unwrap();
     }
     assert!(log.segments().len() > 2);
     log
@@ -75,14 +75,14 @@ fn a_read_in_a_hole_goes_on_at_the_next_batch() {
     // Compaction leaves holes at the end of segments: here from 2 to 9.
     let storage = memory();
     let (mut log, _) = open_in(&storage, &small_segments(), OpenState::clean());
-    log.append_as_leader(&mut batch(2, 10), 0, NOW_MS).unwrap();
+    log.append_as_leader(&mut batch(2, 10), None, 0, NOW_MS).unwrap();
     log.close_clean().unwrap();
     let other = memory();
     let state = OpenState { log_start_offset: 10, ..OpenState::clean() };
     let config = LogConfig { segment_bytes: 1 << 20, ..small_segments() };
     let (mut log, _) = open_in(&other, &config, state);
     for _ in 0..9 {
-        log.append_as_leader(&mut batch(2, 40), 0, NOW_MS).unwrap();
+        log.append_as_leader(&mut batch(2, 40), None, 0, NOW_MS).unwrap();
     }
     log.close_clean().unwrap();
     for name in file_names(other.as_ref(), &dir()) {
@@ -131,10 +131,10 @@ fn truncation_cuts_at_a_batch() {
         let left = contents(&log);
         assert_eq!(left, full[..left.len()]);
         assert_derived_from_bytes(&log, storage.as_ref());
-        let info = log.append_as_leader(&mut batch(2, 5), 9, NOW_MS).unwrap();
+        let info = log.append_as_leader(&mut batch(2, 5), None, 9, NOW_MS).unwrap();
         assert_eq!(info.base_offset, new_end);
         log.truncate_fully_and_start_at(100, NOW_MS).unwrap();
-        assert_eq!(log.append_as_leader(&mut batch(2, 5), 9, NOW_MS).unwrap().base_offset, 100);
+        assert_eq!(log.append_as_leader(&mut batch(2, 5), None, 9, NOW_MS).unwrap().base_offset, 100);
         drop(log);
         storage.remove_dir_all(&dir()).unwrap();
     }
@@ -148,7 +148,7 @@ fn times_are_found_to_the_record() {
         // Times go up and down, in batches and across them.
         let times: Vec<i64> = (0..90).map(|n: i64| 1000 + (n * 37 % 50) + n * 3).collect();
         for chunk in times.chunks(5) {
-            log.append_as_leader(&mut batch_of(None, chunk, 20, compression), 0, NOW_MS).unwrap();
+            log.append_as_leader(&mut batch_of(None, chunk, 20, compression), None, 0, NOW_MS).unwrap();
         }
         let expected = |time: i64| times.iter().position(|known| *known >= time).map(|at| (at as i64, times[at]));
         for reopened in [false, true] {
@@ -174,7 +174,7 @@ fn the_same_code_runs_on_a_file_system() {
     let open = |state| Log::open(Arc::clone(&storage), dir.clone(), small_segments(), state, NOW_MS).unwrap();
     let (mut log, _) = open(OpenState::clean());
     for n in 0..12 {
-        log.append_as_leader(&mut idempotent(1, 0, n * 3, 3), n / 5, NOW_MS).unwrap();
+        log.append_as_leader(&mut idempotent(1, 0, n * 3, 3), None, n / 5, NOW_MS).unwrap();
     }
     log.flush().unwrap();
     let all = contents(&log);

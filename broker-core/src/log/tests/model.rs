@@ -95,7 +95,7 @@ fn run(steps: Vec<Step>) {
                     records.extend(batch_of(None, &vec![NOW_MS; count], size, codec));
                 }
                 let too_large = records.len() > 1500;
-                let info = log.append_as_leader(&mut records, epoch, NOW_MS);
+                let info = log.append_as_leader(&mut records, None, epoch, NOW_MS);
                 assert_eq!(info.is_err(), too_large);
                 if !too_large {
                     remember(&mut model, &records);
@@ -105,7 +105,7 @@ fn run(steps: Vec<Step>) {
                 let next = log.producers().get(id).map_or(0, |entry| entry.last_sequence() + 1);
                 let mut records = idempotent(id, 0, next, count);
                 let sent = records.clone();
-                let info = log.append_as_leader(&mut records, epoch, NOW_MS).unwrap();
+                let info = log.append_as_leader(&mut records, None, epoch, NOW_MS).unwrap();
                 assert!(!info.duplicate);
                 remember(&mut model, &records);
                 last_sent = Some((sent, info.base_offset));
@@ -114,7 +114,7 @@ fn run(steps: Vec<Step>) {
                 if let Some((mut sent, base_offset)) = last_sent.clone()
                     && base_offset < log.log_end_offset()
                 {
-                    let info = log.append_as_leader(&mut sent, epoch, NOW_MS).unwrap();
+                    let info = log.append_as_leader(&mut sent, None, epoch, NOW_MS).unwrap();
                     assert!(info.duplicate && info.base_offset == base_offset);
                 }
             }
@@ -161,7 +161,7 @@ fn large_batches_are_read_whole_between_distant_index_entries() {
     let mut model = Vec::new();
     for size in [10, 100_000, 5000, 10, 200_000, 10, 70_000, 10, 10] {
         let mut records = batch(2, size);
-        log.append_as_leader(&mut records, 0, NOW_MS).unwrap();
+        log.append_as_leader(&mut records, None, 0, NOW_MS).unwrap();
         remember(&mut model, &records);
     }
     check_reads(&log, &model);
