@@ -176,6 +176,7 @@ impl BrokerBuilder {
         seed.listener = first_listener;
         tasks.spawn(run_group_timers(Arc::clone(&state), stopped.clone()));
         tasks.spawn(server::maintain(Arc::clone(&state), stopped));
+        tasks.spawn(stop_when_disks_fail(Arc::clone(&state), stop.clone()));
         tracing::info!(
             node_id = state.config.node_id,
             cluster_id = state.cluster_id(),
@@ -192,6 +193,22 @@ async fn run_group_timers(state: Arc<BrokerState>, mut stop: watch::Receiver<boo
         biased;
         _ = stop.wait_for(|stop| *stop) => {}
         () = state.groups.run_timers(&*state) => {}
+    }
+}
+
+/// Stops serving when the disk fails that holds the metadata: clients then look for another broker, and are told nothing
+/// that the metadata cannot keep. Kafka ends its process there, which is not for a library to do.
+async fn stop_when_disks_fail(state: Arc<BrokerState>, stop: watch::Sender<bool>) {
+    let mut fatal = state.dirs.fatal.subscribe();
+    let mut stopped = stop.subscribe();
+    tokio::select! {
+        biased;
+        _ = stopped.wait_for(|stop| *stop) => {}
+        reason = fatal.wait_for(Option::is_some) => {
+            drop(reason);
+            tracing::error!("the broker stops, for the directory of its metadata failed");
+            stop.send_replace(true);
+        }
     }
 }
 
@@ -320,6 +337,19 @@ impl BrokerHandle {
         connection.number = self.numbers.fetch_add(1, Ordering::Relaxed);
         connection.client_host = "/127.0.0.1".to_owned();
         server::serve(connection, stream)
+    }
+
+    /// Waits until the disk fails that holds the metadata (the first of `log.dirs`), and answers how. The broker serves
+    /// nobody any more then, and is to be shut down. A failure of another directory ends only the partitions in it.
+    ///
+    /// Cancel safe.
+    pub async fn failed(&self) -> String {
+        let mut fatal = self.state.dirs.fatal.subscribe();
+        match fatal.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            // The sender lives as long as the state.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Stops in good order: connections are closed, every log is synced and left so that the next start needs no

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rkafka_config::{Check, ConfigError, Setting, setting_enum, settings};
 
-use crate::log::{FlushPolicy, LogConfig, TimestampType};
+use crate::log::{LogConfig, TimestampType};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Kafka's "no limit" for times.
@@ -17,6 +17,16 @@ setting_enum! {
         CreateTime = "CreateTime",
         /// The time when the broker appended the record.
         LogAppendTime = "LogAppendTime",
+    }
+}
+
+setting_enum! {
+    /// When records are synced to the disk.
+    pub enum FlushPolicy {
+        /// As Kafka: by the count and age of unsynced records, which by default is never.
+        Interval = "interval",
+        /// Before they are acknowledged, many requests at a time.
+        Group = "group",
     }
 }
 
@@ -128,12 +138,27 @@ settings! {
         /// How far ahead of the broker's clock a record's time may be.
         "log.message.timestamp.after.max.ms" => log_message_timestamp_after_max: Duration =
             Duration::from_secs(3600);
-        /// Syncs a partition's log to the disk after every batch when 1. By default nothing is synced before it is
-        /// acknowledged: the process may die without loss, but **a loss of power may take the last seconds of
-        /// acknowledged records**, as with one Kafka broker alone. Kafka's values between are not there.
+        /// When records are synced to the disk. Not Kafka's. `interval`, the default, does what Kafka does: nothing is
+        /// synced before it is acknowledged unless the other `log.flush` settings say so. The process may die without
+        /// loss, but **a loss of power may take the last seconds of acknowledged records**, as with one Kafka broker
+        /// alone. With `group`, acknowledged means on the disk: for `acks=1` and `acks=all`, for offsets of groups and
+        /// for transactions. One sync serves all requests that came during the one before, and consumers see records
+        /// once they are synced.
+        "log.flush.policy" => log_flush_policy: FlushPolicy = FlushPolicy::Interval;
+        /// An append that leaves this many records of a partition unsynced syncs them before it is acknowledged; 1 syncs
+        /// each batch. By default that is never done: see `log.flush.policy` for what may then be lost.
         "log.flush.interval.messages" => log_flush_interval_messages: i64 = i64::MAX,
-            in Check::new("1, or 9223372036854775807 for never", |every: &i64| *every == 1 || *every == i64::MAX),
-            because "batches are synced one by one or not at all";
+            in 1.., because "fewer than one record is never unsynced";
+        /// How long a record may be in the log and not synced; -1 means what `log.flush.scheduler.interval.ms` says.
+        "log.flush.interval.ms" => log_flush_interval_ms: Option<Duration> = None;
+        /// How often logs are looked for that should be synced by `log.flush.interval.ms` or `flush.ms`. They are looked
+        /// for once a second at least, where Kafka's default is never.
+        "log.flush.scheduler.interval.ms" => log_flush_scheduler_interval: Duration = NO_LIMIT,
+            in Duration::from_millis(1).., because "there must be a moment between";
+        /// How often it is written down up to where logs are synced, so that the start after a bad stop need not look
+        /// through what is before.
+        "log.flush.offset.checkpoint.interval.ms" => log_flush_offset_checkpoint_interval: Duration =
+            Duration::from_secs(60), in Duration::from_millis(1).., because "there must be a moment between";
         /// How old a log segment may get before it is removed; -1 for no limit, nothing for what
         /// `log.retention.hours` says.
         "log.retention.ms" => log_retention_ms: Retention = Retention::Unset;
@@ -259,11 +284,9 @@ impl BrokerConfig {
             message_timestamp_before_max_ms: milliseconds(self.log_message_timestamp_before_max),
             message_timestamp_after_max_ms: milliseconds(self.log_message_timestamp_after_max),
             producer_id_expiration_ms: milliseconds(self.producer_id_expiration),
-            flush_policy: if self.log_flush_interval_messages == 1 {
-                FlushPolicy::EachBatch
-            } else {
-                FlushPolicy::None
-            },
+            flush_messages: self.log_flush_interval_messages,
+            flush_ms: milliseconds(self.log_flush_interval_ms.unwrap_or(self.log_flush_scheduler_interval)),
+            group_commit: self.log_flush_policy == FlushPolicy::Group,
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::config::BrokerConfig;
 use crate::controller::MetadataImage;
 use crate::log::checkpoints::{self, MetaProperties, Offsets};
 use crate::log::{LogError, OpenState};
-use crate::storage::{FsStorage, MemStorage, Storage};
+use crate::replication::{Fatal, LogDir};
+use crate::storage::{FsStorage, MemStorage, Storage, is_out_of_space};
 
 /// The file that keeps a second broker out of a directory, as Kafka has it.
 const LOCK_FILE: &str = ".lock";
@@ -62,6 +63,7 @@ pub enum DataDirError {
 pub(crate) struct DataDir {
     pub path: PathBuf,
     pub id: Uuid,
+    pub log_dir: Arc<LogDir>,
     clean: bool,
     /// What the checkpoints say, kept up for partitions that are not opened in this run.
     offsets: Mutex<Checkpoints>,
@@ -73,6 +75,8 @@ pub(crate) struct DataDir {
 struct Checkpoints {
     recovery_points: Offsets,
     log_starts: Offsets,
+    /// True when the files do not hold the offsets as they are.
+    changed: bool,
     /// True when the directory may belong to another broker by now.
     given_up: bool,
 }
@@ -82,6 +86,8 @@ struct Checkpoints {
 pub(crate) struct DataDirs {
     pub storage: Arc<dyn Storage>,
     pub cluster_id: String,
+    /// Told when the first directory fails, without whose metadata the broker cannot go on.
+    pub fatal: Arc<Fatal>,
     dirs: Vec<DataDir>,
     /// Which directory holds which partition, by topic name and index.
     placed: Mutex<HashMap<(String, i32), usize>>,
@@ -108,6 +114,7 @@ impl DataDirs {
         let mut dirs = Vec::with_capacity(paths.len());
         let mut cluster_id: Option<String> = None;
         let mut unmarked = Vec::new();
+        let fatal = Arc::new(Fatal::new(None));
         for path in paths {
             storage.create_dir_all(&path).map_err(|source| io("create", &path, source))?;
             let lock = if in_memory { None } else { Some(lock(&path)?) };
@@ -134,6 +141,7 @@ impl DataDirs {
                 id: known_id.unwrap_or_else(|| directory_id(new_id)),
                 clean: clean || known_id.is_none(),
                 offsets: Mutex::new(offsets),
+                log_dir: LogDir::new(path.clone(), dirs.is_empty().then(|| Arc::clone(&fatal))),
                 path,
                 lock: Mutex::new(lock),
             });
@@ -147,7 +155,7 @@ impl DataDirs {
             };
             meta.write(storage.as_ref(), &dir.path)?;
         }
-        Ok(Self { storage, cluster_id, dirs, placed: Mutex::new(HashMap::new()) })
+        Ok(Self { storage, cluster_id, fatal, dirs, placed: Mutex::new(HashMap::new()) })
     }
 
     /// The directories, in the order of the settings; the first holds the metadata.
@@ -207,22 +215,28 @@ impl DataDirs {
         Ok(())
     }
 
-    /// Where a partition lies, or is going to lie, and how it was left.
-    pub fn place(&self, topic: &str, index: i32) -> (PathBuf, OpenState) {
+    /// Where a partition lies, or is going to lie, and how it was left. A new one goes to the directory that holds the
+    /// fewest, of those that work.
+    pub fn place(&self, topic: &str, index: i32) -> (PathBuf, Arc<LogDir>, OpenState) {
         let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (topic.to_owned(), index);
         let at = match placed.get(&key) {
             Some(at) => *at,
             None => {
                 let count = |at: usize| placed.values().filter(|other| **other == at).count();
-                let at = if self.dirs.len() > 1 { (0..self.dirs.len()).min_by_key(|at| count(*at)) } else { None };
+                let works = |at: &usize| self.dirs.get(*at).is_some_and(|dir| dir.log_dir.failure().is_none());
+                let working = (0..self.dirs.len()).filter(works);
+                let at = if self.dirs.len() > 1 { working.min_by_key(|at| count(*at)) } else { None };
                 let at = at.unwrap_or(0);
                 placed.insert(key.clone(), at);
                 at
             }
         };
         drop(placed);
-        let Some(dir) = self.dirs.get(at) else { return (PathBuf::from(MEMORY_DIR), OpenState::clean()) };
+        let Some(dir) = self.dirs.get(at) else {
+            let path = PathBuf::from(MEMORY_DIR);
+            return (path.clone(), LogDir::new(path, None), OpenState::clean());
+        };
         let offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
         let state = OpenState {
             clean_shutdown: dir.clean,
@@ -230,7 +244,16 @@ impl DataDirs {
             log_start_offset: offsets.log_starts.get(&key).copied().unwrap_or(0),
             high_watermark: i64::MAX,
         };
-        (checkpoints::partition_dir(&dir.path, topic, index), state)
+        (checkpoints::partition_dir(&dir.path, topic, index), Arc::clone(&dir.log_dir), state)
+    }
+
+    /// Whether the partition lies in a directory whose disk failed.
+    pub fn is_offline(&self, topic: &str, index: i32) -> bool {
+        self.dirs.iter().any(|dir| dir.log_dir.failure().is_some())
+            && self
+                .position(topic, index)
+                .and_then(|at| self.dirs.get(at))
+                .is_some_and(|dir| dir.log_dir.failure().is_some())
     }
 
     /// Whether the partition has a place already.
@@ -250,8 +273,8 @@ impl DataDirs {
         let Some(dir) = at.and_then(|at| self.dirs.get(at)) else { return Ok(()) };
         {
             let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-            offsets.recovery_points.remove(&key);
-            offsets.log_starts.remove(&key);
+            offsets.changed |= offsets.recovery_points.remove(&key).is_some();
+            offsets.changed |= offsets.log_starts.remove(&key).is_some();
         }
         let path = checkpoints::partition_dir(&dir.path, topic, index);
         if !self.storage.exists(&path).map_err(|source| io("find", &path, source))? {
@@ -274,28 +297,46 @@ impl DataDirs {
                 let key = (topic, index);
                 let Some(dir) = placed.get(&key).and_then(|at| self.dirs.get(*at)) else { continue };
                 let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-                offsets.recovery_points.insert(key.clone(), recovery_point);
-                offsets.log_starts.insert(key, log_start);
+                let old_point = offsets.recovery_points.insert(key.clone(), recovery_point);
+                // A log that begins at zero needs no line, and most do.
+                let old_start = if log_start > 0 {
+                    offsets.log_starts.insert(key, log_start)
+                } else {
+                    offsets.log_starts.remove(&key)
+                };
+                offsets.changed |= old_point != Some(recovery_point) || old_start.unwrap_or(0) != log_start;
             }
         }
-        for dir in &self.dirs {
-            let offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-            if offsets.given_up {
-                continue;
+        let mut first_error = None;
+        for dir in self.dirs.iter().filter(|dir| dir.log_dir.failure().is_none()) {
+            if let Err(error) = self.write_checkpoints_of(dir) {
+                match &error {
+                    LogError::Io { source, .. } if is_out_of_space(source) => {}
+                    error => dir.log_dir.fail(&error.to_string()),
+                }
+                first_error.get_or_insert(error);
             }
-            let (storage, path) = (self.storage.as_ref(), &dir.path);
-            checkpoints::write_offsets(storage, path, checkpoints::RECOVERY_POINT_FILE, &offsets.recovery_points)?;
-            // A log that begins at zero needs no line, and most do.
-            let starts: Offsets =
-                offsets.log_starts.iter().filter(|(_, start)| **start > 0).map(|(k, v)| (k.clone(), *v)).collect();
-            checkpoints::write_offsets(storage, path, checkpoints::LOG_START_OFFSET_FILE, &starts)?;
         }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    fn write_checkpoints_of(&self, dir: &DataDir) -> Result<(), LogError> {
+        let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        // Most often nothing has changed, and a file costs three syncs.
+        if offsets.given_up || !offsets.changed {
+            return Ok(());
+        }
+        let (storage, path) = (self.storage.as_ref(), &dir.path);
+        checkpoints::write_offsets(storage, path, checkpoints::RECOVERY_POINT_FILE, &offsets.recovery_points)?;
+        checkpoints::write_offsets(storage, path, checkpoints::LOG_START_OFFSET_FILE, &offsets.log_starts)?;
+        offsets.changed = false;
         Ok(())
     }
 
     /// Lets another broker have the directories. Nothing is written to their checkpoints afterwards.
     pub fn unlock(&self) {
         for dir in &self.dirs {
+            dir.log_dir.close();
             dir.offsets.lock().unwrap_or_else(PoisonError::into_inner).given_up = true;
             dir.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
@@ -305,6 +346,7 @@ impl DataDirs {
     pub fn mark_clean(&self, broker_epoch: i64) -> Result<(), LogError> {
         self.dirs
             .iter()
+            .filter(|dir| dir.log_dir.failure().is_none())
             .try_for_each(|dir| checkpoints::write_clean_shutdown(self.storage.as_ref(), &dir.path, broker_epoch))
     }
 }
@@ -344,5 +386,5 @@ fn read_checkpoints(storage: &dyn Storage, dir: &Path) -> Result<Checkpoints, Lo
         other => other?,
     };
     let log_starts = checkpoints::read_offsets(storage, dir, checkpoints::LOG_START_OFFSET_FILE)?;
-    Ok(Checkpoints { recovery_points, log_starts, given_up: false })
+    Ok(Checkpoints { recovery_points, log_starts, changed: false, given_up: false })
 }

@@ -40,7 +40,9 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// The logs of internal topics. [`crate::BrokerState`] implements it; a test of a coordinator may do so too.
 ///
-/// All methods return as soon as the page cache has the bytes, and may be called from async code.
+/// All methods return as soon as the page cache has the bytes, and may be called from async code. With group commit a
+/// request's answer waits by itself until the bytes are on the disk; who goes on to write elsewhere what must not outlive
+/// them waits for [`crate::BrokerState::internal_appends_synced`] before.
 pub trait InternalLog: Send + Sync {
     /// Makes the internal topic, if it is not there, with as many partitions as the broker's settings say
     /// (`offsets.topic.num.partitions` for [`OFFSETS_TOPIC`]), and answers how many it has.
@@ -142,6 +144,7 @@ impl InternalLog for BrokerState {
             tracing::error!(%topic, partition, error = %failure.message, "internal records were not appended");
             failure.error
         })?;
+        self.unsynced.note(&found, appended.last_offset + 1);
         Ok(appended.base_offset)
     }
 

@@ -21,6 +21,7 @@ mod server;
 pub mod share;
 mod state;
 pub mod storage;
+mod unsynced;
 
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use clock::Clock;

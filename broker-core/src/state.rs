@@ -20,6 +20,7 @@ use crate::data_dirs::DataDirs;
 use crate::log::TransactionMarker;
 use crate::replication::{Opening, Partition, Registry};
 use crate::server::Endpoint;
+use crate::unsynced::Unsynced;
 
 /// How many producer ids are taken from the controller at a time, as in Kafka.
 const PRODUCER_ID_BLOCK: i64 = 1000;
@@ -39,6 +40,7 @@ pub struct BrokerState {
     pub(crate) groups: GroupCoordinator,
     pub(crate) broker_epoch: AtomicI64,
     registry: Registry,
+    pub(crate) unsynced: Unsynced,
     /// Held while topics come or go, so that a topic's directory is gone before another has its name.
     topic_changes: Mutex<()>,
     producer_ids: Mutex<std::ops::Range<i64>>,
@@ -62,6 +64,7 @@ impl BrokerState {
             endpoints,
             broker_epoch: AtomicI64::new(-1),
             registry: Registry::default(),
+            unsynced: Unsynced::default(),
             topic_changes: Mutex::new(()),
             producer_ids: Mutex::new(0..0),
             connections: AtomicUsize::new(0),
@@ -115,11 +118,12 @@ impl BrokerState {
             let image = self.image();
             // The caller's image may be older than a deletion, whose directory must not come back.
             image.topic_by_id(topic.id)?;
-            let (dir, state) = self.dirs.place(&topic.name, index);
+            let (dir, log_dir, state) = self.dirs.place(&topic.name, index);
             let set = image.configs(ConfigResource::Topic, &topic.name);
             let opening = Opening {
                 storage: Arc::clone(&self.dirs.storage),
                 dir,
+                log_dir,
                 config: topic_config::log_config(&self.config, set.map(|set| &**set)),
                 state,
             };
@@ -150,10 +154,12 @@ impl BrokerState {
         marker: &TransactionMarker,
     ) -> Result<(), ErrorCode> {
         let found = self.partition(topic, partition)?;
-        found.append_marker(marker, self.clock.now_ms()).map(drop).map_err(|failure| {
+        let appended = found.append_marker(marker, self.clock.now_ms()).map_err(|failure| {
             tracing::warn!(topic, partition, ?marker, error = %failure.message, "a transaction marker was not written");
             failure.error
-        })
+        })?;
+        self.unsynced.note(&found, appended.last_offset + 1);
+        Ok(())
     }
 
     /// The partitions that somebody has asked for since the start.
@@ -168,6 +174,20 @@ impl BrokerState {
             Some((partition.topic.to_string(), partition.index, recovery_point, start))
         });
         self.dirs.write_checkpoints(known.collect::<Vec<_>>())
+    }
+
+    /// Waits until all that was appended to internal topics before this call is on the disk. Without group commit
+    /// (`log.flush.policy=group`) that is at once. The answer to a request waits for it anyway; a coordinator calls it
+    /// between an append and a write to another log that rests on it: the markers of a transaction rest on the decision to
+    /// end it, the record that it is complete rests on the markers, and records of a partition rest on the note that the
+    /// partition is in the transaction.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// `KAFKA_STORAGE_ERROR` where a disk failed; `NOT_LEADER_OR_FOLLOWER` where the broker stops.
+    pub async fn internal_appends_synced(&self) -> Result<(), ErrorCode> {
+        self.unsynced.committed().await
     }
 
     /// To be held while topics come or go.

@@ -102,6 +102,12 @@ impl Controller {
         Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Why the metadata log takes no records any more, if its disk failed.
+    pub fn offline_reason(&self) -> Option<String> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.as_ref().and_then(|inner| inner.log.offline_reason()).map(str::to_owned)
+    }
+
     /// Decides on the present image, writes the records durably, and publishes the image that they make.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use rkafka_config::{Setting, Settings};
 
 use crate::config::{BrokerConfig, MessageTimestampType, milliseconds};
 pub(crate) use crate::kafka_settings::ConfigType;
-use crate::log::{FlushPolicy, LogConfig, TimestampType};
+use crate::log::{LogConfig, TimestampType};
 
 /// One setting that a topic may have.
 pub(crate) struct TopicSetting {
@@ -61,16 +61,17 @@ pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
         name: "flush.messages",
         kind: ConfigType::Long,
         broker_name: Some("log.flush.interval.messages"),
-        documentation: "1 syncs the log to the disk after every batch, 9223372036854775807 never does.",
+        documentation: "An append that leaves this many records unsynced syncs them before it is acknowledged.",
         default: |broker| broker.log_flush_interval_messages.to_string(),
-        apply: |text, log| {
-            log.flush_policy = match number(text, 1, i64::MAX)? {
-                1 => FlushPolicy::EachBatch,
-                i64::MAX => FlushPolicy::None,
-                _ => return Err(format!("it must be 1, or {} for never", i64::MAX)),
-            };
-            Ok(())
-        },
+        apply: |text, log| number(text, 1, i64::MAX).map(|count| log.flush_messages = count),
+    },
+    TopicSetting {
+        name: "flush.ms",
+        kind: ConfigType::Long,
+        broker_name: Some("log.flush.interval.ms"),
+        documentation: "How long a record may be in the log and not synced, in milliseconds.",
+        default: |broker| broker.log_config().flush_ms.to_string(),
+        apply: |text, log| number(text, 0, i64::MAX).map(|ms| log.flush_ms = ms),
     },
     TopicSetting {
         name: "index.interval.bytes",

@@ -62,7 +62,7 @@ fn delete(broker: &BrokerState, topic: &str, index: i32, offset: i64) -> Result<
     }
     let partition = broker.partition(topic, index)?;
     let deleted = partition.with_log_mut(broker.clock.now_ms(), |log| {
-        let before = if offset == HIGH_WATERMARK { log.log_end_offset() } else { offset };
+        let before = if offset == HIGH_WATERMARK { log.high_watermark() } else { offset };
         log.delete_records(before)
     })?;
     deleted.map_err(|error| {

@@ -1,6 +1,7 @@
 //! API: DescribeLogDirs (35)
 //! Versions: 1-5
-//! Behaviour: the data directories with the sizes of the partitions in them, and the room on their disks.
+//! Behaviour: the data directories with the sizes of the partitions in them, and the room on their disks. A directory
+//! whose disk failed has the error `KAFKA_STORAGE_ERROR` and no partitions.
 //! Deviations: directories in memory have no size of their own, which is answered by -1.
 //! KIPs: 113, 827
 
@@ -8,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
@@ -48,6 +50,15 @@ pub async fn handle(
     let results = broker.dirs.dirs().iter().enumerate().map(|(at, dir)| {
         let (total_bytes, usable_bytes) = room(&dir.path, broker.config.in_memory);
         let topics = by_dir.remove(&at).unwrap_or_default().into_iter();
+        if dir.log_dir.failure().is_some() {
+            return DescribeLogDirsResult {
+                error_code: ErrorCode::KafkaStorageError.code(),
+                log_dir: dir.path.display().to_string(),
+                total_bytes: -1,
+                usable_bytes: -1,
+                ..Default::default()
+            };
+        }
         DescribeLogDirsResult {
             log_dir: dir.path.display().to_string(),
             topics: topics

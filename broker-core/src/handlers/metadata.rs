@@ -2,7 +2,8 @@
 //! Versions: 0-13
 //! Behaviour: the brokers with the endpoints of the listener that was asked, and the topics asked for, by name or id. A
 //! topic that is not there is created where both the request and `auto.create.topics.enable` allow it, and is in the
-//! answer at once.
+//! answer at once. A partition in a directory whose disk failed has no leader (`LEADER_NOT_AVAILABLE`) and its replica is
+//! offline.
 //! Deviations: Kafka answers the first question for a topic that it creates with an error and lets the client ask again.
 //! Authorized operations are never told.
 //! KIPs: 4, 204, 290, 430, 516, 700
@@ -34,14 +35,14 @@ pub async fn handle(
     let mut image = broker.image();
     let topics = match request.topics.as_deref() {
         // Version 0 has no null: there, no topic means every topic.
-        None => all_topics(&image),
-        Some([]) if version == 0 => all_topics(&image),
+        None => all_topics(broker, &image),
+        Some([]) if version == 0 => all_topics(broker, &image),
         Some(asked) => {
             let create = request.allow_auto_topic_creation && broker.config.auto_create_topics_enable;
             if create && create_missing(broker, &image, asked) {
                 image = broker.image();
             }
-            asked.iter().map(|asked| answer(&image, asked)).collect()
+            asked.iter().map(|asked| answer(broker, &image, asked)).collect()
         }
     };
     Ok(MetadataResponse {
@@ -77,8 +78,8 @@ pub(super) fn brokers<'a>(
     })
 }
 
-fn all_topics(image: &MetadataImage) -> Vec<MetadataResponseTopic> {
-    image.topics().map(|topic| describe(topic)).collect()
+fn all_topics(broker: &BrokerState, image: &MetadataImage) -> Vec<MetadataResponseTopic> {
+    image.topics().map(|topic| describe(broker, topic)).collect()
 }
 
 /// Creates the topics that are asked for by name and not there. Says whether there was one.
@@ -107,14 +108,14 @@ fn create_missing(broker: &BrokerState, image: &MetadataImage, asked: &[Metadata
     !(internal.is_empty() && topics.is_empty())
 }
 
-fn answer(image: &MetadataImage, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
+fn answer(broker: &BrokerState, image: &MetadataImage, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
     let found = match (&asked.name, asked.topic_id.is_nil()) {
         (Some(name), _) => image.topic(name),
         (None, false) => image.topic_by_id(asked.topic_id),
         (None, true) => None,
     };
     let error = match (found, asked.name.as_deref()) {
-        (Some(topic), _) => return describe(topic),
+        (Some(topic), _) => return describe(broker, topic),
         (None, Some(name)) if invalid_topic_name_reason(name).is_some() => ErrorCode::InvalidTopicException,
         (None, Some(_)) => ErrorCode::UnknownTopicOrPartition,
         (None, None) => ErrorCode::UnknownTopicId,
@@ -128,20 +129,26 @@ fn answer(image: &MetadataImage, asked: &MetadataRequestTopic) -> MetadataRespon
     }
 }
 
-fn describe(topic: &TopicImage) -> MetadataResponseTopic {
+fn describe(broker: &BrokerState, topic: &TopicImage) -> MetadataResponseTopic {
     MetadataResponseTopic {
         name: Some(topic.name.to_string()),
         topic_id: topic.id,
         is_internal: topic.is_internal(),
         partitions: (0..)
             .zip(&topic.partitions)
-            .map(|(partition_index, partition)| MetadataResponsePartition {
-                partition_index,
-                leader_id: partition.leader,
-                leader_epoch: partition.leader_epoch,
-                replica_nodes: partition.replicas.clone(),
-                isr_nodes: partition.isr.clone(),
-                ..Default::default()
+            .map(|(partition_index, partition)| {
+                let is_offline = broker.dirs.is_offline(&topic.name, partition_index);
+                let error = if is_offline { ErrorCode::LeaderNotAvailable } else { ErrorCode::None };
+                MetadataResponsePartition {
+                    error_code: error.code(),
+                    partition_index,
+                    leader_id: if is_offline { -1 } else { partition.leader },
+                    leader_epoch: partition.leader_epoch,
+                    replica_nodes: partition.replicas.clone(),
+                    isr_nodes: partition.isr.clone(),
+                    offline_replicas: if is_offline { partition.replicas.clone() } else { Vec::new() },
+                    ..Default::default()
+                }
             })
             .collect(),
         ..Default::default()

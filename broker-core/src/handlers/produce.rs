@@ -1,7 +1,8 @@
 //! API: Produce (0)
 //! Versions: 3-13
 //! Behaviour: each partition's one batch is checked by its header and checksum, gets its offset, and is appended as it
-//! came. With `acks=0` there is no response, and an error closes the connection. Version 0 is advertised for
+//! came. With `log.flush.policy=group`, `acks=1` and `acks=all` are answered once the batch is on the disk, by
+//! `REQUEST_TIMED_OUT` where `timeout.ms` is over before. With `acks=0` there is no response, and an error closes the connection. Version 0 is advertised for
 //! librdkafka's sake (KAFKA-18659), and versions 0 to 2 are refused, as in Kafka 4.
 //! Deviations: records inside of a batch are not looked at, so what a broken client packs into a batch with a right
 //! checksum is found by consumers. Transactions are not there: their batches are refused by `INVALID_TXN_STATE`.
@@ -10,6 +11,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
@@ -17,6 +19,8 @@ use rkafka_protocol::messages::produce_request::PartitionProduceData;
 use rkafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use rkafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use rkafka_protocol::records::{BatchHeader, Compression, MAGIC_V2, RecordError};
+
+use tokio::time::{Instant, timeout_at};
 
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
@@ -28,6 +32,14 @@ use crate::replication::{AppendFailure, Partition};
 const FIRST_WITH_TOPIC_ID: i16 = 13;
 /// The first version whose clients can read zstd.
 const FIRST_WITH_ZSTD: i16 = 7;
+/// A batch that is in the log and not yet on the disk, with the place of its answer.
+struct Unsynced {
+    topic_at: usize,
+    partition_at: usize,
+    partition: Arc<Partition>,
+    up_to: i64,
+}
+
 /// A buffer for copies larger than this is not kept.
 const SCRATCH_KEPT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -46,12 +58,13 @@ pub async fn handle(
     request: ProduceRequest,
     version: i16,
 ) -> Result<ProduceResponse, HandlerError> {
-    let ProduceRequest { transactional_id, acks, topic_data, .. } = request;
+    let ProduceRequest { transactional_id, acks, topic_data, timeout_ms, .. } = request;
     let image = broker.image();
     let now_ms = broker.clock.now_ms();
     let by_id = version >= FIRST_WITH_TOPIC_ID;
     let mut first_error = None;
     let mut responses = Vec::with_capacity(topic_data.len());
+    let mut unsynced = Vec::new();
     let mut seen = BTreeSet::new();
     for topic in topic_data {
         let found = if by_id { image.topic_by_id(topic.topic_id) } else { image.topic(&topic.name) };
@@ -68,11 +81,19 @@ pub async fn handle(
             } else {
                 produce(broker, context, found.map(|found| &**found), data, version, now_ms)
             };
-            if let Err(failure) = &result {
-                tracing::debug!(topic = name, partition = index, error = %failure.message, "records were refused");
-                first_error.get_or_insert(failure.error);
+            match &result {
+                Ok((info, partition)) if acks != 0 && !partition.is_committed(info.last_offset + 1) => {
+                    let (topic_at, partition_at) = (responses.len(), partition_responses.len());
+                    let (partition, up_to) = (Arc::clone(partition), info.last_offset + 1);
+                    unsynced.push(Unsynced { topic_at, partition_at, partition, up_to });
+                }
+                Ok(_) => {}
+                Err(failure) => {
+                    tracing::debug!(topic = name, partition = index, error = %failure.message, "records were refused");
+                    first_error.get_or_insert(failure.error);
+                }
             }
-            partition_responses.push(response_of(index, result));
+            partition_responses.push(response_of(index, result.map(|(info, _)| info)));
         }
         responses.push(TopicProduceResponse {
             name: topic.name,
@@ -87,7 +108,34 @@ pub async fn handle(
             Some(error) => HandlerError::Close(format!("produce with acks=0 failed with {}", error.name())),
         });
     }
+    if !unsynced.is_empty() {
+        let wait = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+        await_sync(unsynced, broker.clock.now() + wait, &mut responses).await;
+    }
     Ok(ProduceResponse { responses, ..Default::default() })
+}
+
+/// With group commit, waits until the batches are on the disk. What is not by then is not acknowledged.
+async fn await_sync(unsynced: Vec<Unsynced>, deadline: Instant, responses: &mut [TopicProduceResponse]) {
+    for Unsynced { topic_at, partition_at, partition, up_to } in unsynced {
+        let error = match timeout_at(deadline, partition.committed(up_to)).await {
+            Ok(Ok(())) => continue,
+            Ok(Err(error)) => error,
+            Err(_) => ErrorCode::RequestTimedOut,
+        };
+        let response = responses.get_mut(topic_at).and_then(|topic| topic.partition_responses.get_mut(partition_at));
+        if let Some(response) = response {
+            let message = Some(format!("the records are not known to be on the disk: {}", error.message()));
+            *response = PartitionProduceResponse {
+                index: response.index,
+                error_code: error.code(),
+                base_offset: -1,
+                log_start_offset: -1,
+                error_message: message,
+                ..Default::default()
+            };
+        }
+    }
 }
 
 fn refuse<T>(error: ErrorCode, message: impl Into<String>) -> Result<T, AppendFailure> {
@@ -121,7 +169,7 @@ fn produce(
     data: PartitionProduceData,
     version: i16,
     now_ms: i64,
-) -> Result<AppendInfo, AppendFailure> {
+) -> Result<(AppendInfo, Arc<Partition>), AppendFailure> {
     let Some(topic) = topic else {
         let error =
             if version >= FIRST_WITH_TOPIC_ID { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
@@ -139,7 +187,7 @@ fn produce(
     }
     let records = data.records.unwrap_or_default();
     check_records(&records, version)?;
-    append(&partition, records, now_ms)
+    append(&partition, records, now_ms).map(|info| (info, partition))
 }
 
 /// Kafka's rules for what a Produce request of this version may hold.

@@ -9,7 +9,7 @@ use rkafka_protocol::records::{
 };
 
 use super::batch::{self, HEADER_BYTES, Header, Malformed, NO_TIMESTAMP};
-use super::config::{FlushPolicy, TimestampType};
+use super::config::TimestampType;
 use super::error::{AppendError, LogError};
 use super::log_impl::Log;
 use super::producer_state::{Refusal, Verdict, Writer};
@@ -398,7 +398,7 @@ impl Log {
         let start = self.write_active(records)?;
         // The bytes are in the file now, so a log that cannot take note of them must not go on.
         self.note(records, headers, start).map_err(|error| self.go_offline(error))?;
-        if self.config.flush_policy == FlushPolicy::EachBatch {
+        if self.log_end_offset - self.synced_end >= self.config.flush_messages {
             self.flush()?;
         }
         Ok(AppendInfo {

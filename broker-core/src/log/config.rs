@@ -1,16 +1,5 @@
 //! The settings of one log, under Kafka's own names.
 
-/// What a log does about durability on its own account, beyond what its owner asks of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FlushPolicy {
-    /// Never syncs by itself, as Kafka's default is: the operating system writes back when it likes, and a loss of
-    /// power may take the last seconds of records.
-    #[default]
-    None,
-    /// Syncs after every append, before the append returns (`flush.messages=1`).
-    EachBatch,
-}
-
 /// Which time a record bears (`message.timestamp.type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TimestampType {
@@ -46,8 +35,15 @@ pub struct LogConfig {
     pub retention_bytes: i64,
     /// `producer.id.expiration.ms`: how long an idempotent producer that is silent is remembered. Default 1 day.
     pub producer_id_expiration_ms: i64,
-    /// When the log syncs by itself (`flush.messages`). Default never.
-    pub flush_policy: FlushPolicy,
+    /// `flush.messages`: an append that leaves this many records unsynced syncs before it returns. 1 syncs each batch.
+    /// Default `i64::MAX`, never: the operating system writes back when it likes, and a loss of power may take the last
+    /// seconds of records.
+    pub flush_messages: i64,
+    /// `flush.ms`: how long a record may stay unsynced, in milliseconds. The log's owner sees to it. Default `i64::MAX`.
+    pub flush_ms: i64,
+    /// True where the log's owner syncs after each append, many at a time (`log.flush.policy=group`): what is
+    /// not on the disk is beyond the high watermark. Default false.
+    pub group_commit: bool,
 }
 
 impl Default for LogConfig {
@@ -64,7 +60,9 @@ impl Default for LogConfig {
             retention_ms: 7 * 24 * 60 * 60 * 1000,
             retention_bytes: -1,
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
-            flush_policy: FlushPolicy::None,
+            flush_messages: i64::MAX,
+            flush_ms: i64::MAX,
+            group_commit: false,
         }
     }
 }

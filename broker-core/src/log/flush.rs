@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::LogError;
 use super::log_impl::Log;
 use super::segment::{self, INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX};
-use crate::storage::{Storage, StorageFile, write_file_atomically};
+use crate::storage::{Storage, StorageFile, is_out_of_space, write_file_atomically};
 
 /// The slow part of a flush, cut loose from the log so that it can run without its lock, on a thread of its own:
 /// [`Log::prepare_flush`], then [`FlushTask::run`], then [`Log::complete_flush`].
@@ -24,9 +24,16 @@ pub struct FlushTask {
     truncations: u64,
 }
 
+/// How far a flush came that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flushed {
+    /// False where a full disk had no room for the leader epochs. The records are synced all the same.
+    epochs_written: bool,
+}
+
 impl FlushTask {
     /// Syncs the files. Blocks for as long as the disk takes.
-    pub fn run(&self) -> Result<(), LogError> {
+    pub fn run(&self) -> Result<Flushed, LogError> {
         let failed = |path: &Path, source: io::Error| LogError::Io { action: "sync", path: path.to_owned(), source };
         for (path, file) in &self.logs {
             file.sync().map_err(|source| failed(path, source))?;
@@ -39,9 +46,17 @@ impl FlushTask {
                 Err(source) => return Err(failed(path, source)),
             }
         }
+        let mut epochs_written = true;
         if let Some((path, text)) = &self.epochs {
-            write_file_atomically(self.storage.as_ref(), path, text.as_bytes())
-                .map_err(|source| failed(path, source))?;
+            match write_file_atomically(self.storage.as_ref(), path, text.as_bytes()) {
+                Ok(()) => {}
+                // The old file stands as it was, so this may be tried again.
+                Err(error) if is_out_of_space(&error) => {
+                    tracing::warn!(path = %path.display(), "no space is left for the leader epochs");
+                    epochs_written = false;
+                }
+                Err(source) => return Err(failed(path, source)),
+            }
         }
         if self.directory {
             self.storage.sync_dir(&self.dir).map_err(|source| failed(&self.dir, source))?;
@@ -50,7 +65,7 @@ impl FlushTask {
                 self.storage.sync_dir(parent).map_err(|source| failed(parent, source))?;
             }
         }
-        Ok(())
+        Ok(Flushed { epochs_written })
     }
 
     /// The recovery point that holds when the task has run.
@@ -116,13 +131,18 @@ impl Log {
     }
 
     /// Takes note of how a flush ended, and returns the recovery point that holds now.
-    pub fn complete_flush(&mut self, task: FlushTask, result: Result<(), LogError>) -> Result<i64, LogError> {
-        if let Err(error) = result {
-            return Err(self.go_offline(error));
-        }
+    pub fn complete_flush(&mut self, task: FlushTask, result: Result<Flushed, LogError>) -> Result<i64, LogError> {
+        let Flushed { epochs_written } = result.map_err(|error| self.go_offline(error))?;
+        // Another flush may have ended in failure while this one ran.
+        self.check_online()?;
+        self.epochs_changed |= !epochs_written;
         // After a truncation, other bytes may stand where the task synced; the next flush settles it.
         if task.truncations == self.truncations {
-            self.recovery_point = self.recovery_point.max(task.up_to);
+            self.synced_end = self.synced_end.max(task.up_to);
+            // A recovery from beyond the epochs' file would not find them.
+            if epochs_written {
+                self.recovery_point = self.recovery_point.max(task.up_to);
+            }
             self.promised_recovery_point = self.promised_recovery_point.max(self.recovery_point);
         }
         Ok(self.recovery_point)

@@ -64,6 +64,9 @@ pub struct Log {
     pub(super) log_end_offset: i64,
     /// Everything below is on the disk.
     pub(super) recovery_point: i64,
+    /// All records below are on the disk. Ahead of `recovery_point` where the records are there and what a recovery that
+    /// begins behind them would need is not.
+    pub(super) synced_end: i64,
     /// The highest recovery point that may stand in a checkpoint file. Segments that end below it must be on the disk
     /// even after a truncation has set `recovery_point` back, because the next recovery may not look at them.
     pub(super) promised_recovery_point: i64,
@@ -122,6 +125,11 @@ impl Log {
     }
 
     /// All records below this offset are on the disk.
+    pub fn synced_end(&self) -> i64 {
+        self.synced_end.min(self.log_end_offset)
+    }
+
+    /// All records below this offset are on the disk, and so is all else that a recovery from there needs.
     pub fn recovery_point(&self) -> i64 {
         self.recovery_point
     }

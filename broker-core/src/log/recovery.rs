@@ -73,6 +73,7 @@ pub(super) fn open(
         log_start_offset: state.log_start_offset.max(0),
         log_end_offset: 0,
         recovery_point: state.recovery_point.max(0),
+        synced_end: 0,
         promised_recovery_point: state.recovery_point.max(0),
         epochs: EpochCache::default(),
         epochs_changed: false,
@@ -88,6 +89,7 @@ pub(super) fn open(
         log.segments.push(Segment::empty(&log.dir, log.log_start_offset, now_ms));
         log.log_end_offset = log.log_start_offset;
         log.recovery_point = log.log_start_offset;
+        log.synced_end = log.log_start_offset;
         log.remove_snapshots(|_| true)?;
         log.high_watermark = log.high_watermark.min(log.log_end_offset);
         // An old epoch file without any log belongs to records that are gone.
@@ -123,6 +125,7 @@ pub(super) fn open(
         log.truncate_fully_and_start_at(log.log_start_offset, now_ms)?;
     }
     log.recovery_point = log.recovery_point.min(log.log_end_offset);
+    log.synced_end = log.recovery_point;
     log.epochs_changed |= log.epochs.truncate_from_end(log.log_end_offset);
     log.epochs_changed |= log.epochs.truncate_from_start(log.log_start_offset);
     log.high_watermark = log.high_watermark.min(log.log_end_offset);

@@ -40,6 +40,7 @@ impl Log {
         };
         self.truncations += 1;
         self.recovery_point = self.recovery_point.min(new_end);
+        self.synced_end = self.synced_end.min(new_end);
         self.remove_segments_from(at + 1)?;
         self.remove_snapshots(|snapshot| snapshot > new_end)?;
         self.sync_directory()?;
@@ -104,6 +105,7 @@ impl Log {
         self.log_end_offset = offset;
         self.high_watermark = offset;
         self.recovery_point = offset;
+        self.synced_end = offset;
         self.epochs = super::epoch_cache::EpochCache::default();
         self.epochs_changed = true;
         self.producers.replace(super::producer_state::ProducerStates::default());

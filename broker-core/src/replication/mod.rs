@@ -1,11 +1,14 @@
 //! The partitions of this broker: who may append, what may be read, and who waits for it.
 //!
-//! There is one replica of each partition so far: the leader, whose log end is its high watermark.
+//! There is one replica of each partition so far: the leader, whose log end is its high watermark, or with group commit
+//! the end of what it has synced.
 
+mod log_dir;
 mod partition;
 mod registry;
 mod waiters;
 
+pub(crate) use log_dir::{Fatal, LogDir};
 pub(crate) use partition::{AppendFailure, Opening, Partition, PartitionRead, ReadFailure};
 pub(crate) use registry::Registry;
 pub(crate) use waiters::Waiter;

@@ -2,24 +2,27 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, Weak};
 
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
 use uuid::Uuid;
 
+use super::log_dir::LogDir;
 use super::waiters::{Waiter, Waiters};
 use crate::log::{
     AbortedTransaction, AppendError, AppendInfo, Log, LogConfig, LogError, OpenState, TransactionMarker,
     VerificationGuard, checkpoints,
 };
-use crate::storage::Storage;
+use crate::storage::{Storage, is_out_of_space};
 
 /// What it takes to open the partition's log when it is first needed.
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub storage: Arc<dyn Storage>,
     pub dir: PathBuf,
+    /// The data directory in which `dir` lies.
+    pub log_dir: Arc<LogDir>,
     pub config: LogConfig,
     pub state: OpenState,
 }
@@ -78,31 +81,38 @@ pub(crate) struct Partition {
     pub index: i32,
     pub leader_epoch: i32,
     log: RwLock<LogState>,
-    /// The offset behind the last record that every in-sync replica has; -1 until the log is open.
+    log_dir: Arc<LogDir>,
+    /// The offset behind the last record that readers may see; -1 until the log is open.
     high_watermark: AtomicI64,
     /// Up to where a read_committed consumer may read; never beyond the high watermark, -1 until the log is open.
     last_stable_offset: AtomicI64,
     log_start_offset: AtomicI64,
-    /// Set when a segment was closed, whose flush is then due.
-    flush_due: AtomicBool,
+    /// When a flush is due that nobody waits for, in milliseconds since the epoch; `i64::MAX` for none.
+    flush_due_ms: AtomicI64,
+    /// True while the partition is queued for its directory's thread, which syncs for group commit.
+    is_sync_queued: AtomicBool,
+    me: Weak<Partition>,
     waiters: Waiters,
 }
 
 impl Partition {
     /// A partition whose log is opened when it is first needed.
-    pub fn new(topic: Arc<str>, topic_id: Uuid, index: i32, leader_epoch: i32, opening: Opening) -> Self {
-        Self {
+    pub fn new(topic: Arc<str>, topic_id: Uuid, index: i32, leader_epoch: i32, opening: Opening) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
             topic,
             topic_id,
             index,
             leader_epoch,
+            log_dir: Arc::clone(&opening.log_dir),
             log: RwLock::new(LogState::Unopened(opening)),
             high_watermark: AtomicI64::new(-1),
             last_stable_offset: AtomicI64::new(-1),
             log_start_offset: AtomicI64::new(-1),
-            flush_due: AtomicBool::new(false),
+            flush_due_ms: AtomicI64::new(i64::MAX),
+            is_sync_queued: AtomicBool::new(false),
+            me: Weak::clone(me),
             waiters: Waiters::default(),
-        }
+        })
     }
 
     /// Checks the epoch that a client believes the leader to have; -1 says that it does not know.
@@ -120,6 +130,7 @@ impl Partition {
     /// # Errors
     /// `KAFKA_STORAGE_ERROR` where the log cannot be opened, `NOT_LEADER_OR_FOLLOWER` where it is closed.
     pub fn with_log<R>(&self, now_ms: i64, read: impl FnOnce(&Log) -> R) -> Result<R, ErrorCode> {
+        self.check_dir()?;
         {
             let state = self.log.read().map_err(|_| ErrorCode::KafkaStorageError)?;
             match &*state {
@@ -139,31 +150,57 @@ impl Partition {
     /// # Errors
     /// As [`Partition::with_log`].
     pub fn with_log_mut<R>(&self, now_ms: i64, change: impl FnOnce(&mut Log) -> R) -> Result<R, ErrorCode> {
+        self.check_dir()?;
         let mut state = self.log.write().map_err(|_| ErrorCode::KafkaStorageError)?;
-        if let LogState::Unopened(opening) = &*state {
-            *state = self.open(opening, now_ms);
+        if let LogState::Unopened(opening) = &*state
+            && let Some(opened) = self.open(opening, now_ms)
+        {
+            *state = opened;
         }
         match &mut *state {
             LogState::Open(log) => {
                 let result = change(log);
-                // There is no other replica to wait for.
-                log.set_high_watermark(log.log_end_offset());
-                self.log_start_offset.store(log.log_start_offset(), Ordering::Release);
-                self.high_watermark.store(log.high_watermark(), Ordering::Release);
-                self.last_stable_offset.store(log.last_stable_offset(), Ordering::Release);
+                self.publish(log);
                 Ok(result)
             }
-            LogState::Failed(_) => Err(ErrorCode::KafkaStorageError),
-            LogState::Closed | LogState::Unopened(_) => Err(ErrorCode::NotLeaderOrFollower),
+            LogState::Failed(_) | LogState::Unopened(_) => Err(ErrorCode::KafkaStorageError),
+            LogState::Closed => Err(ErrorCode::NotLeaderOrFollower),
         }
     }
 
-    fn open(&self, opening: &Opening, now_ms: i64) -> LogState {
+    /// Lets all know what became of the log: its bounds, and that its disk failed. Says whether readers may see more.
+    fn publish(&self, log: &mut Log) -> bool {
+        if let Some(reason) = log.offline_reason() {
+            self.log_dir.fail(reason);
+        }
+        // There is no other replica to wait for. With group commit the disk is what is waited for.
+        log.set_high_watermark(if log.config().group_commit { log.synced_end() } else { log.log_end_offset() });
+        let high_watermark = log.high_watermark();
+        self.log_start_offset.store(log.log_start_offset(), Ordering::Release);
+        let before = self.high_watermark.swap(high_watermark, Ordering::AcqRel);
+        self.last_stable_offset.store(log.last_stable_offset(), Ordering::Release);
+        before < high_watermark
+    }
+
+    fn check_dir(&self) -> Result<(), ErrorCode> {
+        match self.log_dir.failure() {
+            None => Ok(()),
+            Some(_) => Err(ErrorCode::KafkaStorageError),
+        }
+    }
+
+    /// `None` where there was no room to open the log, which may be tried again.
+    fn open(&self, opening: &Opening, now_ms: i64) -> Option<LogState> {
         match self.try_open(opening, now_ms) {
-            Ok(log) => LogState::Open(Box::new(log)),
+            Ok(log) => Some(LogState::Open(Box::new(log))),
             Err(error) => {
                 tracing::error!(topic = %self.topic, partition = self.index, %error, "the log cannot be opened");
-                LogState::Failed(error.to_string())
+                match &error {
+                    LogError::Io { source, .. } if is_out_of_space(source) => return None,
+                    LogError::Io { .. } | LogError::Offline { .. } => self.log_dir.fail(&error.to_string()),
+                    LogError::OffsetOutOfRange { .. } | LogError::Corrupt { .. } => {}
+                }
+                Some(LogState::Failed(error.to_string()))
             }
         }
     }
@@ -197,6 +234,10 @@ impl Partition {
             );
         }
         log.begin_leader_epoch(self.leader_epoch);
+        if log.config().group_commit && log.synced_end() < log.log_end_offset() {
+            // What an earlier broker wrote and did not sync is for readers once it is synced.
+            log.flush()?;
+        }
         Ok(log)
     }
 
@@ -291,23 +332,79 @@ impl Partition {
         now_ms: i64,
         append: impl FnOnce(&mut Log) -> Result<AppendInfo, AppendError>,
     ) -> Result<AppendInfo, AppendFailure> {
-        let appended = self.with_log_mut(now_ms, |log| {
-            append(log).map_err(|error| AppendFailure {
+        let appended = self.with_log_mut(now_ms, |log| match append(log) {
+            Ok(info) => {
+                let is_unsynced = log.config().group_commit && log.synced_end() < log.log_end_offset();
+                Ok((info, log.config().flush_ms, is_unsynced))
+            }
+            Err(error) => Err(AppendFailure {
                 error: ErrorCode::from_code(error.kafka_error_code()),
                 message: error.to_string(),
                 log_start_offset: log.log_start_offset(),
-            })
+            }),
         });
-        let info = appended.unwrap_or_else(|error| {
+        let (info, flush_ms, sync) = appended.unwrap_or_else(|error| {
             Err(AppendFailure { error, message: error.message().to_owned(), log_start_offset: -1 })
         })?;
-        if info.rolled {
-            self.flush_due.store(true, Ordering::Release);
+        if info.rolled || flush_ms < i64::MAX {
+            let due_ms = if info.rolled { now_ms } else { now_ms.saturating_add(flush_ms) };
+            self.flush_due_ms.fetch_min(due_ms, Ordering::AcqRel);
         }
-        if !info.duplicate {
+        if sync {
+            self.sync_soon();
+        } else if !info.duplicate {
             self.waiters.wake();
         }
         Ok(info)
+    }
+
+    /// Has the log synced by its directory's thread.
+    fn sync_soon(&self) {
+        if !self.is_sync_queued.swap(true, Ordering::AcqRel)
+            && let Some(me) = self.me.upgrade()
+        {
+            self.log_dir.sync_soon(me);
+        }
+    }
+
+    /// The directory's thread does what [`Partition::sync_soon`] asked for.
+    pub fn sync_queued(&self) -> Result<(), LogError> {
+        // Before the flush looks at the log: what is appended after that look must queue again.
+        self.is_sync_queued.store(false, Ordering::Release);
+        self.flush()
+    }
+
+    /// Whether readers may see, and producers count on, all below `offset`. Takes no lock.
+    pub fn is_committed(&self, offset: i64) -> bool {
+        self.high_watermark.load(Ordering::Acquire) >= offset
+    }
+
+    /// Waits until readers may see all below `offset`, an offset up to which the log was appended to. Without group
+    /// commit that is so at once.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// `KAFKA_STORAGE_ERROR` where the disk failed, `NOT_LEADER_OR_FOLLOWER` where the partition is closed: whether the
+    /// records are there is not known then.
+    pub async fn committed(&self, offset: i64) -> Result<(), ErrorCode> {
+        if self.is_committed(offset) {
+            return Ok(());
+        }
+        let waiter = Registered::new(&self.waiters);
+        loop {
+            // What happened before the registration wakes nobody, so it is looked for first.
+            if self.is_committed(offset) {
+                return Ok(());
+            }
+            self.check_dir()?;
+            match self.log.read().as_deref() {
+                Ok(LogState::Closed) => return Err(ErrorCode::NotLeaderOrFollower),
+                Ok(LogState::Failed(_)) | Err(_) => return Err(ErrorCode::KafkaStorageError),
+                Ok(LogState::Open(_) | LogState::Unopened(_)) => {}
+            }
+            waiter.woken().await;
+        }
     }
 
     /// Reads whole batches from `offset` on, up to the high watermark, or with `read_committed` up to the last stable
@@ -328,7 +425,7 @@ impl Partition {
         let last_stable_offset = self.last_stable_offset.load(Ordering::Acquire);
         let high_watermark = self.high_watermark.load(Ordering::Acquire);
         let end = if read_committed { last_stable_offset } else { high_watermark };
-        if end >= 0 && (end..=high_watermark).contains(&offset) {
+        if end >= 0 && (end..=high_watermark).contains(&offset) && self.log_dir.failure().is_none() {
             return Ok(PartitionRead {
                 records: Bytes::new(),
                 high_watermark,
@@ -381,26 +478,39 @@ impl Partition {
         }
     }
 
-    /// Looks at the log only if it is open: what is asleep stays so.
+    /// Looks at the log only if it is open and its disk works: what is asleep stays so.
     pub fn if_open<R>(&self, change: impl FnOnce(&mut Log) -> R) -> Option<R> {
+        self.check_dir().ok()?;
         let mut state = self.log.write().ok()?;
         let LogState::Open(log) = &mut *state else { return None };
         let result = change(log);
-        self.log_start_offset.store(log.log_start_offset(), Ordering::Release);
+        if self.publish(log) {
+            self.waiters.wake();
+        }
         Some(result)
     }
 
-    /// Whether a segment was closed since the last flush.
-    pub fn take_flush_due(&self) -> bool {
-        self.flush_due.swap(false, Ordering::AcqRel)
+    /// Whether a flush is due that nobody waits for; true once.
+    pub fn take_flush_due(&self, now_ms: i64) -> bool {
+        self.flush_due_ms.load(Ordering::Acquire) <= now_ms
+            && self.flush_due_ms.swap(i64::MAX, Ordering::AcqRel) <= now_ms
     }
 
     /// Makes everything durable. The sync itself runs without the partition's lock, so that appends go on; it blocks for
     /// as long as the disk takes, so it belongs on a thread that may.
     ///
     /// # Errors
-    /// The log went offline.
+    /// The log, and with it its directory, went offline.
     pub fn flush(&self) -> Result<(), LogError> {
+        let flushed = self.try_flush();
+        if flushed.is_err() || self.log_dir.failure().is_some() {
+            // Who waits for the records to be durable waits in vain.
+            self.waiters.wake();
+        }
+        flushed
+    }
+
+    fn try_flush(&self) -> Result<(), LogError> {
         let Some(task) = self.if_open(Log::prepare_flush).transpose()?.flatten() else { return Ok(()) };
         let result = task.run();
         self.if_open(|log| log.complete_flush(task, result)).transpose().map(drop)
@@ -424,6 +534,10 @@ impl Partition {
         self.high_watermark.store(-1, Ordering::Release);
         self.last_stable_offset.store(-1, Ordering::Release);
         self.waiters.wake();
+        if self.log_dir.failure().is_some() {
+            // Nothing is to be written there any more; the next start recovers what it finds.
+            return Ok(None);
+        }
         match state {
             LogState::Open(log) if clean => {
                 let log_start_offset = log.log_start_offset();
@@ -434,5 +548,29 @@ impl Partition {
             }
             _ => Ok(None),
         }
+    }
+}
+
+/// A waiter that leaves its partition's list however the wait ends.
+struct Registered<'a> {
+    waiters: &'a Waiters,
+    waiter: Arc<Waiter>,
+}
+
+impl<'a> Registered<'a> {
+    fn new(waiters: &'a Waiters) -> Self {
+        let waiter = Arc::new(Waiter::default());
+        waiters.add(&waiter);
+        Self { waiters, waiter }
+    }
+
+    async fn woken(&self) {
+        self.waiter.woken().await;
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.waiters.remove(&self.waiter);
     }
 }

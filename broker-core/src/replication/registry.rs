@@ -35,11 +35,15 @@ impl Registry {
 
     /// The partition, made by `make` where it is new and may be; `None` where it may not, or the broker stops. `make`
     /// runs under the registry's lock, and must not ask the registry.
-    pub fn get_or_insert(&self, key: PartitionKey, make: impl FnOnce() -> Option<Partition>) -> Option<Arc<Partition>> {
+    pub fn get_or_insert(
+        &self,
+        key: PartitionKey,
+        make: impl FnOnce() -> Option<Arc<Partition>>,
+    ) -> Option<Arc<Partition>> {
         let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
         match partitions.0.as_mut()?.entry(key) {
             Entry::Occupied(known) => Some(Arc::clone(known.get())),
-            Entry::Vacant(place) => Some(Arc::clone(place.insert(Arc::new(make()?)))),
+            Entry::Vacant(place) => Some(Arc::clone(place.insert(make()?))),
         }
     }
 

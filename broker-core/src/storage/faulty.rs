@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -38,10 +38,22 @@ pub enum Survival {
     Zeroed,
 }
 
+/// What is wrong with all files below a path, until it is mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Every write and sync fails with an I/O error.
+    Broken,
+    /// Every write fails for want of space and leaves half of its bytes; files can be made no more.
+    Full,
+    /// Every sync waits until the trouble is over.
+    Stuck,
+}
+
 #[derive(Debug, Default)]
 struct State {
     operations: u64,
     fault: Option<(u64, Fault)>,
+    trouble: Option<(PathBuf, Trouble)>,
     stopped: bool,
     /// The inode that each name leads to now, and the one that it leads to after a loss of power.
     names: BTreeMap<PathBuf, u64>,
@@ -61,6 +73,7 @@ struct Inode {
 #[derive(Debug, Clone, Default)]
 pub struct FaultyStorage {
     state: Arc<Mutex<State>>,
+    mended: Arc<Condvar>,
 }
 
 enum Verdict {
@@ -91,6 +104,45 @@ impl State {
     }
 }
 
+impl State {
+    fn check(&self, path: &Path, len: usize, is_write: bool) -> Verdict {
+        match &self.trouble {
+            Some((below, Trouble::Broken)) if path.starts_with(below) => {
+                Verdict::Fail(io::Error::other("the disk is broken"), len / 2)
+            }
+            Some((below, Trouble::Full)) if path.starts_with(below) && is_write => {
+                Verdict::Fail(io::Error::from(io::ErrorKind::StorageFull), len / 2)
+            }
+            _ => Verdict::Go,
+        }
+    }
+
+    fn path_of(&self, inode: u64) -> PathBuf {
+        let name = self.names.iter().find(|(_, known)| **known == inode);
+        name.map(|(path, _)| path.clone()).unwrap_or_default()
+    }
+
+    fn check_inode(&self, inode: u64, len: usize, is_write: bool) -> Verdict {
+        if self.trouble.is_none() { Verdict::Go } else { self.check(&self.path_of(inode), len, is_write) }
+    }
+
+    fn is_stuck(&self, inode: u64) -> bool {
+        match &self.trouble {
+            Some((below, Trouble::Stuck)) => self.path_of(inode).starts_with(below),
+            _ => false,
+        }
+    }
+}
+
+impl Verdict {
+    fn result(self) -> io::Result<()> {
+        match self {
+            Verdict::Go => Ok(()),
+            Verdict::Fail(error, _) => Err(error),
+        }
+    }
+}
+
 impl FaultyStorage {
     /// An empty disk without faults.
     pub fn new() -> Self {
@@ -105,6 +157,17 @@ impl FaultyStorage {
     /// Takes the fault away.
     pub fn lift(&self) {
         self.state().fault = None;
+    }
+
+    /// Makes trouble for all files below a path.
+    pub fn trouble(&self, below: impl Into<PathBuf>, trouble: Trouble) {
+        self.state().trouble = Some((below.into(), trouble));
+    }
+
+    /// Ends the trouble.
+    pub fn mend(&self) {
+        self.state().trouble = None;
+        self.mended.notify_all();
     }
 
     /// How many changing operations there were.
@@ -134,7 +197,7 @@ impl FaultyStorage {
             next.names.insert(path.clone(), number);
             next.durable_names.insert(path.clone(), number);
         }
-        FaultyStorage { state: Arc::new(Mutex::new(next)) }
+        FaultyStorage { state: Arc::new(Mutex::new(next)), mended: Arc::default() }
     }
 
     /// Copies the files as they are now into an ordinary storage in memory.
@@ -182,6 +245,7 @@ impl Storage for FaultyStorage {
             return self.open(path);
         }
         let mut state = self.change()?;
+        state.check(path, 0, true).result()?;
         let inode = state.next_inode;
         state.next_inode += 1;
         state.inodes.insert(inode, Inode::default());
@@ -295,7 +359,13 @@ impl StorageFile for FaultyFile {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let verdict = self.storage.state().operation(data.len(), true);
+        let verdict = {
+            let mut state = self.storage.state();
+            match state.operation(data.len(), true) {
+                Verdict::Go => state.check_inode(self.inode, data.len(), true),
+                fail => fail,
+            }
+        };
         match verdict {
             Verdict::Go => self.with(|inode| write(&mut inode.contents, offset, data)),
             Verdict::Fail(error, 0) => Err(error),
@@ -312,7 +382,12 @@ impl StorageFile for FaultyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        drop(self.storage.change()?);
+        let mut state = self.storage.change()?;
+        while state.is_stuck(self.inode) {
+            state = self.storage.mended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.check_inode(self.inode, 0, false).result()?;
+        drop(state);
         self.with(|inode| inode.durable.clone_from(&inode.contents))
     }
 }

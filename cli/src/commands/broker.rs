@@ -80,7 +80,11 @@ async fn serve(config: BrokerConfig) -> Result<Exit, Failure> {
     let broker = Broker::start(config).await.map_err(no_start)?;
     let took = now() - begun;
     report::note(&format!("rkafka broker {node} ready on {}, {place}, in {}", broker.bootstrap(), millis(took)));
-    signals.next().await;
+    tokio::select! {
+        _ = signals.next() => {}
+        // As Kafka: without its metadata the broker ends, for whoever watches over it to start it again.
+        reason = broker.failed() => return Err(Failure::failed(format!("the disk of the broker failed: {reason}"))),
+    }
     let stop =
         async { broker.shutdown().await.map_err(|error| Failure::failed(format!("the broker stopped: {error}"))) };
     tokio::select! {

@@ -1,4 +1,4 @@
-use super::super::{AppendError, FlushPolicy, LogError, TimestampType};
+use super::super::{AppendError, LogError, TimestampType};
 use super::*;
 use crate::storage::faulty::{Fault, FaultyStorage};
 
@@ -144,7 +144,7 @@ fn a_full_disk_refuses_and_serves_on() {
 fn a_failed_write_or_sync_ends_the_log() {
     let disk = FaultyStorage::new();
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-    let config = LogConfig { flush_policy: FlushPolicy::EachBatch, ..LogConfig::default() };
+    let config = LogConfig { flush_messages: 1, ..LogConfig::default() };
     let (mut log, _) = open_in(&storage, &config, OpenState::clean());
     log.append_as_leader(&mut batch(1, 10), None, 0, NOW_MS).unwrap();
     assert_eq!(log.recovery_point(), 1);

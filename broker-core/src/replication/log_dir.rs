@@ -1,0 +1,120 @@
+//! One data directory as its partitions see it: whether its disk still works, and the thread that syncs for group
+//! commit.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::watch;
+
+use super::Partition;
+
+/// The first words about a disk that failed so that the broker cannot go on; `None` for as long as it can.
+pub(crate) type Fatal = watch::Sender<Option<String>>;
+
+/// A data directory whose disk may fail. A failure is for good: what the kernel did with the bytes is unknown, so nothing
+/// in the directory is read or written until the broker starts again and recovers it.
+#[derive(Debug)]
+pub(crate) struct LogDir {
+    path: PathBuf,
+    failure: OnceLock<String>,
+    /// Where the failure of this directory is told that the broker cannot do without.
+    fatal: Option<Arc<Fatal>>,
+    syncs: Arc<Syncs>,
+}
+
+#[derive(Debug, Default)]
+struct Syncs {
+    queue: Mutex<Queue>,
+    more: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Partitions with records that are not synced, each at most once.
+    unsynced: Vec<Arc<Partition>>,
+    /// True once the thread runs, which the first append begins.
+    is_running: bool,
+    is_closed: bool,
+}
+
+impl Syncs {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Syncs what comes until the directory is closed. What comes during one round is the next round.
+    fn run(&self) {
+        let mut round = Vec::new();
+        loop {
+            {
+                let mut queue = self.queue();
+                while queue.unsynced.is_empty() {
+                    if queue.is_closed {
+                        return;
+                    }
+                    queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                }
+                std::mem::swap(&mut round, &mut queue.unsynced);
+            }
+            for partition in round.drain(..) {
+                // Those who wait learn from the partition how it ended; the log has told why.
+                let _ = partition.sync_queued();
+            }
+        }
+    }
+}
+
+impl LogDir {
+    /// A directory that works. `fatal` is told of its failure, if it is given.
+    pub fn new(path: PathBuf, fatal: Option<Arc<Fatal>>) -> Arc<Self> {
+        Arc::new(Self { path, failure: OnceLock::new(), fatal, syncs: Arc::default() })
+    }
+
+    /// Why the directory is offline, if it is.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// Takes the directory offline.
+    pub fn fail(&self, reason: &str) {
+        if self.failure.set(reason.to_owned()).is_err() {
+            return;
+        }
+        tracing::error!(dir = %self.path.display(), reason, "the data directory is offline until the broker starts again");
+        if let Some(fatal) = &self.fatal {
+            fatal.send_if_modified(|told| {
+                let is_first = told.is_none();
+                told.get_or_insert_with(|| format!("{}: {reason}", self.path.display()));
+                is_first
+            });
+        }
+    }
+
+    /// Has the partition synced soon, on the directory's own thread, together with all others that ask meanwhile.
+    pub fn sync_soon(&self, partition: Arc<Partition>) {
+        let mut queue = self.syncs.queue();
+        if queue.is_closed {
+            return;
+        }
+        queue.unsynced.push(partition);
+        if !queue.is_running {
+            let syncs = Arc::clone(&self.syncs);
+            let thread = std::thread::Builder::new().name("rkafka-sync".to_owned()).spawn(move || syncs.run());
+            match thread {
+                Ok(_) => queue.is_running = true,
+                Err(error) => {
+                    // Nothing is acknowledged without the thread; the next append tries once more to have it.
+                    tracing::error!(%error, "no thread can be had to sync {}", self.path.display());
+                }
+            }
+        }
+        drop(queue);
+        self.syncs.more.notify_one();
+    }
+
+    /// Ends the thread when it has synced what is queued; nothing is synced for later appends.
+    pub fn close(&self) {
+        self.syncs.queue().is_closed = true;
+        self.syncs.more.notify_all();
+    }
+}
