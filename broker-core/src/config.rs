@@ -197,6 +197,9 @@ settings! {
             in Duration::from_millis(1).., because "0 would close every connection at once";
         /// How many connections may be open at a time; more wait to be taken until others are gone.
         "max.connections" => max_connections: i32 = i32::MAX, in 1.., because "a broker without one cannot be reached";
+        /// The most partitions that the answer to one DescribeTopicPartitions request holds.
+        "max.request.partition.size.limit" => max_request_partition_size_limit: i32 = 2000,
+            in 1.., because "answers without partitions do not move a client on";
         /// The most bytes that the answer to one fetch holds, whatever the consumer asks for.
         "fetch.max.bytes" => fetch_max_bytes: i32 = 57_671_680,
             in 1024.., because "smaller answers do not move a consumer on";

@@ -46,9 +46,10 @@ impl BrokerConfig {
         }
         let whole = loaded.config.validate().and_then(|()| {
             let listeners = server::listener_addresses(&loaded.config);
-            listeners
-                .map(drop)
-                .map_err(|error| ConfigError::Unsupported { name: "listeners".to_owned(), reason: error.to_string() })
+            listeners.map(drop).map_err(|error| ConfigError::Unsupported {
+                name: error.setting().to_owned(),
+                reason: error.to_string(),
+            })
         });
         whole.map_err(|source| match line_of(&properties, source.name()) {
             Some(line) => PropertiesError::Setting { line, source },

@@ -52,8 +52,9 @@ fn alter_one(
                 "The settings of this broker cannot be changed while it runs; change its properties and start it anew.",
             );
         }
-        ConfigResource::Other(number) => {
-            return refuse(ErrorCode::InvalidRequest, format!("Resource type {number} has no settings here."));
+        other => {
+            let message = format!("Resource type {} has no settings here.", other.number());
+            return refuse(ErrorCode::InvalidRequest, message);
         }
     }
     let topic = &resource.resource_name;

@@ -108,6 +108,12 @@ impl Controller {
         inner.as_ref().and_then(|inner| inner.log.offline_reason()).map(str::to_owned)
     }
 
+    /// The epoch of this node as the leader of the metadata log, and the end of that log; `None` once it is closed.
+    pub fn epoch_and_end(&self) -> Option<(i32, i64)> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.as_ref().map(|inner| (inner.epoch, inner.log.log_end_offset()))
+    }
+
     /// Decides on the present image, writes the records durably, and publishes the image that they make.
     ///
     /// # Errors

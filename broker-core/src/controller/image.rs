@@ -15,6 +15,10 @@ pub enum ConfigResource {
     Topic,
     /// A broker, 4; the empty name stands for all brokers.
     Broker,
+    /// A subscription to the metrics of clients, 16 (KIP-714).
+    ClientMetrics,
+    /// A group, 32 (KIP-848, KIP-932).
+    Group,
     /// Any other resource, by Kafka's number.
     Other(i8),
 }
@@ -25,6 +29,8 @@ impl ConfigResource {
         match number {
             2 => Self::Topic,
             4 => Self::Broker,
+            16 => Self::ClientMetrics,
+            32 => Self::Group,
             other => Self::Other(other),
         }
     }
@@ -34,6 +40,8 @@ impl ConfigResource {
         match self {
             Self::Topic => 2,
             Self::Broker => 4,
+            Self::ClientMetrics => 16,
+            Self::Group => 32,
             Self::Other(number) => number,
         }
     }
@@ -140,6 +148,15 @@ impl MetadataImage {
     /// What was set for a resource, by name; nothing where all is at its default.
     pub fn configs(&self, resource: ConfigResource, name: &str) -> Option<&Arc<BTreeMap<String, String>>> {
         self.configs.get(&(resource, name.to_owned()))
+    }
+
+    /// The names of the resources of one kind that have settings.
+    pub fn configured(&self, resource: ConfigResource) -> impl Iterator<Item = &str> {
+        let from = (resource, String::new());
+        self.configs
+            .range(from..)
+            .take_while(move |((kind, _), _)| *kind == resource)
+            .map(|((_, name), _)| name.as_str())
     }
 
     /// The brokers by id.

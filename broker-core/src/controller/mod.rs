@@ -6,6 +6,7 @@
 
 mod configs;
 mod driver;
+mod features;
 mod image;
 mod records;
 pub(crate) mod topic_config;
@@ -16,12 +17,13 @@ use rkafka_protocol::ErrorCode;
 
 pub(crate) use configs::alter as alter_configs;
 pub(crate) use driver::{Controller, ControllerError};
+pub(crate) use features::update as update_features;
 pub use image::{BrokerImage, ConfigResource, MetadataImage, PartitionImage, TopicImage, is_internal};
 pub(crate) use records::MetadataRecord;
 pub(crate) use topic_name::invalid_reason as invalid_topic_name_reason;
 pub(crate) use topics::{
-    CreatedTopic, DeletedTopic, Placement, create as create_topics, create_partitions, delete as delete_topics,
-    placed_replicas, topic_records,
+    CreatedTopic, DeletedTopic, Placement, check_replicas, create as create_topics, create_partitions,
+    delete as delete_topics, placed_replicas, topic_records,
 };
 
 /// What a request makes of the metadata: the records to write, and the answer once they are written.

@@ -244,13 +244,7 @@ fn assigned_replicas(
 fn check_assignment(image: &MetadataImage, assignment: &[Vec<i32>]) -> Result<(), Refusal> {
     let factor = assignment.first().map_or(0, Vec::len);
     for replicas in assignment {
-        if replicas.is_empty() {
-            return refuse(
-                ErrorCode::InvalidReplicaAssignment,
-                "The manual partition assignment includes an empty replica list.",
-            );
-        }
-        if replicas.len() != factor {
+        if !replicas.is_empty() && replicas.len() != factor {
             return refuse(
                 ErrorCode::InvalidReplicaAssignment,
                 format!(
@@ -260,17 +254,34 @@ fn check_assignment(image: &MetadataImage, assignment: &[Vec<i32>]) -> Result<()
                 ),
             );
         }
-        let distinct: BTreeSet<i32> = replicas.iter().copied().collect();
-        if let Some(unknown) = distinct.iter().find(|broker| !image.brokers().contains_key(broker)) {
+        check_replicas(image, replicas)?;
+    }
+    Ok(())
+}
+
+/// Checks that a partition can lie on these brokers.
+///
+/// # Errors
+/// `INVALID_REPLICA_ASSIGNMENT`: there are none, one is named twice, or one is not registered.
+pub(crate) fn check_replicas(image: &MetadataImage, replicas: &[i32]) -> Result<(), Refusal> {
+    if replicas.is_empty() {
+        return refuse(
+            ErrorCode::InvalidReplicaAssignment,
+            "The manual partition assignment includes an empty replica list.",
+        );
+    }
+    let mut seen = BTreeSet::new();
+    for broker in replicas {
+        if !image.brokers().contains_key(broker) {
             return refuse(
                 ErrorCode::InvalidReplicaAssignment,
-                format!("The manual partition assignment includes broker {unknown}, but no such broker is registered."),
+                format!("The manual partition assignment includes broker {broker}, but no such broker is registered."),
             );
         }
-        if distinct.len() != replicas.len() {
+        if !seen.insert(broker) {
             return refuse(
                 ErrorCode::InvalidReplicaAssignment,
-                "The manual partition assignment includes a broker more than once.",
+                format!("The manual partition assignment includes the broker {broker} more than once."),
             );
         }
     }

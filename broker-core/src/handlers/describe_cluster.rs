@@ -1,7 +1,8 @@
 //! API: DescribeCluster (60)
 //! Versions: 0-2
 //! Behaviour: the brokers with the endpoints of the listener that was asked.
-//! Deviations: authorized operations are never told.
+//! Everybody may do everything, and is told so.
+//! Deviations: none known.
 //! KIPs: 700, 919, 1073
 
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use crate::BrokerState;
 
 /// Endpoints of brokers, and not of controllers.
 const BROKERS: i8 = 1;
+/// What there is to be allowed on a cluster, as bits by Kafka's numbers: CREATE, ALTER, DESCRIBE, CLUSTER_ACTION,
+/// DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE.
+pub(super) const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 
 /// Answers who the brokers are.
 ///
@@ -40,7 +44,9 @@ pub async fn handle(
     }
     let image = broker.image();
     let brokers = super::metadata::brokers(broker, context, &image);
+    let told = if request.include_cluster_authorized_operations { CLUSTER_OPERATIONS } else { i32::MIN };
     Ok(DescribeClusterResponse {
+        cluster_authorized_operations: told,
         cluster_id: broker.cluster_id().to_owned(),
         controller_id: broker.config.node_id,
         brokers: brokers

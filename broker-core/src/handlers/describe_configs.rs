@@ -39,9 +39,9 @@ pub async fn handle(
         let described = match ConfigResource::from_number(resource.resource_type) {
             ConfigResource::Topic => describe_topic(broker, &resource.resource_name),
             ConfigResource::Broker => describe_broker(broker, &resource.resource_name),
-            ConfigResource::Other(number) => Err(Refusal {
+            other => Err(Refusal {
                 error: ErrorCode::InvalidRequest,
-                message: format!("Resource type {number} has no settings here."),
+                message: format!("Resource type {} has no settings here.", other.number()),
             }),
         };
         let result = DescribeConfigsResult {

@@ -3,9 +3,8 @@
 //! Behaviour: the brokers with the endpoints of the listener that was asked, and the topics asked for, by name or id. A
 //! topic that is not there is created where both the request and `auto.create.topics.enable` allow it, and is in the
 //! answer at once. A partition in a directory whose disk failed has no leader (`LEADER_NOT_AVAILABLE`) and its replica is
-//! offline.
+//! offline. There is no authorizer: everybody may do everything, and is told so where it is asked.
 //! Deviations: Kafka answers the first question for a topic that it creates with an error and lets the client ask again.
-//! Authorized operations are never told.
 //! KIPs: 4, 204, 290, 430, 516, 700
 
 use std::sync::Arc;
@@ -18,9 +17,14 @@ use rkafka_protocol::messages::metadata_response::{
 };
 use rkafka_protocol::messages::{MetadataRequest, MetadataResponse};
 
+use super::describe_cluster::CLUSTER_OPERATIONS;
 use super::{HandlerError, RequestContext};
 use crate::controller::{TopicImage, invalid_topic_name_reason, is_internal};
 use crate::{BrokerState, InternalLog, MetadataImage};
+
+/// What everybody may do with a topic, as bits by Kafka's numbers: READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE,
+/// DESCRIBE_CONFIGS, ALTER_CONFIGS.
+pub(super) const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 
 /// Answers who the brokers are and where the partitions lie.
 ///
@@ -33,7 +37,7 @@ pub async fn handle(
     version: i16,
 ) -> Result<MetadataResponse, HandlerError> {
     let mut image = broker.image();
-    let topics = match request.topics.as_deref() {
+    let mut topics = match request.topics.as_deref() {
         // Version 0 has no null: there, no topic means every topic.
         None => all_topics(broker, &image),
         Some([]) if version == 0 => all_topics(broker, &image),
@@ -42,10 +46,17 @@ pub async fn handle(
             if create && create_missing(broker, &image, asked) {
                 image = broker.image();
             }
-            asked.iter().map(|asked| answer(broker, &image, asked)).collect()
+            asked.iter().map(|asked| answer(broker, &image, asked)).collect::<Vec<_>>()
         }
     };
+    if request.include_topic_authorized_operations {
+        for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = TOPIC_OPERATIONS;
+        }
+    }
+    let told = if request.include_cluster_authorized_operations { CLUSTER_OPERATIONS } else { i32::MIN };
     Ok(MetadataResponse {
+        cluster_authorized_operations: told,
         brokers: brokers(broker, context, &image)
             .map(|(node_id, host, port, rack)| MetadataResponseBroker {
                 node_id,
