@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rkafka_config::{Check, ConfigError, Setting, setting_enum, settings};
 
-use crate::log::{LogConfig, TimestampType};
+use crate::log::{CleanupPolicy, LogConfig, TimestampType};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Kafka's "no limit" for times.
@@ -123,6 +123,11 @@ settings! {
         /// How old a log segment may get before it is closed, in hours.
         "log.roll.hours" => log_roll_hours: Duration = DAY * 7,
             in Duration::from_secs(3600).., because "segments younger than an hour are set by `log.roll.ms`";
+        /// Up to how much earlier than by its age a log segment is closed, so that those of many partitions do not close
+        /// at once; -1 means what `log.roll.jitter.hours` says.
+        "log.roll.jitter.ms" => log_roll_jitter_ms: Option<Duration> = None;
+        /// Up to how many hours earlier than by its age a log segment is closed.
+        "log.roll.jitter.hours" => log_roll_jitter_hours: Duration = Duration::ZERO;
         /// About how many bytes of log lie between two entries of an index.
         "log.index.interval.bytes" => log_index_interval_bytes: i32 = 4096, in 0.., because "it is a distance";
         /// The largest an index file may become.
@@ -170,6 +175,34 @@ settings! {
         "log.retention.minutes" => log_retention_minutes: Retention = Retention::Unset;
         /// How large a partition's log may get before its oldest segments are removed; -1 for no limit.
         "log.retention.bytes" => log_retention_bytes: i64 = -1, in -1.., because "a size is not negative";
+        /// What becomes of old records where a topic does not say: `delete` removes segments by time and size, `compact`
+        /// keeps the last record of each key, both may be said, and nothing keeps everything.
+        "log.cleanup.policy" => log_cleanup_policy: Vec<String> = vec!["delete".to_owned()],
+            in Check::new("delete, compact, both, or nothing", is_cleanup_policy),
+            because "there are no other policies";
+        /// Whether topics with `cleanup.policy=compact` are cleaned. Without it the internal topics grow without end.
+        "log.cleaner.enable" => log_cleaner_enable: bool = true;
+        /// How long the cleaner waits when no log needs it.
+        "log.cleaner.backoff.ms" => log_cleaner_backoff: Duration = Duration::from_secs(15),
+            in Duration::from_millis(1).., because "there must be a moment between";
+        /// How much memory the cleaner may take to remember keys, 24 bytes each. A log with more of them is cleaned in
+        /// parts. The memory is taken when it is needed, for as many keys as there are.
+        "log.cleaner.dedupe.buffer.size" => log_cleaner_dedupe_buffer_size: i64 = 134_217_728,
+            in 1_048_576.., because "the cleaner makes no headway with fewer keys";
+        /// How many bytes the cleaner may read and write in a second.
+        "log.cleaner.io.max.bytes.per.second" => log_cleaner_io_max_bytes_per_second: f64 = f64::MAX,
+            in Check::new("a number above 0", |most: &f64| *most > 0.0), because "the cleaner would never end";
+        /// How long a tombstone stays in a compacted topic after the cleaner has first kept it.
+        "log.cleaner.delete.retention.ms" => log_cleaner_delete_retention: Duration = DAY;
+        /// How much of a compacted log must be uncleaned before it is cleaned, from 0 to 1.
+        "log.cleaner.min.cleanable.ratio" => log_cleaner_min_cleanable_ratio: f64 = 0.5,
+            in Check::new("a number from 0 to 1", |ratio: &f64| (0.0..=1.0).contains(ratio)),
+            because "it is a part of the whole";
+        /// How long a record stays uncompacted at least.
+        "log.cleaner.min.compaction.lag.ms" => log_cleaner_min_compaction_lag: Duration = Duration::ZERO;
+        /// How long a record stays uncompacted at most.
+        "log.cleaner.max.compaction.lag.ms" => log_cleaner_max_compaction_lag: Duration = NO_LIMIT,
+            in Duration::from_millis(1).., because "records come before the cleaner does";
         /// How often segments are looked for that are too old or too much.
         "log.retention.check.interval.ms" => log_retention_check_interval: Duration = Duration::from_secs(300),
             in Duration::from_millis(1).., because "there must be a moment between";
@@ -224,6 +257,10 @@ fn voter_id(text: &str) -> Option<i32> {
     id.trim().parse().ok()
 }
 
+fn is_cleanup_policy(names: &Vec<String>) -> bool {
+    CleanupPolicy::parse(&names.join(",")).is_ok()
+}
+
 fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
     if let Some(voter) = config.controller_quorum_voters.first()
         && voter_id(voter) != Some(config.node_id)
@@ -275,11 +312,19 @@ impl BrokerConfig {
         LogConfig {
             segment_bytes: self.log_segment_bytes.max(1) as u64,
             segment_ms: milliseconds(self.log_roll_ms.unwrap_or(self.log_roll_hours)),
+            segment_jitter_ms: milliseconds(self.log_roll_jitter_ms.unwrap_or(self.log_roll_jitter_hours)),
             index_interval_bytes: self.log_index_interval_bytes.max(0) as u32,
             segment_index_bytes: self.log_index_size_max_bytes.max(4) as u32,
             max_message_bytes: self.message_max_bytes.max(0) as u32,
             retention_ms: self.retention_ms(),
             retention_bytes: self.log_retention_bytes,
+            // Checked when it was set.
+            cleanup_policy: CleanupPolicy::parse(&self.log_cleanup_policy.join(","))
+                .unwrap_or(LogConfig::default().cleanup_policy),
+            delete_retention_ms: milliseconds(self.log_cleaner_delete_retention),
+            min_cleanable_dirty_ratio: self.log_cleaner_min_cleanable_ratio,
+            min_compaction_lag_ms: milliseconds(self.log_cleaner_min_compaction_lag),
+            max_compaction_lag_ms: milliseconds(self.log_cleaner_max_compaction_lag),
             message_timestamp_type: match self.log_message_timestamp_type {
                 MessageTimestampType::CreateTime => TimestampType::CreateTime,
                 MessageTimestampType::LogAppendTime => TimestampType::LogAppendTime,

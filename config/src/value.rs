@@ -153,7 +153,8 @@ impl Setting for f64 {
     }
 
     fn to_text(&self, _name: &str) -> String {
-        self.to_string()
+        // As Java writes it, and not with three hundred zeros.
+        if self.abs() >= 1e16 { format!("{self:E}") } else { self.to_string() }
     }
 
     fn expected(_name: &str) -> String {

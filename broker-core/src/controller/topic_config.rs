@@ -6,7 +6,7 @@ use rkafka_config::{Setting, Settings};
 
 use crate::config::{BrokerConfig, MessageTimestampType, milliseconds};
 pub(crate) use crate::kafka_settings::ConfigType;
-use crate::log::{LogConfig, TimestampType};
+use crate::log::{CleanupPolicy, LogConfig, TimestampType};
 
 /// One setting that a topic may have.
 pub(crate) struct TopicSetting {
@@ -22,7 +22,7 @@ pub(crate) struct TopicSetting {
 /// Reads a number that lies in a range.
 fn number<T: std::str::FromStr + PartialOrd + std::fmt::Display>(text: &str, least: T, most: T) -> Result<T, String> {
     let number: T = text.trim().parse().map_err(|_| format!("it is not a number from {least} to {most}"))?;
-    if number < least || number > most {
+    if !(&least..=&most).contains(&&number) {
         return Err(format!("it must be a number from {least} to {most}"));
     }
     Ok(number)
@@ -32,22 +32,16 @@ fn only(text: &str, allowed: &str, reason: &str) -> Result<(), String> {
     if text.trim() == allowed { Ok(()) } else { Err(format!("only `{allowed}` is supported: {reason}")) }
 }
 
-/// The `cleanup.policy` of the broker's own topics. They are not compacted yet, which is right, if large: compaction
-/// promises to keep the last record of a key and never promises to remove the others by any time.
-const COMPACT: &str = "compact";
-
 /// Every setting that a topic may have, by name.
 pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
     TopicSetting {
         name: "cleanup.policy",
         kind: ConfigType::List,
-        broker_name: None,
-        documentation: "What becomes of old segments. Only `delete` is there; compaction is not.",
-        default: |_| "delete".to_owned(),
-        apply: |text, _| match text.trim() {
-            "delete" | COMPACT => Ok(()),
-            _ => Err("it must be `delete`".to_owned()),
-        },
+        broker_name: Some("log.cleanup.policy"),
+        documentation: "What becomes of old records: `delete` removes segments by time and size, `compact` keeps the last \
+                        record of each key; both may be said, and nothing keeps everything.",
+        default: |broker| broker.log_cleanup_policy.join(","),
+        apply: |text, log| CleanupPolicy::parse(text).map(|policy| log.cleanup_policy = policy),
     },
     TopicSetting {
         name: "compression.type",
@@ -56,6 +50,14 @@ pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
         documentation: "How batches are compressed in the log. Only `producer` is there: they stay as they came.",
         default: |_| "producer".to_owned(),
         apply: |text, _| only(text, "producer", "batches stay as their producer made them"),
+    },
+    TopicSetting {
+        name: "delete.retention.ms",
+        kind: ConfigType::Long,
+        broker_name: Some("log.cleaner.delete.retention.ms"),
+        documentation: "How long a tombstone stays in a compacted topic after the cleaner has first kept it.",
+        default: |broker| milliseconds(broker.log_cleaner_delete_retention).to_string(),
+        apply: |text, log| number(text, 0, i64::MAX).map(|ms| log.delete_retention_ms = ms),
     },
     TopicSetting {
         name: "flush.messages",
@@ -80,6 +82,14 @@ pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
         documentation: "About how many bytes of log lie between two entries of an index.",
         default: |broker| broker.log_index_interval_bytes.to_string(),
         apply: |text, log| number(text, 0, i32::MAX).map(|bytes| log.index_interval_bytes = bytes as u32),
+    },
+    TopicSetting {
+        name: "max.compaction.lag.ms",
+        kind: ConfigType::Long,
+        broker_name: Some("log.cleaner.max.compaction.lag.ms"),
+        documentation: "How long a record of a compacted topic stays uncompacted at most.",
+        default: |broker| milliseconds(broker.log_cleaner_max_compaction_lag).to_string(),
+        apply: |text, log| number(text, 1, i64::MAX).map(|ms| log.max_compaction_lag_ms = ms),
     },
     TopicSetting {
         name: "max.message.bytes",
@@ -121,6 +131,22 @@ pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
         },
     },
     TopicSetting {
+        name: "min.cleanable.dirty.ratio",
+        kind: ConfigType::Double,
+        broker_name: Some("log.cleaner.min.cleanable.ratio"),
+        documentation: "How much of a compacted log must be uncleaned before it is cleaned, from 0 to 1.",
+        default: |broker| broker.log_cleaner_min_cleanable_ratio.to_string(),
+        apply: |text, log| number(text, 0.0, 1.0).map(|ratio| log.min_cleanable_dirty_ratio = ratio),
+    },
+    TopicSetting {
+        name: "min.compaction.lag.ms",
+        kind: ConfigType::Long,
+        broker_name: Some("log.cleaner.min.compaction.lag.ms"),
+        documentation: "How long a record of a compacted topic stays uncompacted at least.",
+        default: |broker| milliseconds(broker.log_cleaner_min_compaction_lag).to_string(),
+        apply: |text, log| number(text, 0, i64::MAX).map(|ms| log.min_compaction_lag_ms = ms),
+    },
+    TopicSetting {
         name: "min.insync.replicas",
         kind: ConfigType::Int,
         broker_name: None,
@@ -159,6 +185,14 @@ pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
         documentation: "The largest an index file may become.",
         default: |broker| broker.log_index_size_max_bytes.to_string(),
         apply: |text, log| number(text, 4, i32::MAX).map(|bytes| log.segment_index_bytes = bytes as u32),
+    },
+    TopicSetting {
+        name: "segment.jitter.ms",
+        kind: ConfigType::Long,
+        broker_name: Some("log.roll.jitter.ms"),
+        documentation: "Up to how much earlier than by its age a log segment is closed.",
+        default: |broker| milliseconds(broker.log_roll_jitter_ms.unwrap_or(broker.log_roll_jitter_hours)).to_string(),
+        apply: |text, log| number(text, 0, i64::MAX).map(|ms| log.segment_jitter_ms = ms),
     },
     TopicSetting {
         name: "segment.ms",
@@ -203,11 +237,6 @@ impl TopicSetting {
 pub(crate) fn check(name: &str, value: Option<&str>) -> Result<(), String> {
     let setting = TopicSetting::find(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
     let value = value.ok_or_else(|| format!("Null value not supported for topic configs: {name}"))?;
-    if name == "cleanup.policy" && value.split(',').any(|policy| policy.trim() == COMPACT) {
-        return Err(format!(
-            "Invalid value {value} for configuration {name}: compaction is not there, only `delete` is"
-        ));
-    }
     setting.check(value)
 }
 
@@ -246,7 +275,14 @@ mod tests {
         assert_eq!(check("no.such", Some("1")).unwrap_err(), "Unknown topic config name: no.such");
         assert!(check("segment.bytes", Some("10")).unwrap_err().contains("1048576"));
         assert!(check("segment.bytes", Some("x")).is_err());
-        assert!(check("cleanup.policy", Some("compact")).unwrap_err().contains("compaction"));
+        for policy in ["", "compact", "delete", "compact,delete", " delete , compact ", "compact,compact"] {
+            assert_eq!(check("cleanup.policy", Some(policy)), Ok(()), "{policy:?}");
+        }
+        for policy in ["none", "COMPACT", "compact,"] {
+            assert!(check("cleanup.policy", Some(policy)).is_err(), "{policy:?}");
+        }
+        assert!(check("min.cleanable.dirty.ratio", Some("1.1")).is_err());
+        assert!(check("min.cleanable.dirty.ratio", Some("NaN")).is_err());
         assert!(check("segment.ms", None).is_err());
     }
 

@@ -16,7 +16,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::produce_request::PartitionProduceData;
-use rkafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use rkafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
 use rkafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use rkafka_protocol::records::{BatchHeader, Compression, MAGIC_V2, RecordError};
 
@@ -139,7 +141,7 @@ async fn await_sync(unsynced: Vec<Unsynced>, deadline: Instant, responses: &mut 
 }
 
 fn refuse<T>(error: ErrorCode, message: impl Into<String>) -> Result<T, AppendFailure> {
-    Err(AppendFailure { error, message: message.into(), log_start_offset: -1 })
+    Err(AppendFailure { error, message: message.into(), log_start_offset: -1, records: Vec::new() })
 }
 
 fn response_of(index: i32, result: Result<AppendInfo, AppendFailure>) -> PartitionProduceResponse {
@@ -156,6 +158,15 @@ fn response_of(index: i32, result: Result<AppendInfo, AppendFailure>) -> Partiti
             error_code: failure.error.code(),
             base_offset: -1,
             log_start_offset: failure.log_start_offset,
+            record_errors: failure
+                .records
+                .into_iter()
+                .map(|(batch_index, message)| BatchIndexAndErrorMessage {
+                    batch_index,
+                    batch_index_error_message: Some(message),
+                    ..Default::default()
+                })
+                .collect(),
             error_message: Some(failure.message),
             ..Default::default()
         },
@@ -208,6 +219,7 @@ fn check_records(records: &Bytes, version: i16) -> Result<(), AppendFailure> {
         error: ErrorCode::CorruptMessage,
         message: error.to_string(),
         log_start_offset: -1,
+        records: Vec::new(),
     })?;
     if header.total_len() < records.len() {
         return refuse(

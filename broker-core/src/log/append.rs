@@ -165,6 +165,9 @@ impl Log {
         self.parse(records, headers, origin)?;
         for (position, header) in headers.iter() {
             self.check_batch(*position, header, origin, headers.len(), now_ms)?;
+            if matches!(origin, Origin::Client(_)) && self.config.cleanup_policy.compact {
+                self.check_keys(records.get(*position..).unwrap_or_default(), *position)?;
+            }
         }
         let checked = match origin {
             Origin::Client(guard) => Some((Writer::Client, guard)),
@@ -318,6 +321,18 @@ impl Log {
         self.check_timestamps(header, now_ms)
     }
 
+    /// The cleaner goes by keys, so in a compacted log each record must have one.
+    fn check_keys(&self, batch: &[u8], position: usize) -> Result<(), AppendError> {
+        let missing = batch::records_without_key(batch)
+            .map_err(|error| AppendError::InvalidRecord { position, reason: error.to_string() })?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        let reason = format!("Compacted topic cannot accept message without key in topic partition {name}.");
+        Err(AppendError::InvalidRecords { records: missing.into_iter().map(|index| (index, reason.clone())).collect() })
+    }
+
     fn check_timestamps(&self, header: &Header, now_ms: i64) -> Result<(), AppendError> {
         let invalid = |timestamp_ms, reason: String| Err(AppendError::InvalidTimestamp { timestamp_ms, reason });
         if self.config.message_timestamp_type == TimestampType::LogAppendTime {
@@ -422,6 +437,7 @@ impl Log {
         let (interval, segment_bytes) = (self.config.index_interval_bytes, self.segment_bytes_max());
         let index_bytes = self.config.segment_index_bytes as usize;
         let segment_ms = self.config.segment_ms;
+        let jitter_ms = self.jitter_ms();
         let Some(active) = self.segments.last_mut() else { return Ok(false) };
         if active.size == 0 {
             // Only a relative offset that does not fit can speak against an empty segment, and a roll would not help
@@ -447,7 +463,22 @@ impl Log {
             Some(first) if first >= 0 && max_timestamp >= 0 => max_timestamp.saturating_sub(first),
             _ => now_ms.saturating_sub(active.created_ms),
         };
-        Ok(waited_ms > segment_ms)
+        Ok(waited_ms > segment_ms - jitter_ms)
+    }
+
+    /// How much earlier the active segment is closed than by its age: other for each partition and each segment, and the
+    /// same whenever it is asked for.
+    fn jitter_ms(&self) -> i64 {
+        let most = self.config.segment_jitter_ms.min(self.config.segment_ms);
+        if most <= 0 {
+            return 0;
+        }
+        let mut hash = crc32c::crc32c(self.dir.as_os_str().as_encoded_bytes());
+        if let Some(active) = self.active() {
+            hash = crc32c::crc32c_append(hash, &active.base_offset.to_be_bytes());
+        }
+        // A 32-bit fraction of the most.
+        i64::try_from((i128::from(most) * i128::from(hash)) >> 32).unwrap_or(0)
     }
 
     /// Writes the bytes at the end of the active segment and returns where they begin.

@@ -10,13 +10,48 @@ pub enum TimestampType {
     LogAppendTime,
 }
 
+/// What becomes of a log's old records (`cleanup.policy`). With neither, they are kept for ever, as in Kafka 4 with the
+/// empty list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    /// The cleaner keeps the last record of each key, and appends without a key are refused.
+    pub compact: bool,
+    /// Segments go by time and by size.
+    pub delete: bool,
+}
+
+impl CleanupPolicy {
+    /// Reads Kafka's list: `compact`, `delete`, both with a comma between them, or nothing.
+    ///
+    /// # Errors
+    /// What is wrong with it, in Kafka's words.
+    pub fn parse(text: &str) -> Result<CleanupPolicy, String> {
+        let mut policy = CleanupPolicy { compact: false, delete: false };
+        if text.trim().is_empty() {
+            return Ok(policy);
+        }
+        for name in text.split(',').map(str::trim) {
+            match name {
+                "compact" => policy.compact = true,
+                "delete" => policy.delete = true,
+                "" => return Err("values must not be empty.".to_owned()),
+                _ => return Err("String must be one of: compact, delete".to_owned()),
+            }
+        }
+        Ok(policy)
+    }
+}
+
 /// Settings of a log. The defaults are those of Kafka 4.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     /// `segment.bytes`: a segment that would grow beyond this is closed and a new one begun. Default 1 GiB.
     pub segment_bytes: u64,
     /// `segment.ms`: a segment older than this is closed even when it is not full. Default 7 days, in milliseconds.
     pub segment_ms: i64,
+    /// `segment.jitter.ms`: up to how much earlier than by `segment_ms` a segment is closed, so that those of many
+    /// partitions do not close at once. Default 0.
+    pub segment_jitter_ms: i64,
     /// `index.interval.bytes`: about how many bytes of log lie between two entries of an index. Default 4096.
     pub index_interval_bytes: u32,
     /// `segment.index.bytes`: the largest an index file may become before its segment is closed. Default 10 MiB.
@@ -33,6 +68,17 @@ pub struct LogConfig {
     pub retention_ms: i64,
     /// `retention.bytes`: the oldest segments beyond this size are removed; -1 keeps them. Default -1.
     pub retention_bytes: i64,
+    /// `cleanup.policy`. Default `delete`.
+    pub cleanup_policy: CleanupPolicy,
+    /// `delete.retention.ms`: how long a tombstone stays after the cleaner has first kept it, in milliseconds. Default 1
+    /// day.
+    pub delete_retention_ms: i64,
+    /// `min.cleanable.dirty.ratio`: how much of the log must be uncleaned before it is cleaned, from 0 to 1. Default 0.5.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`: how long a record stays uncompacted at least. Default 0.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: how long a record stays uncompacted at most. Default no limit.
+    pub max_compaction_lag_ms: i64,
     /// `producer.id.expiration.ms`: how long an idempotent producer that is silent is remembered. Default 1 day.
     pub producer_id_expiration_ms: i64,
     /// `flush.messages`: an append that leaves this many records unsynced syncs before it returns. 1 syncs each batch.
@@ -51,6 +97,7 @@ impl Default for LogConfig {
         LogConfig {
             segment_bytes: 1024 * 1024 * 1024,
             segment_ms: 7 * 24 * 60 * 60 * 1000,
+            segment_jitter_ms: 0,
             index_interval_bytes: 4096,
             segment_index_bytes: 10 * 1024 * 1024,
             max_message_bytes: 1_048_588,
@@ -59,6 +106,11 @@ impl Default for LogConfig {
             message_timestamp_after_max_ms: 60 * 60 * 1000,
             retention_ms: 7 * 24 * 60 * 60 * 1000,
             retention_bytes: -1,
+            cleanup_policy: CleanupPolicy { compact: false, delete: true },
+            delete_retention_ms: 24 * 60 * 60 * 1000,
+            min_cleanable_dirty_ratio: 0.5,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,

@@ -80,6 +80,15 @@ pub enum AppendError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Single records cannot be in this log (`INVALID_RECORD`, with the records' places in the response).
+    #[error(
+        "One or more records have been rejected due to {} record errors in total, and only showing the first three errors \
+         at most: {}", records.len(), first_three(records)
+    )]
+    InvalidRecords {
+        /// Place of each such record in its batch, and what is wrong with it.
+        records: Vec<(i32, String)>,
+    },
     /// A batch has an old format (`UNSUPPORTED_FOR_MESSAGE_FORMAT`).
     #[error("the batch at byte {position} of the records has magic {magic}, only 2 is supported")]
     UnsupportedMagic {
@@ -186,6 +195,15 @@ pub enum AppendError {
     Log(#[from] LogError),
 }
 
+/// Kafka's words for the records that it names.
+fn first_three(records: &[(i32, String)]) -> String {
+    let named = records.iter().take(3).map(|(index, reason)| {
+        // As Java writes a list of its RecordError.
+        format!("RecordError(batchIndex={index}, message='{reason}')")
+    });
+    format!("[{}]", named.collect::<Vec<_>>().join(", "))
+}
+
 impl AppendError {
     /// Kafka's error code for a produce response.
     pub fn kafka_error_code(&self) -> i16 {
@@ -200,7 +218,7 @@ impl AppendError {
             AppendError::InvalidTxnState { .. } => 48,
             AppendError::TransactionCoordinatorFenced { .. } => 52,
             AppendError::OffsetOverflow { .. } | AppendError::NoSpace { .. } => 56,
-            AppendError::InvalidRecord { .. } => 87,
+            AppendError::InvalidRecord { .. } | AppendError::InvalidRecords { .. } => 87,
             AppendError::OffsetGap { .. } => -1,
             AppendError::Log(error) => error.kafka_error_code(),
         }

@@ -29,7 +29,7 @@ mod truncate;
 mod walk;
 
 pub use append::AppendInfo;
-pub use config::{LogConfig, TimestampType};
+pub use config::{CleanupPolicy, LogConfig, TimestampType};
 pub use epoch_cache::{EpochCache, EpochEntry};
 pub use error::{AppendError, LogError};
 pub use flush::FlushTask;

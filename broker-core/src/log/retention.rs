@@ -9,12 +9,15 @@ use crate::storage::is_out_of_space;
 impl Log {
     /// Removes the oldest segments for as long as they are too old (`retention.ms`) or the log is too large
     /// (`retention.bytes`), or they lie wholly below the log's start. Never goes beyond `up_to_offset_exclusive`, which
-    /// is the high watermark. Returns how many segments went; the log's start has then moved to the first that stays.
+    /// is the high watermark. Without `delete` in `cleanup.policy`, only what lies below the log's start goes. Returns how many segments went; the log's start has then moved to the first that stays.
     pub fn apply_retention(&mut self, now_ms: i64, up_to_offset_exclusive: i64) -> Result<usize, LogError> {
         self.check_online()?;
         let storage = Arc::clone(&self.storage);
         let interval = self.config.index_interval_bytes;
-        let (retention_ms, retention_bytes) = (self.config.retention_ms, self.config.retention_bytes);
+        let (retention_ms, retention_bytes) = match self.config.cleanup_policy.delete {
+            true => (self.config.retention_ms, self.config.retention_bytes),
+            false => (-1, -1),
+        };
         let mut size = self.size_bytes();
         let mut new_start = self.log_start_offset;
         let mut all_gone = false;

@@ -44,6 +44,8 @@ pub(crate) struct AppendFailure {
     pub error: ErrorCode,
     pub message: String,
     pub log_start_offset: i64,
+    /// The records that are to blame, by their place in the batch, with words for each.
+    pub records: Vec<(i32, String)>,
 }
 
 /// What a read found.
@@ -341,10 +343,11 @@ impl Partition {
                 error: ErrorCode::from_code(error.kafka_error_code()),
                 message: error.to_string(),
                 log_start_offset: log.log_start_offset(),
+                records: if let AppendError::InvalidRecords { records } = error { records } else { Vec::new() },
             }),
         });
         let (info, flush_ms, sync) = appended.unwrap_or_else(|error| {
-            Err(AppendFailure { error, message: error.message().to_owned(), log_start_offset: -1 })
+            Err(AppendFailure { error, message: error.message().to_owned(), log_start_offset: -1, records: Vec::new() })
         })?;
         if info.rolled || flush_ms < i64::MAX {
             let due_ms = if info.rolled { now_ms } else { now_ms.saturating_add(flush_ms) };

@@ -1,4 +1,4 @@
-use super::super::{AppendError, LogError, TimestampType};
+use super::super::{AppendError, CleanupPolicy, LogError, TimestampType};
 use super::*;
 use crate::storage::faulty::{Fault, FaultyStorage};
 
@@ -347,4 +347,64 @@ fn the_brokers_own_batches_pass_the_clients_limits() {
 fn a_log_may_be_shared_by_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<Log>();
+}
+
+#[test]
+fn a_compacted_log_takes_no_record_without_a_key() {
+    let config = LogConfig { cleanup_policy: CleanupPolicy::parse("compact").unwrap(), ..LogConfig::default() };
+    for compression in [Compression::None, Compression::Lz4] {
+        let mut builder = BatchBuilder::new(Vec::new(), BatchOptions::at(0, -1));
+        for key in [None, Some(&b"k"[..]), None, None, None] {
+            builder.append(NOW_MS, key, Some(b"v"), NO_HEADERS).unwrap();
+        }
+        let sealed = builder.seal(Codec::new(compression), &mut Compressor::new()).unwrap();
+        let mut bytes = sealed.into_bytes();
+        let (mut log, _) = open_in(&memory(), &config, OpenState::clean());
+        let refused = log.append_as_leader(&mut bytes.clone(), None, 0, NOW_MS).unwrap_err();
+        assert_eq!(refused.kafka_error_code(), 87);
+        let text = refused.to_string();
+        assert!(
+            text.contains("due to 4 record errors") && text.contains("[RecordError(batchIndex=0, message='Com"),
+            "{text}"
+        );
+        let AppendError::InvalidRecords { records } = refused else { panic!("{refused:?}") };
+        assert_eq!(records.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 2, 3, 4]);
+        assert!(records[0].1.ends_with("without key in topic partition t-0."), "{}", records[0].1);
+        assert_eq!(log.log_end_offset(), 0);
+        log.set_config(LogConfig::default());
+        log.append_as_leader(&mut bytes, None, 0, NOW_MS).unwrap();
+    }
+}
+
+#[test]
+fn the_policy_says_what_retention_removes() {
+    for (policy, removed) in [("delete", 3), ("compact,delete", 3), ("compact", 0), ("", 0)] {
+        let config =
+            LogConfig { retention_ms: 1000, cleanup_policy: CleanupPolicy::parse(policy).unwrap(), ..small_segments() };
+        let (mut log, _) = open_in(&memory(), &config, OpenState::clean());
+        for _ in 0..3 {
+            log.append_as_leader(&mut batch(1, 400), None, 0, NOW_MS).unwrap();
+        }
+        assert_eq!(log.apply_retention(NOW_MS + 1001, 3).unwrap(), removed, "{policy:?}");
+        // What DeleteRecords has moved the start beyond goes with each policy.
+        log.delete_records(2).ok();
+        assert_eq!(log.log_start_offset(), if removed > 0 { 3 } else { 2 });
+    }
+}
+
+#[test]
+fn jitter_rolls_earlier_and_not_for_all_at_once() {
+    let config = LogConfig { segment_ms: 1000, segment_jitter_ms: 1000, ..LogConfig::default() };
+    let mut waited = std::collections::BTreeSet::new();
+    for partition in 0..8 {
+        let storage = memory();
+        let dir = PathBuf::from(format!("/data/t-{partition}"));
+        let (mut log, _) = Log::open(storage, dir, config.clone(), OpenState::clean(), NOW_MS).unwrap();
+        let rolled = (0..2000).find(|at| {
+            let mut one = batch_of(None, &[NOW_MS + at], 1, Compression::None);
+            log.append_as_leader(&mut one, None, 0, NOW_MS).unwrap().rolled
+        });
+        waited.insert(rolled.unwrap());
+    }
+    assert!(waited.len() > 4 && waited.iter().all(|ms| *ms <= 1001), "{waited:?}");
 }
