@@ -174,7 +174,7 @@ impl BrokerBuilder {
             tasks.spawn(server::accept_all(listener, seed.clone(), Arc::clone(&numbers), Arc::clone(&permits)));
         }
         seed.listener = first_listener;
-        tasks.spawn(run_group_timers(Arc::clone(&state), stopped.clone()));
+        tasks.spawn(run_groups(Arc::clone(&state), stopped.clone()));
         tasks.spawn(server::maintain(Arc::clone(&state), stopped));
         tasks.spawn(stop_when_disks_fail(Arc::clone(&state), stop.clone()));
         tracing::info!(
@@ -187,12 +187,16 @@ impl BrokerBuilder {
     }
 }
 
-/// Ends the sessions and rebalances of groups when their time has come, until the broker stops.
-async fn run_group_timers(state: Arc<BrokerState>, mut stop: watch::Receiver<bool>) {
+/// Loads the groups, ends their sessions and rebalances when their time has come, and deletes what has expired, until
+/// the broker stops.
+async fn run_groups(state: Arc<BrokerState>, mut stop: watch::Receiver<bool>) {
     tokio::select! {
         biased;
         _ = stop.wait_for(|stop| *stop) => {}
-        () = state.groups.run_timers(&*state) => {}
+        () = async {
+            let groups = &state.groups;
+            tokio::join!(groups.load_all(&*state), groups.run_timers(&*state), groups.run_expiry(&*state));
+        } => {}
     }
 }
 

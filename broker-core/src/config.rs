@@ -212,6 +212,13 @@ settings! {
         /// How many partitions `__consumer_offsets` gets when the first group needs it.
         "offsets.topic.num.partitions" => offsets_topic_num_partitions: i32 = 50,
             in 1..=10_000, because "the topic needs a partition";
+        /// How long an offset is kept once its group has no members any more, or, of a topic that its group does not
+        /// subscribe to and of a consumer without a group, once it was committed.
+        "offsets.retention.minutes" => offsets_retention: Duration = DAY * 7,
+            in Duration::from_secs(60).., because "offsets must outlive a restart of their consumer";
+        /// How often offsets are looked for that were kept long enough, and groups without members and offsets.
+        "offsets.retention.check.interval.ms" => offsets_retention_check_interval: Duration =
+            Duration::from_secs(600), in Duration::from_millis(1).., because "there must be a moment between";
         /// The shortest session timeout that a member may ask for.
         "group.min.session.timeout.ms" => group_min_session_timeout: Duration = Duration::from_secs(6);
         /// The longest session timeout that a member may ask for.

@@ -4,14 +4,20 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
-use rkafka_protocol::records::{BatchIter, BatchOptions, DecompressArena, RecordError, encode_batch};
+use rkafka_protocol::records::{
+    BatchIter, BatchOptions, ControlRecord, ControlRecordType, DecompressArena, NO_PRODUCER_ID, RecordError,
+    encode_batch,
+};
 
 use crate::BrokerState;
 use crate::controller::{Decision, placed_replicas, topic_records};
-use crate::log::LogError;
+use crate::log::{LogError, TransactionMarker, VerificationGuard};
 
 /// How much of a partition is read at once while it is replayed.
 const REPLAY_BYTES: usize = 1024 * 1024;
+
+/// The sequence that Kafka's coordinators write in each batch of a transaction: it is not checked for them.
+const COORDINATOR_SEQUENCE: i32 = 0;
 
 /// A record for an internal topic.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,17 +28,46 @@ pub struct InternalRecord {
     pub value: Option<Bytes>,
 }
 
+/// What an internal topic holds, as it is read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplayedEntry {
+    /// A record, of a transaction or not.
+    Record(ReplayedRecord),
+    /// The end of a producer's transaction in this partition.
+    Marker {
+        /// The marker's offset.
+        offset: i64,
+        /// Whose transaction ends.
+        producer_id: i64,
+        /// Whether what it wrote counts.
+        commit: bool,
+    },
+}
+
 /// A record of an internal topic as it is read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayedRecord {
     /// Its offset.
     pub offset: i64,
+    /// The producer in whose transaction it was written, or -1; such a record counts once its marker commits it.
+    pub producer_id: i64,
     /// Its time in milliseconds since the epoch.
     pub timestamp_ms: i64,
     /// The key, `None` for null.
     pub key: Option<Bytes>,
     /// The value, `None` for a tombstone.
     pub value: Option<Bytes>,
+}
+
+/// Who writes in a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionalProducer {
+    /// The producer's id.
+    pub id: i64,
+    /// The producer's epoch.
+    pub epoch: i16,
+    /// The permission to begin a transaction in this partition; not needed where it is open already.
+    pub guard: Option<VerificationGuard>,
 }
 
 /// The name of the topic that holds groups and their offsets.
@@ -67,17 +102,72 @@ pub trait InternalLog: Send + Sync {
         now_ms: i64,
     ) -> Result<i64, ErrorCode>;
 
-    /// Hands each record of the partition to `each`, in the order of their offsets, from the start of the log to its
-    /// end; answers the end.
+    /// Appends records as [`InternalLog::append_internal`] does, but in the transaction of a producer, which is open in
+    /// this partition from then on.
+    ///
+    /// # Errors
+    /// The same; `INVALID_PRODUCER_EPOCH` where the partition has seen a later epoch of the producer;
+    /// `INVALID_TXN_STATE` where the records would begin the transaction and the producer's guard does not stand.
+    fn append_transactional(
+        &self,
+        topic: &str,
+        partition: i32,
+        producer: TransactionalProducer,
+        records: &[InternalRecord],
+        now_ms: i64,
+    ) -> Result<i64, ErrorCode>;
+
+    /// Ends a producer's transaction in the partition.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`; `INVALID_PRODUCER_EPOCH` and `TRANSACTION_COORDINATOR_FENCED` for a marker that
+    /// comes too late; `KAFKA_STORAGE_ERROR`.
+    fn append_marker(
+        &self,
+        topic: &str,
+        partition: i32,
+        marker: &TransactionMarker,
+        now_ms: i64,
+    ) -> Result<(), ErrorCode>;
+
+    /// Hands what stands from offset `from` on to `each`, in the order of offsets: about a megabyte of it, so that a
+    /// caller may let others work between. A `from` before the start of the log means the start. Answers where to go
+    /// on, which is `from` at the end of the log.
     ///
     /// # Errors
     /// `UNKNOWN_TOPIC_OR_PARTITION`, `KAFKA_STORAGE_ERROR`, `CORRUPT_MESSAGE`.
+    fn read_internal(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        each: &mut dyn FnMut(ReplayedEntry),
+    ) -> Result<i64, ErrorCode>;
+
+    /// Hands each record of the partition to `each`, in the order of their offsets, from the start of the log to its
+    /// end; answers the end. For topics that have no transactions; markers are left out.
+    ///
+    /// # Errors
+    /// As [`InternalLog::read_internal`].
     fn replay_internal(
         &self,
         topic: &str,
         partition: i32,
         each: &mut dyn FnMut(ReplayedRecord),
-    ) -> Result<i64, ErrorCode>;
+    ) -> Result<i64, ErrorCode> {
+        let mut from = 0;
+        loop {
+            let next = self.read_internal(topic, partition, from, &mut |entry| {
+                if let ReplayedEntry::Record(record) = entry {
+                    each(record);
+                }
+            })?;
+            if next <= from {
+                return Ok(from);
+            }
+            from = next;
+        }
+    }
 }
 
 impl InternalLog for BrokerState {
@@ -128,72 +218,121 @@ impl InternalLog for BrokerState {
         records: &[InternalRecord],
         now_ms: i64,
     ) -> Result<i64, ErrorCode> {
-        let found = self.partition(topic, partition)?;
-        if records.is_empty() {
-            return found.with_log(now_ms, crate::log::Log::log_end_offset);
-        }
-        let pairs = records.iter().map(|record| (Some(&record.key[..]), record.value.as_deref()));
-        let batch = encode_batch(Vec::new(), BatchOptions::at(0, found.leader_epoch), now_ms, pairs);
-        let mut batch = batch
-            .map_err(|error| {
-                tracing::error!(%topic, partition, %error, "internal records cannot be written");
-                ErrorCode::RecordListTooLarge
-            })?
-            .into_bytes();
-        let appended = found.append_internal(&mut batch, None, now_ms).map_err(|failure| {
-            tracing::error!(%topic, partition, error = %failure.message, "internal records were not appended");
-            failure.error
-        })?;
-        self.unsynced.note(&found, appended.last_offset + 1);
-        Ok(appended.base_offset)
+        append(self, (topic, partition), None, records, now_ms)
     }
 
-    fn replay_internal(
+    fn append_transactional(
         &self,
         topic: &str,
         partition: i32,
-        each: &mut dyn FnMut(ReplayedRecord),
+        producer: TransactionalProducer,
+        records: &[InternalRecord],
+        now_ms: i64,
+    ) -> Result<i64, ErrorCode> {
+        append(self, (topic, partition), Some(producer), records, now_ms)
+    }
+
+    fn append_marker(
+        &self,
+        topic: &str,
+        partition: i32,
+        marker: &TransactionMarker,
+        now_ms: i64,
+    ) -> Result<(), ErrorCode> {
+        let found = self.partition(topic, partition)?;
+        let appended = found.append_marker(marker, now_ms).map_err(|failure| {
+            tracing::warn!(topic, partition, ?marker, error = %failure.message, "a transaction marker was not written");
+            failure.error
+        })?;
+        self.unsynced.note(&found, appended.last_offset + 1);
+        Ok(())
+    }
+
+    fn read_internal(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        each: &mut dyn FnMut(ReplayedEntry),
     ) -> Result<i64, ErrorCode> {
         let found = self.partition(topic, partition)?;
-        let now_ms = self.clock.now_ms();
-        let mut arena = DecompressArena::default();
-        let mut from = found.with_log(now_ms, crate::log::Log::log_start_offset)?;
-        loop {
-            let read = found.with_log(now_ms, |log| log.read(from, REPLAY_BYTES, log.log_end_offset(), true))?;
-            let read = read.map_err(|error: LogError| {
-                tracing::error!(%topic, partition, %error, "an internal topic cannot be read");
-                ErrorCode::from_code(error.kafka_error_code())
-            })?;
-            if read.next_offset <= from {
-                return Ok(from);
-            }
-            replay_batches(&read.records, &mut arena, each).map_err(|error| {
-                tracing::error!(%topic, partition, %error, "an internal topic has a batch that cannot be read");
-                ErrorCode::CorruptMessage
-            })?;
-            from = read.next_offset;
-        }
+        let read = found.with_log(self.clock.now_ms(), |log| {
+            let from = from.max(log.log_start_offset());
+            log.read(from, REPLAY_BYTES, log.log_end_offset(), true)
+        })?;
+        let read = read.map_err(|error: LogError| {
+            tracing::error!(%topic, partition, %error, "an internal topic cannot be read");
+            ErrorCode::from_code(error.kafka_error_code())
+        })?;
+        hand_out(&read.records, &mut DecompressArena::default(), each).map_err(|error| {
+            tracing::error!(%topic, partition, %error, "an internal topic has a batch that cannot be read");
+            ErrorCode::CorruptMessage
+        })?;
+        Ok(read.next_offset.max(from))
     }
 }
 
-fn replay_batches(
+fn append(
+    broker: &BrokerState,
+    (topic, partition): (&str, i32),
+    producer: Option<TransactionalProducer>,
+    records: &[InternalRecord],
+    now_ms: i64,
+) -> Result<i64, ErrorCode> {
+    let found = broker.partition(topic, partition)?;
+    if records.is_empty() {
+        return found.with_log(now_ms, crate::log::Log::log_end_offset);
+    }
+    let mut options = BatchOptions::at(0, found.leader_epoch);
+    if let Some(TransactionalProducer { id, epoch, .. }) = producer {
+        let attributes = options.attributes.with_transactional(true);
+        options = options.with_attributes(attributes).with_producer(id, epoch, COORDINATOR_SEQUENCE);
+    }
+    let pairs = records.iter().map(|record| (Some(&record.key[..]), record.value.as_deref()));
+    let batch = encode_batch(Vec::new(), options, now_ms, pairs);
+    let mut batch = batch
+        .map_err(|error| {
+            tracing::error!(%topic, partition, %error, "internal records cannot be written");
+            ErrorCode::RecordListTooLarge
+        })?
+        .into_bytes();
+    let guard = producer.and_then(|producer| producer.guard);
+    let appended = found.append_internal(&mut batch, guard, now_ms).map_err(|failure| {
+        tracing::error!(%topic, partition, error = %failure.message, "internal records were not appended");
+        failure.error
+    })?;
+    broker.unsynced.note(&found, appended.last_offset + 1);
+    Ok(appended.base_offset)
+}
+
+fn hand_out(
     records: &Bytes,
     arena: &mut DecompressArena,
-    each: &mut dyn FnMut(ReplayedRecord),
+    each: &mut dyn FnMut(ReplayedEntry),
 ) -> Result<(), RecordError> {
     for batch in BatchIter::new(records) {
         let batch = batch?;
-        if batch.header().attributes.is_control() {
-            continue;
-        }
+        let header = *batch.header();
+        let producer_id = if header.attributes.is_transactional() { header.producer_id } else { NO_PRODUCER_ID };
         for record in batch.records(arena)? {
             let record = record?;
-            each(ReplayedRecord {
-                offset: record.offset,
-                timestamp_ms: record.timestamp,
-                key: record.key.map(Bytes::copy_from_slice),
-                value: record.value.map(Bytes::copy_from_slice),
-            });
+            if !header.attributes.is_control() {
+                each(ReplayedEntry::Record(ReplayedRecord {
+                    offset: record.offset,
+                    producer_id,
+                    timestamp_ms: record.timestamp,
+                    key: record.key.map(Bytes::copy_from_slice),
+                    value: record.value.map(Bytes::copy_from_slice),
+                }));
+                continue;
+            }
+            let commit = match ControlRecord::parse(&record)?.record_type {
+                ControlRecordType::Commit => true,
+                ControlRecordType::Abort => false,
+                // Of a newer Kafka, or of a quorum: nothing that an internal topic's state depends on.
+                _ => continue,
+            };
+            each(ReplayedEntry::Marker { offset: record.offset, producer_id, commit });
         }
     }
     Ok(())

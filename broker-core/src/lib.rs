@@ -28,7 +28,9 @@ pub use clock::Clock;
 pub use config::BrokerConfig;
 pub use controller::{BrokerImage, ConfigResource, MetadataImage, PartitionImage, TopicImage};
 pub use data_dirs::DataDirError;
-pub use internal_log::{InternalLog, InternalRecord, OFFSETS_TOPIC, ReplayedRecord};
+pub use internal_log::{
+    InternalLog, InternalRecord, OFFSETS_TOPIC, ReplayedEntry, ReplayedRecord, TransactionalProducer,
+};
 pub use properties_file::LoadedConfig;
 pub use server::ListenerError;
 pub use state::BrokerState;

@@ -9,7 +9,6 @@ use rkafka_protocol::messages::create_topics_request::CreatableTopic;
 use rkafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use uuid::Uuid;
 
-use crate::Clock;
 use crate::config::BrokerConfig;
 use crate::controller::{
     ConfigResource, Controller, ControllerError, CreatedTopic, Decision, DeletedTopic, MetadataImage, MetadataRecord,
@@ -21,6 +20,7 @@ use crate::log::TransactionMarker;
 use crate::replication::{Opening, Partition, Registry};
 use crate::server::Endpoint;
 use crate::unsynced::Unsynced;
+use crate::{Clock, InternalLog, OFFSETS_TOPIC};
 
 /// How many producer ids are taken from the controller at a time, as in Kafka.
 const PRODUCER_ID_BLOCK: i64 = 1000;
@@ -153,13 +153,11 @@ impl BrokerState {
         partition: i32,
         marker: &TransactionMarker,
     ) -> Result<(), ErrorCode> {
-        let found = self.partition(topic, partition)?;
-        let appended = found.append_marker(marker, self.clock.now_ms()).map_err(|failure| {
-            tracing::warn!(topic, partition, ?marker, error = %failure.message, "a transaction marker was not written");
-            failure.error
-        })?;
-        self.unsynced.note(&found, appended.last_offset + 1);
-        Ok(())
+        if topic == OFFSETS_TOPIC {
+            self.groups.write_marker(self, partition, marker)
+        } else {
+            self.append_marker(topic, partition, marker, self.clock.now_ms())
+        }
     }
 
     /// The partitions that somebody has asked for since the start.

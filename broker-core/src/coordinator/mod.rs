@@ -8,8 +8,10 @@ mod partitions;
 mod runtime;
 
 pub use group::{
-    ClassicState, Effects, GroupSettings, GroupShard, JoinContext, Moment, Outcome, ReplayError, Reply, WaiterId, Write,
+    ClassicState, Effects, Expired, GroupSettings, GroupShard, JoinContext, Moment, Outcome, RecordPlace, ReplayError,
+    Reply, TransactionalCommit, WaiterId, Write,
 };
+pub(crate) use partitions::append_error;
 pub use runtime::{GroupCoordinator, JoiningClient};
 
 /// The partition of a coordinator's topic that is responsible for `key`, as Kafka computes it:

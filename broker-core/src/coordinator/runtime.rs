@@ -1,11 +1,13 @@
 //! The driver of the group machines: it appends their records, wakes them, and delivers late answers.
 //!
-//! A shard is loaded from its partition on first use, and is used under its lock from then on. Appending does not wait,
-//! so a step and its record are one critical section, and what a client hears is in the log.
+//! A shard is loaded from its partition in the background after a start, or on first use; a request that comes before
+//! waits. It is used under its lock from then on. Appending does not wait, so a step and its record are one critical
+//! section, and what a client hears is in the log.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
@@ -24,15 +26,22 @@ use rkafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use rkafka_protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use rkafka_protocol::messages::sync_group_request::SyncGroupRequest;
 use rkafka_protocol::messages::sync_group_response::SyncGroupResponse;
+use rkafka_protocol::messages::txn_offset_commit_request::TxnOffsetCommitRequest;
+use rkafka_protocol::messages::txn_offset_commit_response::TxnOffsetCommitResponse;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::group::{
-    Effects, GroupSettings, GroupShard, JoinContext, Moment, Outcome, Reply, WaiterId, append_error, join_error,
-    sync_error,
+    Effects, GroupSettings, GroupShard, JoinContext, Moment, Outcome, RecordPlace, Reply, WaiterId, append_error,
+    join_error, sync_error,
 };
+use super::partition_for;
 use super::partitions::{Partitions, Shard, lock};
-use crate::{BrokerConfig, Clock, InternalLog, InternalRecord, internal_log::OFFSETS_TOPIC};
+use crate::log::{TransactionMarker, VerificationGuard};
+use crate::{BrokerConfig, Clock, InternalLog, InternalRecord, OFFSETS_TOPIC, TransactionalProducer};
+
+/// How many groups are looked at for expired offsets before others have their turn.
+const GROUPS_AT_ONCE: usize = 256;
 
 /// All groups of a broker.
 ///
@@ -41,6 +50,8 @@ use crate::{BrokerConfig, Clock, InternalLog, InternalRecord, internal_log::OFFS
 #[derive(Debug)]
 pub struct GroupCoordinator {
     partitions: Partitions<GroupShard>,
+    clock: Clock,
+    expiry_interval: Duration,
     /// Who waits for answers. Locked after the slot of the group that is asked.
     waiters: Mutex<HashMap<WaiterId, oneshot::Sender<Reply>>>,
     next_waiter: AtomicU64,
@@ -56,8 +67,12 @@ impl Shard for GroupShard {
         Self::new(settings.clone())
     }
 
-    fn take(&mut self, key: Bytes, value: Option<Bytes>) -> Result<(), String> {
-        self.replay(key, value).map_err(|error| error.to_string())
+    fn take(&mut self, place: RecordPlace, key: Bytes, value: Option<Bytes>) -> Result<(), String> {
+        self.replay(place, key, value).map_err(|error| error.to_string())
+    }
+
+    fn take_marker(&mut self, producer_id: i64, commit: bool) {
+        self.replay_marker(producer_id, commit);
     }
 
     fn begin(&mut self, now: Moment) {
@@ -84,7 +99,9 @@ impl GroupCoordinator {
     /// A coordinator that has loaded nothing yet. [`GroupCoordinator::run_timers`] is to be run beside it.
     pub fn new(config: &BrokerConfig, clock: Clock) -> Self {
         Self {
-            partitions: Partitions::new(GroupSettings::of(config), clock),
+            partitions: Partitions::new(GroupSettings::of(config), clock.clone()),
+            clock,
+            expiry_interval: config.offsets_retention_check_interval,
             waiters: Mutex::default(),
             next_waiter: AtomicU64::new(1),
         }
@@ -98,6 +115,17 @@ impl GroupCoordinator {
         self.partitions.ensure_ready(log)
     }
 
+    /// The partition of `__consumer_offsets` that holds a group which must have a name.
+    ///
+    /// # Errors
+    /// `INVALID_GROUP_ID` for the empty name; as [`GroupCoordinator::ensure_ready`].
+    pub fn partition_of(&self, log: &dyn InternalLog, group_id: &str) -> Result<i32, ErrorCode> {
+        if group_id.is_empty() {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        Ok(partition_for(group_id, self.ensure_ready(log)?))
+    }
+
     /// Takes a JoinGroup and waits until the group has joined.
     ///
     /// Cancel safety: when dropped, the member counts as absent from the rebalance until it asks again.
@@ -107,7 +135,7 @@ impl GroupCoordinator {
         request: &JoinGroupRequest,
         client: JoiningClient<'_>,
     ) -> JoinGroupResponse {
-        let slot = match self.slot_of(log, &request.group_id) {
+        let slot = match self.slot_of(log, &request.group_id).await {
             Ok(slot) => slot,
             Err(error) => return join_error(&request.member_id, error),
         };
@@ -133,7 +161,7 @@ impl GroupCoordinator {
     ///
     /// Cancel safety: when dropped, the member's session goes on, and it may ask again.
     pub async fn sync(&self, log: &dyn InternalLog, request: &SyncGroupRequest) -> SyncGroupResponse {
-        let slot = match self.slot_of(log, &request.group_id) {
+        let slot = match self.slot_of(log, &request.group_id).await {
             Ok(slot) => slot,
             Err(error) => return sync_error(error),
         };
@@ -148,8 +176,8 @@ impl GroupCoordinator {
     ///
     /// # Errors
     /// As [`GroupShard::heartbeat`]; `NOT_COORDINATOR` where the partition cannot be read.
-    pub fn heartbeat(&self, log: &dyn InternalLog, request: &HeartbeatRequest) -> Result<(), ErrorCode> {
-        let slot = self.slot_of(log, &request.group_id)?;
+    pub async fn heartbeat(&self, log: &dyn InternalLog, request: &HeartbeatRequest) -> Result<(), ErrorCode> {
+        let slot = self.slot_of(log, &request.group_id).await?;
         let mut slot = lock(&slot);
         let result = slot.shard.heartbeat(self.moment(), request);
         self.note_due(&slot);
@@ -157,8 +185,8 @@ impl GroupCoordinator {
     }
 
     /// Takes members out of a group.
-    pub fn leave(&self, log: &dyn InternalLog, request: &LeaveGroupRequest) -> LeaveGroupResponse {
-        match self.slot_of(log, &request.group_id) {
+    pub async fn leave(&self, log: &dyn InternalLog, request: &LeaveGroupRequest) -> LeaveGroupResponse {
+        match self.slot_of(log, &request.group_id).await {
             Ok(slot) => {
                 let mut slot = lock(&slot);
                 let (response, effects) = slot.shard.leave(self.moment(), request);
@@ -173,13 +201,13 @@ impl GroupCoordinator {
     ///
     /// # Errors
     /// As [`GroupShard::decide_commit`]; `NOT_COORDINATOR` where the partition cannot be read or written.
-    pub fn commit(
+    pub async fn commit(
         &self,
         log: &dyn InternalLog,
         request: &OffsetCommitRequest,
         version: i16,
     ) -> Result<OffsetCommitResponse, ErrorCode> {
-        let slot = self.slot_of(log, &request.group_id)?;
+        let slot = self.slot_of(log, &request.group_id).await?;
         let mut slot = lock(&slot);
         let now = self.moment();
         let outcome = slot.shard.decide_commit(now, request, version)?;
@@ -188,17 +216,57 @@ impl GroupCoordinator {
         self.commit_outcome(log, &mut slot, outcome)
     }
 
+    /// Commits offsets of topics that were found to exist, in the transaction of a producer. They count once a marker
+    /// commits them.
+    ///
+    /// # Errors
+    /// As [`GroupShard::decide_transactional_commit`]; `INVALID_PRODUCER_EPOCH` where the partition
+    /// has seen a later epoch of the producer; `INVALID_TXN_STATE` where the `guard` does not stand; `NOT_COORDINATOR`
+    /// where the partition cannot be read or written.
+    pub async fn commit_in_transaction(
+        &self,
+        log: &dyn InternalLog,
+        request: &TxnOffsetCommitRequest,
+        version: i16,
+        guard: Option<VerificationGuard>,
+    ) -> Result<TxnOffsetCommitResponse, ErrorCode> {
+        let slot = self.slot_of(log, &request.group_id).await?;
+        let mut slot = lock(&slot);
+        let outcome = slot.shard.decide_transactional_commit(self.moment(), request, version)?;
+        if !outcome.records.is_empty() {
+            let producer = TransactionalProducer { id: request.producer_id, epoch: request.producer_epoch, guard };
+            let appended = self.partitions.append_in(log, &mut slot, Some(producer), &outcome.records);
+            appended.map_err(append_error)?;
+        }
+        Ok(outcome.reply)
+    }
+
+    /// Ends a producer's transaction in a partition of `__consumer_offsets`. When this returns, the offsets that it
+    /// committed are what is fetched, or are forgotten.
+    ///
+    /// # Errors
+    /// As [`InternalLog::append_marker`].
+    pub fn write_marker(
+        &self,
+        log: &dyn InternalLog,
+        partition: i32,
+        marker: &TransactionMarker,
+    ) -> Result<(), ErrorCode> {
+        self.partitions.append_marker(log, partition, marker)
+    }
+
     /// The committed offsets of a group.
     ///
     /// # Errors
-    /// `NOT_COORDINATOR` where the partition cannot be read.
-    pub fn fetch_offsets(
+    /// As [`GroupShard::fetch_offsets`]; `NOT_COORDINATOR` where the partition cannot be read.
+    pub async fn fetch_offsets(
         &self,
         log: &dyn InternalLog,
         request: &OffsetFetchRequestGroup,
+        require_stable: bool,
     ) -> Result<OffsetFetchResponseGroup, ErrorCode> {
-        let slot = self.slot_of(log, &request.group_id)?;
-        Ok(lock(&slot).shard.fetch_offsets(request))
+        let slot = self.slot_of(log, &request.group_id).await?;
+        lock(&slot).shard.fetch_offsets(request, require_stable)
     }
 
     /// Deletes offsets.
@@ -206,7 +274,7 @@ impl GroupCoordinator {
     /// # Errors
     /// As [`GroupShard::decide_delete_offsets`]; `INVALID_GROUP_ID`; `NOT_COORDINATOR` where the partition cannot be
     /// read or written.
-    pub fn delete_offsets(
+    pub async fn delete_offsets(
         &self,
         log: &dyn InternalLog,
         request: &OffsetDeleteRequest,
@@ -214,7 +282,7 @@ impl GroupCoordinator {
         if request.group_id.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
-        let slot = self.slot_of(log, &request.group_id)?;
+        let slot = self.slot_of(log, &request.group_id).await?;
         let mut slot = lock(&slot);
         let outcome = slot.shard.decide_delete_offsets(request)?;
         self.commit_outcome(log, &mut slot, outcome)
@@ -224,7 +292,7 @@ impl GroupCoordinator {
     ///
     /// # Errors
     /// `NOT_COORDINATOR` where a partition cannot be read.
-    pub fn list(
+    pub async fn list(
         &self,
         log: &dyn InternalLog,
         states: &[String],
@@ -232,7 +300,7 @@ impl GroupCoordinator {
     ) -> Result<Vec<ListedGroup>, ErrorCode> {
         let mut groups = Vec::new();
         for partition in 0..log.partition_count(OFFSETS_TOPIC).unwrap_or(0) {
-            let slot = self.slot(log, partition)?;
+            let slot = self.partitions.slot(log, partition).await?;
             groups.append(&mut lock(&slot).shard.list(states, types));
         }
         Ok(groups)
@@ -242,8 +310,13 @@ impl GroupCoordinator {
     ///
     /// # Errors
     /// `NOT_COORDINATOR` where the partition cannot be read.
-    pub fn describe(&self, log: &dyn InternalLog, group_id: &str, version: i16) -> Result<DescribedGroup, ErrorCode> {
-        let slot = self.slot_of(log, group_id)?;
+    pub async fn describe(
+        &self,
+        log: &dyn InternalLog,
+        group_id: &str,
+        version: i16,
+    ) -> Result<DescribedGroup, ErrorCode> {
+        let slot = self.slot_of(log, group_id).await?;
         Ok(lock(&slot).shard.describe(group_id, version))
     }
 
@@ -251,8 +324,8 @@ impl GroupCoordinator {
     ///
     /// # Errors
     /// As [`GroupShard::decide_delete`]; `NOT_COORDINATOR` where the partition cannot be read or written.
-    pub fn delete(&self, log: &dyn InternalLog, group_id: &str) -> Result<(), ErrorCode> {
-        let slot = self.slot_of(log, group_id)?;
+    pub async fn delete(&self, log: &dyn InternalLog, group_id: &str) -> Result<(), ErrorCode> {
+        let slot = self.slot_of(log, group_id).await?;
         let mut slot = lock(&slot);
         let outcome = slot.shard.decide_delete(group_id)?;
         self.commit_outcome(log, &mut slot, outcome)?;
@@ -261,18 +334,56 @@ impl GroupCoordinator {
         Ok(())
     }
 
-    /// Forgets all offsets of a topic that was deleted.
+    /// Forgets all offsets of a topic that was deleted, in the partitions that are loaded; [`GroupCoordinator::load_all`]
+    /// is to be called first.
     ///
     /// # Errors
-    /// `NOT_COORDINATOR` where a partition cannot be read or written; those before it are done.
+    /// `NOT_COORDINATOR` where a partition cannot be written; those before it are done.
     pub fn forget_topic(&self, log: &dyn InternalLog, topic: &str) -> Result<(), ErrorCode> {
-        for partition in 0..log.partition_count(OFFSETS_TOPIC).unwrap_or(0) {
-            let slot = self.slot(log, partition)?;
+        for slot in self.partitions.loaded_slots() {
             let mut slot = lock(&slot);
             let records = slot.shard.decide_forget_topic(topic);
-            self.commit_outcome(log, &mut slot, Outcome { records, reply: () })?;
+            self.partitions.append_many(log, &mut slot, &records).map_err(append_error)?;
         }
         Ok(())
+    }
+
+    /// Loads the groups of every partition that is not loaded yet. One that cannot be read is reported in the log, and
+    /// tried again when somebody asks for it.
+    ///
+    /// Cancel safety: what was loaded stays so; the partition that was about to be loaded is read anew.
+    pub async fn load_all(&self, log: &dyn InternalLog) {
+        self.partitions.load_all(log).await;
+    }
+
+    /// Looks for what has expired in all loaded partitions, and deletes it. What cannot be written is tried again the
+    /// next time.
+    pub async fn expire(&self, log: &dyn InternalLog) {
+        for slot in self.partitions.loaded_slots() {
+            let group_ids = lock(&slot).shard.group_ids();
+            for some_ids in group_ids.chunks(GROUPS_AT_ONCE) {
+                {
+                    let mut slot = lock(&slot);
+                    for group_id in some_ids {
+                        self.expire_group(log, &mut slot, group_id);
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn expire_group(&self, log: &dyn InternalLog, slot: &mut Slot, group_id: &str) {
+        let Some(expired) = slot.shard.decide_expiry(self.moment(), group_id) else { return };
+        if self.partitions.append_many(log, slot, &expired.records).is_err() {
+            return;
+        }
+        let (records, is_deleted) = (expired.records.len(), expired.is_deleted);
+        tracing::info!(group = group_id, records, is_deleted, "expired offsets were deleted");
+        if is_deleted {
+            let effects = slot.shard.deleted(self.moment(), group_id);
+            self.settle(log, slot, effects);
+        }
     }
 
     /// Ends sessions and rebalances when their time has come. Runs until it is dropped; a dropped one may be run anew.
@@ -283,9 +394,18 @@ impl GroupCoordinator {
         }
     }
 
+    /// Looks for expired offsets every `offsets.retention.check.interval.ms`. Runs until it is dropped; a dropped one may
+    /// be run anew.
+    pub async fn run_expiry(&self, log: &dyn InternalLog) {
+        loop {
+            tokio::time::sleep_until(self.clock.now() + self.expiry_interval).await;
+            self.expire(log).await;
+        }
+    }
+
     fn do_due(&self, log: &dyn InternalLog) {
         for partition in self.partitions.due() {
-            let Ok(slot) = self.slot(log, partition) else { continue };
+            let slot = self.partitions.unloaded_slot(partition);
             let mut slot = lock(&slot);
             while let Some(effects) = slot.shard.on_time(self.moment()) {
                 self.settle(log, &mut slot, effects);
@@ -345,12 +465,8 @@ impl GroupCoordinator {
         self.partitions.append(log, slot, records)
     }
 
-    fn slot_of(&self, log: &dyn InternalLog, group_id: &str) -> Result<Arc<Mutex<Slot>>, ErrorCode> {
-        self.partitions.slot_of(log, group_id)
-    }
-
-    fn slot(&self, log: &dyn InternalLog, partition: i32) -> Result<Arc<Mutex<Slot>>, ErrorCode> {
-        self.partitions.slot(log, partition)
+    async fn slot_of(&self, log: &dyn InternalLog, group_id: &str) -> Result<Arc<Mutex<Slot>>, ErrorCode> {
+        self.partitions.slot_of(log, group_id).await
     }
 
     fn note_due(&self, slot: &Slot) {

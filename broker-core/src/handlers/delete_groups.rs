@@ -23,10 +23,10 @@ pub async fn handle(
     request: DeleteGroupsRequest,
     _version: i16,
 ) -> Result<DeleteGroupsResponse, HandlerError> {
-    let one = |group_id: String| {
-        let error = broker.groups.delete(&**broker, &group_id).err().unwrap_or(ErrorCode::None);
-        DeletableGroupResult { group_id, error_code: error.code(), ..Default::default() }
-    };
-    let results = request.groups_names.into_iter().map(one).collect();
+    let mut results = Vec::new();
+    for group_id in request.groups_names {
+        let error = broker.groups.delete(&**broker, &group_id).await.err().unwrap_or(ErrorCode::None);
+        results.push(DeletableGroupResult { group_id, error_code: error.code(), ..Default::default() });
+    }
     Ok(DeleteGroupsResponse { results, ..Default::default() })
 }

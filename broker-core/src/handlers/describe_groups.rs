@@ -27,8 +27,9 @@ pub async fn handle(
     request: DescribeGroupsRequest,
     version: i16,
 ) -> Result<DescribeGroupsResponse, HandlerError> {
-    let one = |group_id: String| {
-        let mut group = match broker.groups.describe(&**broker, &group_id, version) {
+    let mut groups = Vec::new();
+    for group_id in request.groups {
+        let mut group = match broker.groups.describe(&**broker, &group_id, version).await {
             Ok(group) => group,
             Err(error) => DescribedGroup { group_id, error_code: error.code(), ..Default::default() },
         };
@@ -39,8 +40,7 @@ pub async fn handle(
             // Older versions cannot say these.
             group.members.iter_mut().for_each(|member| member.group_instance_id = None);
         }
-        group
-    };
-    let groups = request.groups.into_iter().map(one).collect();
+        groups.push(group);
+    }
     Ok(DescribeGroupsResponse { groups, ..Default::default() })
 }

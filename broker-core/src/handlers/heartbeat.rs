@@ -22,6 +22,6 @@ pub async fn handle(
     request: HeartbeatRequest,
     _version: i16,
 ) -> Result<HeartbeatResponse, HandlerError> {
-    let error = broker.groups.heartbeat(&**broker, &request).err().unwrap_or(ErrorCode::None);
+    let error = broker.groups.heartbeat(&**broker, &request).await.err().unwrap_or(ErrorCode::None);
     Ok(HeartbeatResponse { error_code: error.code(), ..Default::default() })
 }

@@ -27,11 +27,11 @@ pub async fn handle(
     version: i16,
 ) -> Result<LeaveGroupResponse, HandlerError> {
     if version >= FIRST_VERSION_WITH_MEMBERS {
-        return Ok(broker.groups.leave(&**broker, &request));
+        return Ok(broker.groups.leave(&**broker, &request).await);
     }
     let member_id = std::mem::take(&mut request.member_id);
     request.members = vec![MemberIdentity { member_id, ..Default::default() }];
-    let mut response = broker.groups.leave(&**broker, &request);
+    let mut response = broker.groups.leave(&**broker, &request).await;
     if let (0, Some(member)) = (response.error_code, response.members.first()) {
         response.error_code = member.error_code;
     }

@@ -21,7 +21,7 @@ pub async fn handle(
     request: ListGroupsRequest,
     version: i16,
 ) -> Result<ListGroupsResponse, HandlerError> {
-    Ok(match broker.groups.list(&**broker, &request.states_filter, &request.types_filter) {
+    Ok(match broker.groups.list(&**broker, &request.states_filter, &request.types_filter).await {
         Ok(mut groups) => {
             for group in &mut groups {
                 // Older versions cannot say these.

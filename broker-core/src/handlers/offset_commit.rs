@@ -37,7 +37,7 @@ pub async fn handle(
         response.topics.extend(refused);
     }
     if !request.topics.is_empty() || response.topics.is_empty() {
-        match broker.groups.commit(&**broker, &request, version) {
+        match broker.groups.commit(&**broker, &request, version).await {
             Ok(answered) => response.topics.extend(answered.topics),
             Err(error) => response.topics.extend(request.topics.iter().map(|topic| refuse(topic, error))),
         }

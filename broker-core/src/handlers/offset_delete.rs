@@ -36,7 +36,7 @@ pub async fn handle(
         let partitions: Vec<_> = unknown.into_iter().map(|partition| one(partition.partition_index)).collect();
         refused.push(partitions);
     }
-    match broker.groups.delete_offsets(&**broker, &request) {
+    match broker.groups.delete_offsets(&**broker, &request).await {
         Ok(mut response) => {
             for (topic, refused) in response.topics.iter_mut().zip(refused) {
                 topic.partitions.extend(refused);

@@ -2,7 +2,7 @@
 //! Versions: 1-10
 //! Behaviour: committed offsets of one group, or of several from version 8 on; of all topics where none are named. A
 //! partition without a commit is answered with offset -1, whether or not it exists.
-//! Deviations: there are no transactions yet, so that no offset is unstable and `require_stable` asks for nothing more.
+//! Deviations: none known.
 //! KIPs: 88, 320, 447, 709, 848
 
 use std::sync::Arc;
@@ -37,7 +37,10 @@ pub async fn handle(
 ) -> Result<OffsetFetchResponse, HandlerError> {
     if version >= FIRST_VERSION_WITH_GROUPS {
         let image = broker.image();
-        let groups = request.groups.into_iter().map(|group| fetch(broker, &image, group, version)).collect();
+        let mut groups = Vec::new();
+        for group in request.groups {
+            groups.push(fetch(broker, &image, group, request.require_stable, version).await);
+        }
         return Ok(OffsetFetchResponse { groups, ..Default::default() });
     }
     let topics = request.topics.map(|topics| {
@@ -51,7 +54,7 @@ pub async fn handle(
         topics.into_iter().map(one).collect()
     });
     let asked = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..Default::default() };
-    let group = fetch(broker, &broker.image(), asked, version);
+    let group = fetch(broker, &broker.image(), asked, request.require_stable, version).await;
     let error_code = if version >= FIRST_VERSION_WITH_ERROR { group.error_code } else { 0 };
     Ok(OffsetFetchResponse {
         error_code,
@@ -60,10 +63,11 @@ pub async fn handle(
     })
 }
 
-fn fetch(
+async fn fetch(
     broker: &Arc<BrokerState>,
     image: &MetadataImage,
     mut group: OffsetFetchRequestGroup,
+    require_stable: bool,
     version: i16,
 ) -> OffsetFetchResponseGroup {
     let mut refused = Vec::new();
@@ -81,7 +85,7 @@ fn fetch(
             }
         });
     }
-    let mut answered = match broker.groups.fetch_offsets(&**broker, &group) {
+    let mut answered = match broker.groups.fetch_offsets(&**broker, &group, require_stable).await {
         Ok(answered) => answered,
         Err(error) => {
             let topics = group.topics.iter().flatten().map(|topic| failed(topic, error)).collect();

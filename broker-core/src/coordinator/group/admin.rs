@@ -5,7 +5,7 @@ use rkafka_protocol::messages::describe_groups_response::DescribedGroup;
 use rkafka_protocol::messages::group_metadata_value::GroupMetadataValue;
 use rkafka_protocol::messages::list_groups_response::ListedGroup;
 
-use super::{ClassicState, GroupShard, InternalRecord, Outcome, records};
+use super::{ClassicState, GroupShard, Outcome, records};
 
 /// The only type of group here; Kafka compares types without regard to case.
 const CLASSIC_TYPE: &str = "Classic";
@@ -70,27 +70,15 @@ impl GroupShard {
     /// # Errors
     /// `GROUP_ID_NOT_FOUND`; `NON_EMPTY_GROUP` where it has members.
     pub fn decide_delete(&self, group_id: &str) -> Result<Outcome<()>, ErrorCode> {
-        let persisted = self.persisted.group(group_id);
         match self.living(group_id).map(|group| group.state()) {
             Some(ClassicState::Dead) => return Err(ErrorCode::GroupIdNotFound),
             Some(ClassicState::Empty) => {}
             Some(_) => return Err(ErrorCode::NonEmptyGroup),
-            None if persisted.is_none() => return Err(ErrorCode::GroupIdNotFound),
+            None if self.persisted.group(group_id).is_none() => return Err(ErrorCode::GroupIdNotFound),
             None => {}
         }
-        let offsets = persisted.into_iter().flat_map(|group| &group.offsets);
-        let keys = offsets.flat_map(|(topic, partitions)| partitions.keys().map(move |index| (topic, *index)));
-        let tombstones = keys.map(|(topic, index)| records::offset_tombstone(group_id, topic, index));
-        let records = tombstones.chain([records::group_tombstone(group_id)]).collect::<Result<_, _>>();
-        Ok(Outcome { records: records.map_err(|_| ErrorCode::InvalidRequest)?, reply: () })
-    }
-
-    /// Tombstones for all offsets of a topic that was deleted.
-    pub fn decide_forget_topic(&self, topic: &str) -> Vec<InternalRecord> {
-        let of_topic = self.persisted.groups().filter_map(|(id, group)| Some((id, group.offsets.get(topic)?)));
-        of_topic
-            .flat_map(|(id, partitions)| partitions.keys().map(move |index| (id, *index)))
-            .filter_map(|(id, index)| records::offset_tombstone(id, topic, index).ok())
-            .collect()
+        let mut records = self.offset_tombstones(group_id)?;
+        records.push(records::group_tombstone(group_id).map_err(|_| ErrorCode::InvalidRequest)?);
+        Ok(Outcome { records, reply: () })
     }
 }

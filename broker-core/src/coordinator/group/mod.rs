@@ -30,12 +30,13 @@ use rkafka_protocol::messages::join_group_response::JoinGroupResponse;
 use rkafka_protocol::messages::sync_group_response::SyncGroupResponse;
 
 pub(super) use super::partitions::append_error;
-pub use super::partitions::{Moment, Outcome};
+pub use super::partitions::{Moment, Outcome, RecordPlace};
 use crate::{BrokerConfig, InternalRecord};
 pub(super) use classic::{join_error, sync_error};
 use member::Member;
 
 pub use join::JoinContext;
+pub use offsets::{Expired, TransactionalCommit};
 pub use records::ReplayError;
 pub use shard::GroupShard;
 pub use state::ClassicState;
@@ -56,6 +57,8 @@ pub struct GroupSettings {
     pub max_size: usize,
     /// `offset.metadata.max.bytes`, which Kafka compares with the number of UTF-16 code units.
     pub offset_metadata_max_length: usize,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
 }
 
 impl GroupSettings {
@@ -68,6 +71,7 @@ impl GroupSettings {
             initial_rebalance_delay_ms: milliseconds(config.group_initial_rebalance_delay),
             max_size: usize::try_from(config.group_max_size).unwrap_or(usize::MAX),
             offset_metadata_max_length: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(0),
+            offsets_retention_ms: crate::config::milliseconds(config.offsets_retention),
         }
     }
 }

@@ -5,25 +5,24 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rkafka_protocol::messages::group_metadata_value::GroupMetadataValue;
-use rkafka_protocol::messages::offset_commit_value::OffsetCommitValue;
 
+use super::RecordPlace;
+use super::offsets::OffsetStore;
 use super::records::{GroupRecord, ReplayError};
-
-/// The committed offsets of a group, by topic and partition.
-pub(super) type Offsets = BTreeMap<String, BTreeMap<i32, OffsetCommitValue>>;
 
 /// What the log says of one group.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct PersistedGroup {
     /// Its last metadata; `None` for a group that only keeps offsets here.
     pub metadata: Option<GroupMetadataValue>,
-    pub offsets: Offsets,
 }
 
 /// What the log says of all groups of a partition.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Persisted {
+    /// Every group that has metadata or offsets.
     groups: BTreeMap<String, PersistedGroup>,
+    pub offsets: OffsetStore,
 }
 
 impl Persisted {
@@ -35,30 +34,19 @@ impl Persisted {
         self.groups.iter()
     }
 
-    pub fn offset(&self, group_id: &str, topic: &str, partition: i32) -> Option<&OffsetCommitValue> {
-        self.groups.get(group_id)?.offsets.get(topic)?.get(&partition)
-    }
-
     /// Takes a record for true.
     ///
     /// # Errors
     /// It is not in Kafka's format; nothing was changed.
-    pub fn replay(&mut self, key: Bytes, value: Option<Bytes>) -> Result<(), ReplayError> {
+    pub fn replay(&mut self, place: RecordPlace, key: Bytes, value: Option<Bytes>) -> Result<(), ReplayError> {
         match GroupRecord::read(key, value)? {
-            GroupRecord::Offset { key, value: Some(value) } => {
-                let offsets = &mut self.groups.entry(key.group).or_default().offsets;
-                offsets.entry(key.topic).or_default().insert(key.partition, value);
-            }
-            GroupRecord::Offset { key, value: None } => {
-                if let Some(group) = self.groups.get_mut(&key.group) {
-                    if let Some(partitions) = group.offsets.get_mut(&key.topic) {
-                        partitions.remove(&key.partition);
-                        if partitions.is_empty() {
-                            group.offsets.remove(&key.topic);
-                        }
-                    }
-                    self.forget_if_blank(&key.group);
+            GroupRecord::Offset { key, value } => {
+                let group_id = key.group.clone();
+                if value.is_some() && !self.groups.contains_key(&group_id) {
+                    self.groups.insert(group_id.clone(), PersistedGroup::default());
                 }
+                self.offsets.replay(place, key, value);
+                self.forget_if_blank(&group_id);
             }
             GroupRecord::Group { key, value: Some(value) } => {
                 self.groups.entry(key.group).or_default().metadata = Some(value);
@@ -76,8 +64,17 @@ impl Persisted {
         Ok(())
     }
 
+    /// A producer's transaction has ended in this partition.
+    pub fn end_transaction(&mut self, producer_id: i64, commit: bool) {
+        for group_id in self.offsets.end_transaction(producer_id, commit) {
+            self.forget_if_blank(&group_id);
+        }
+    }
+
+    /// A group that has neither metadata nor offsets is none.
     fn forget_if_blank(&mut self, group_id: &str) {
-        if self.groups.get(group_id).is_some_and(|group| *group == PersistedGroup::default()) {
+        let is_blank = self.groups.get(group_id).is_some_and(|group| *group == PersistedGroup::default());
+        if is_blank && !self.offsets.knows(group_id) {
             self.groups.remove(group_id);
         }
     }

@@ -13,8 +13,8 @@ use rkafka_protocol::messages::sync_group_request::SyncGroupRequest;
 use super::classic::{ClassicGroup, join_error, sync_error};
 use super::persisted::Persisted;
 use super::{
-    ClassicState, Effects, GroupSettings, JoinContext, Moment, ReplayError, Reply, Then, Turn, WaiterId, Write,
-    append_error,
+    ClassicState, Effects, GroupSettings, JoinContext, Moment, RecordPlace, ReplayError, Reply, Then, Turn, WaiterId,
+    Write, append_error,
 };
 
 /// Kafka writes texts of groups with a length of two bytes.
@@ -42,8 +42,14 @@ impl GroupShard {
     ///
     /// # Errors
     /// The record is not in Kafka's format; it changed nothing.
-    pub fn replay(&mut self, key: Bytes, value: Option<Bytes>) -> Result<(), ReplayError> {
-        self.persisted.replay(key, value)
+    pub fn replay(&mut self, place: RecordPlace, key: Bytes, value: Option<Bytes>) -> Result<(), ReplayError> {
+        self.persisted.replay(place, key, value)
+    }
+
+    /// Takes the end of a producer's transaction for true, as [`GroupShard::replay`] does a record: what it wrote
+    /// counts from now on, or never.
+    pub fn replay_marker(&mut self, producer_id: i64, commit: bool) {
+        self.persisted.end_transaction(producer_id, commit);
     }
 
     /// After the log was loaded: groups that had members have them again, and their sessions begin.

@@ -10,6 +10,7 @@ use rkafka_protocol::messages::sync_group_request::SyncGroupRequest;
 use rkafka_protocol::messages::sync_group_response::SyncGroupResponse;
 
 use super::classic::{ClassicGroup, sync_error};
+use super::offsets::Committer;
 use super::{ClassicState, Then, Turn, WaiterId};
 
 impl ClassicGroup {
@@ -181,7 +182,8 @@ impl ClassicGroup {
     /// # Errors
     /// `UNKNOWN_MEMBER_ID`, `FENCED_INSTANCE_ID`, `ILLEGAL_GENERATION`, or `REBALANCE_IN_PROGRESS` while the assignment
     /// is awaited.
-    pub fn check_commit(&self, member_id: &str, instance_id: Option<&str>, generation: i32) -> Result<(), ErrorCode> {
+    pub fn check_commit(&self, committer: &Committer<'_>) -> Result<(), ErrorCode> {
+        let Committer { member_id, instance_id, generation, is_transactional, .. } = *committer;
         if self.state() == ClassicState::Dead {
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
@@ -190,13 +192,14 @@ impl ClassicGroup {
             return Ok(());
         }
         if generation < 0 && member_id.is_empty() && instance_id.is_none() {
-            return if self.state() == ClassicState::Empty { Ok(()) } else { Err(ErrorCode::UnknownMemberId) };
+            // Old producers do not say for which member they commit.
+            return if is_transactional { Ok(()) } else { Err(ErrorCode::UnknownMemberId) };
         }
         self.check_member(member_id, instance_id)?;
         if generation != self.generation {
             return Err(ErrorCode::IllegalGeneration);
         }
-        if self.state() == ClassicState::CompletingRebalance {
+        if !is_transactional && self.state() == ClassicState::CompletingRebalance {
             return Err(ErrorCode::RebalanceInProgress);
         }
         Ok(())

@@ -1,7 +1,9 @@
 //! The machine over virtual time: a world with one shard, its log, and clients who behave or do not.
 
 mod course;
+mod expiry;
 mod offsets;
 mod property;
 mod statics;
+mod transactions;
 mod world;

@@ -7,7 +7,8 @@ use rkafka_protocol::messages::offset_delete_request::{
 };
 use rkafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 
-use super::world::{GROUP, TOPIC, World, commit_request};
+use super::super::{Outcome, RecordPlace};
+use super::world::{GROUP, Logged, TOPIC, World, commit_request};
 
 #[test]
 fn a_simple_consumer_commits_to_an_empty_group_only() {
@@ -94,7 +95,7 @@ fn a_deleted_group_leaves_nothing() {
     world.settle(effects);
     assert!(world.shard.list(&[], &[]).is_empty());
     let all = OffsetFetchRequestGroup { group_id: GROUP.to_owned(), topics: None, ..Default::default() };
-    assert!(world.shard.fetch_offsets(&all).topics.is_empty());
+    assert!(world.shard.fetch_offsets(&all, true).unwrap().topics.is_empty());
     assert_eq!(world.shard.decide_delete(GROUP).unwrap_err(), ErrorCode::GroupIdNotFound);
 }
 
@@ -103,9 +104,8 @@ fn a_deleted_topic_takes_its_offsets_along() {
     let mut world = World::new();
     assert_eq!(world.commit("", -1, 0, 5), Ok(()));
     assert!(world.shard.decide_forget_topic("other").is_empty());
-    for record in world.shard.decide_forget_topic(TOPIC) {
-        world.shard.replay(record.key, record.value).unwrap();
-    }
+    let records = world.shard.decide_forget_topic(TOPIC);
+    world.take_outcome(Outcome { records, reply: () }).unwrap();
     assert_eq!(world.committed(0), -1);
 }
 
@@ -113,8 +113,9 @@ fn a_deleted_topic_takes_its_offsets_along() {
 fn a_record_that_cannot_be_read_changes_nothing() {
     let mut world = World::new();
     assert_eq!(world.commit("", -1, 0, 5), Ok(()));
-    let key = world.log[0].key.clone();
-    assert!(world.shard.replay(key, Some(Bytes::from_static(&[0, 99]))).is_err());
+    let Logged::Record { record, .. } = world.log[0].clone() else { panic!("a record") };
+    let place = RecordPlace { offset: 1, producer_id: -1 };
+    assert!(world.shard.replay(place, record.key, Some(Bytes::from_static(&[0, 99]))).is_err());
     assert_eq!(world.committed(0), 5);
     world.check();
 }

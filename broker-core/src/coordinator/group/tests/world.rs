@@ -14,13 +14,18 @@ use rkafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use rkafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use rkafka_protocol::messages::offset_fetch_response::OffsetFetchResponsePartitions;
 use rkafka_protocol::messages::sync_group_request::{SyncGroupRequest, SyncGroupRequestAssignment};
 use rkafka_protocol::messages::sync_group_response::SyncGroupResponse;
+use rkafka_protocol::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
 use rkafka_protocol::wire::encode_to_vec;
 
 use super::super::classic::ClassicGroup;
 use super::super::{
-    ClassicState, Effects, GroupSettings, GroupShard, JoinContext, Moment, Outcome, Reply, WaiterId, append_error,
+    ClassicState, Effects, GroupSettings, GroupShard, JoinContext, Moment, Outcome, RecordPlace, Reply, WaiterId,
+    append_error,
 };
 use crate::InternalRecord;
 
@@ -29,10 +34,19 @@ pub(super) const TOPIC: &str = "topic";
 pub(super) const SESSION_MS: i32 = 10_000;
 pub(super) const REBALANCE_MS: i32 = 60_000;
 pub(super) const INITIAL_DELAY_MS: i32 = 3_000;
+/// Seven days.
+pub(super) const RETENTION_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// What stands at an offset of the log.
+#[derive(Debug, Clone)]
+pub(super) enum Logged {
+    Record { producer_id: i64, record: InternalRecord },
+    Marker { producer_id: i64, commit: bool },
+}
 
 pub(super) struct World {
     pub shard: GroupShard,
-    pub log: Vec<InternalRecord>,
+    pub log: Vec<Logged>,
     pub now: Moment,
     pub fail_appends: bool,
     pub max_size: usize,
@@ -47,6 +61,17 @@ fn settings(max_size: usize) -> GroupSettings {
         initial_rebalance_delay_ms: INITIAL_DELAY_MS,
         max_size,
         offset_metadata_max_length: 4096,
+        offsets_retention_ms: RETENTION_MS,
+    }
+}
+
+fn replay(shard: &mut GroupShard, offset: usize, entry: &Logged) {
+    match entry {
+        Logged::Record { producer_id, record } => {
+            let place = RecordPlace { offset: i64::try_from(offset).unwrap(), producer_id: *producer_id };
+            shard.replay(place, record.key.clone(), record.value.clone()).unwrap();
+        }
+        Logged::Marker { producer_id, commit } => shard.replay_marker(*producer_id, *commit),
     }
 }
 
@@ -80,15 +105,28 @@ impl World {
         self.group().map(ClassicGroup::state)
     }
 
-    fn append(&mut self, records: &[InternalRecord]) -> Result<(), ErrorCode> {
+    fn append(&mut self, producer_id: i64, records: &[InternalRecord]) -> Result<(), ErrorCode> {
         if self.fail_appends {
             return Err(ErrorCode::KafkaStorageError);
         }
         for record in records {
-            self.log.push(record.clone());
-            self.shard.replay(record.key.clone(), record.value.clone()).unwrap();
+            self.log_and_replay(Logged::Record { producer_id, record: record.clone() });
         }
         Ok(())
+    }
+
+    fn log_and_replay(&mut self, entry: Logged) {
+        replay(&mut self.shard, self.log.len(), &entry);
+        self.log.push(entry);
+    }
+
+    /// What a replay of the log makes.
+    fn rebuilt(&self) -> GroupShard {
+        let mut shard = GroupShard::new(settings(self.max_size));
+        for (offset, entry) in self.log.iter().enumerate() {
+            replay(&mut shard, offset, entry);
+        }
+        shard
     }
 
     pub fn settle(&mut self, effects: Effects) {
@@ -99,7 +137,7 @@ impl World {
             }
             for write in effects.writes {
                 let record = write.record().unwrap().clone();
-                let result = self.append(&[record]);
+                let result = self.append(-1, &[record]);
                 queue.push_back(self.shard.written(self.now, write, result));
             }
         }
@@ -107,17 +145,14 @@ impl World {
     }
 
     pub fn take_outcome<R>(&mut self, outcome: Outcome<R>) -> Result<R, ErrorCode> {
-        self.append(&outcome.records).map_err(append_error)?;
+        self.append(-1, &outcome.records).map_err(append_error)?;
         self.check();
         Ok(outcome.reply)
     }
 
     /// What must be true at any time.
     pub fn check(&self) {
-        let mut rebuilt = GroupShard::new(settings(self.max_size));
-        for record in &self.log {
-            rebuilt.replay(record.key.clone(), record.value.clone()).unwrap();
-        }
+        let rebuilt = self.rebuilt();
         assert_eq!(self.shard.persisted, rebuilt.persisted, "what is persisted is what a replay makes");
         for group in self.shard.living_groups() {
             let waits_join = group.members.values().any(|member| member.join_waiter.is_some());
@@ -156,10 +191,7 @@ impl World {
 
     /// The coordinator falls, and another reads the log.
     pub fn restart(&mut self) {
-        let mut shard = GroupShard::new(settings(self.max_size));
-        for record in &self.log {
-            shard.replay(record.key.clone(), record.value.clone()).unwrap();
-        }
+        let mut shard = self.rebuilt();
         shard.start(self.now);
         self.shard = shard;
         self.check();
@@ -267,6 +299,16 @@ impl World {
     }
 
     pub fn committed(&self, partition: i32) -> i64 {
+        self.fetch(partition, false).committed_offset
+    }
+
+    /// The committed offset, or `UNSTABLE_OFFSET_COMMIT` while a transaction has written one.
+    pub fn stable_offset(&self, partition: i32) -> Result<i64, ErrorCode> {
+        let fetched = self.fetch(partition, true);
+        ErrorCode::check(fetched.error_code).map(|()| fetched.committed_offset)
+    }
+
+    fn fetch(&self, partition: i32, require_stable: bool) -> OffsetFetchResponsePartitions {
         let topic = OffsetFetchRequestTopics {
             name: TOPIC.to_owned(),
             partition_indexes: vec![partition],
@@ -274,7 +316,63 @@ impl World {
         };
         let request =
             OffsetFetchRequestGroup { group_id: GROUP.to_owned(), topics: Some(vec![topic]), ..Default::default() };
-        self.shard.fetch_offsets(&request).topics[0].partitions[0].committed_offset
+        let response = self.shard.fetch_offsets(&request, require_stable).unwrap();
+        response.topics[0].partitions[0].clone()
+    }
+
+    /// A commit in the transaction of a producer.
+    pub fn commit_in_transaction(
+        &mut self,
+        producer_id: i64,
+        member: (&str, Option<&str>, i32),
+        partition: i32,
+        offset: i64,
+    ) -> Result<(), ErrorCode> {
+        let partition = TxnOffsetCommitRequestPartition {
+            partition_index: partition,
+            committed_offset: offset,
+            ..Default::default()
+        };
+        let topic =
+            TxnOffsetCommitRequestTopic { name: TOPIC.to_owned(), partitions: vec![partition], ..Default::default() };
+        let request = TxnOffsetCommitRequest {
+            group_id: GROUP.to_owned(),
+            producer_id,
+            member_id: member.0.to_owned(),
+            group_instance_id: member.1.map(str::to_owned),
+            generation_id: member.2,
+            topics: vec![topic],
+            ..Default::default()
+        };
+        let outcome = self.shard.decide_transactional_commit(self.now, &request, 5)?;
+        self.append(producer_id, &outcome.records).map_err(append_error)?;
+        self.check();
+        ErrorCode::check(outcome.reply.topics[0].partitions[0].error_code)
+    }
+
+    /// The transaction of a producer ends.
+    pub fn mark(&mut self, producer_id: i64, commit: bool) {
+        if !self.fail_appends {
+            self.log_and_replay(Logged::Marker { producer_id, commit });
+        }
+        self.check();
+    }
+
+    /// Deletes what has expired, as the driver does; answers how many records that took.
+    pub fn expire(&mut self) -> usize {
+        let mut count = 0;
+        for group_id in self.shard.group_ids() {
+            let Some(expired) = self.shard.decide_expiry(self.now, &group_id) else { continue };
+            if self.append(-1, &expired.records).is_ok() {
+                count += expired.records.len();
+                if expired.is_deleted {
+                    let effects = self.shard.deleted(self.now, &group_id);
+                    self.settle(effects);
+                }
+            }
+        }
+        self.check();
+        count
     }
 
     /// A stable group of so many dynamic members: their ids, the leader first, and the generation.
