@@ -240,6 +240,10 @@ settings! {
         /// The most partitions that the answer to one DescribeTopicPartitions request holds.
         "max.request.partition.size.limit" => max_request_partition_size_limit: i32 = 2000,
             in 1.., because "answers without partitions do not move a client on";
+        /// How many fetch sessions are kept, in which consumers name their partitions once; a consumer without one
+        /// names them in each fetch.
+        "max.incremental.fetch.session.cache.slots" => max_incremental_fetch_session_cache_slots: i32 = 1000,
+            in 0.., because "it is a count; 0 keeps none";
         /// The most bytes that the answer to one fetch holds, whatever the consumer asks for.
         "fetch.max.bytes" => fetch_max_bytes: i32 = 57_671_680,
             in 1024.., because "smaller answers do not move a consumer on";

@@ -11,6 +11,7 @@ pub mod config;
 mod controller;
 pub mod coordinator;
 mod data_dirs;
+mod fetch;
 pub mod handlers;
 mod internal_log;
 mod kafka_settings;

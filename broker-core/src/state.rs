@@ -16,6 +16,7 @@ use crate::controller::{
 };
 use crate::coordinator::GroupCoordinator;
 use crate::data_dirs::DataDirs;
+use crate::fetch::FetchSessions;
 use crate::log::TransactionMarker;
 use crate::replication::{Opening, Partition, Registry};
 use crate::server::Endpoint;
@@ -38,6 +39,7 @@ pub struct BrokerState {
     pub(crate) endpoints: Vec<Endpoint>,
     /// The consumer groups.
     pub(crate) groups: GroupCoordinator,
+    pub(crate) fetch_sessions: FetchSessions,
     pub(crate) broker_epoch: AtomicI64,
     registry: Registry,
     pub(crate) unsynced: Unsynced,
@@ -57,6 +59,9 @@ impl BrokerState {
     ) -> Self {
         Self {
             groups: GroupCoordinator::new(&config, clock.clone()),
+            fetch_sessions: FetchSessions::new(
+                usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0),
+            ),
             config,
             clock,
             dirs,

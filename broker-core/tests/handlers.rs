@@ -225,7 +225,7 @@ async fn a_fetch_that_waits_ends_with_its_topic_and_its_client() {
     let delete = DeleteTopicsRequest { topic_names: vec!["t".to_owned()], ..Default::default() };
     assert_eq!(admin.call(&delete, 5).await.responses[0].error_code, 0);
     let response = consumer.receive::<rkafka_protocol::messages::FetchRequest>(12, correlation_id).await;
-    assert_eq!(response.responses[0].partitions[0].error_code, ErrorCode::NotLeaderOrFollower.code());
+    assert_eq!(response.responses[0].partitions[0].error_code, ErrorCode::UnknownTopicOrPartition.code());
 }
 
 #[tokio::test]

@@ -2,74 +2,33 @@
 //! Versions: 4-18
 //! Behaviour: whole batches as they lie in the log, the first of an answer even where it is larger than what was asked
 //! for (KIP-74). A fetch that finds less than `min.bytes` waits until records come, the topic goes, or `max.wait.ms` is
-//! over.
-//! Deviations: there are no fetch sessions; every answer has the session id 0, as Kafka's has when its cache is full
-//! (KIP-227), so clients send all partitions each time. There are no followers, so fetches of replicas are refused.
-//! KIPs: 74, 98, 227, 320, 392, 516, 951
+//! over. Sessions (KIP-227) are kept up to `max.incremental.fetch.session.cache.slots`, with Kafka's rules of who gives
+//! way, and name topics by id or by name, never both.
+//! Deviations: the cache of sessions is one, and not eight that share the slots. There are no followers, so fetches of
+//! replicas are refused, and the consumer's rack makes no difference.
+//! KIPs: 74, 98, 227, 320, 392, 516, 595, 951
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rkafka_protocol::ErrorCode;
-use rkafka_protocol::messages::fetch_request::FetchPartition;
-use rkafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
+use rkafka_protocol::messages::fetch_response::{FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint};
 use rkafka_protocol::messages::{FetchRequest, FetchResponse};
 use tokio::time::timeout_at;
-use uuid::Uuid;
 
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
-use crate::replication::{Partition, PartitionRead, ReadFailure, Waiter};
+use crate::fetch::{NO_SESSION, Pass, SharedSession, Topic, TopicKey, Turn, Wants, locked};
 
 /// The first version that names topics by id.
 const FIRST_WITH_TOPIC_ID: i16 = 13;
+/// The first version whose clients know `KAFKA_STORAGE_ERROR`.
+const FIRST_WITH_STORAGE_ERROR: i16 = 6;
+/// The first version that tells who leads, where this broker does not (KIP-951).
+const FIRST_WITH_LEADER: i16 = 16;
 const READ_COMMITTED: i8 = 1;
 /// A fetch does not wait for longer than this at a time, whatever it asks for.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// One partition that is read.
-struct Target {
-    request: FetchPartition,
-    partition: Result<Arc<Partition>, ErrorCode>,
-}
-
-/// One topic that is read, as the request names it.
-struct TopicTargets {
-    name: String,
-    id: Uuid,
-    targets: Vec<Target>,
-}
-
-/// What one pass over the partitions found.
-struct Pass {
-    topics: Vec<Vec<PartitionData>>,
-    bytes: usize,
-    has_error: bool,
-}
-
-/// Takes the fetch out of its partitions' waiters, however it ends.
-struct Registered<'a> {
-    topics: &'a [TopicTargets],
-    waiter: Arc<Waiter>,
-}
-
-impl<'a> Registered<'a> {
-    fn new(topics: &'a [TopicTargets]) -> Self {
-        let waiter = Arc::new(Waiter::default());
-        partitions(topics).for_each(|partition| partition.add_waiter(&waiter));
-        Self { topics, waiter }
-    }
-}
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        partitions(self.topics).for_each(|partition| partition.remove_waiter(&self.waiter));
-    }
-}
-
-fn partitions(topics: &[TopicTargets]) -> impl Iterator<Item = &Arc<Partition>> {
-    topics.iter().flat_map(|topic| &topic.targets).filter_map(|target| target.partition.as_ref().ok())
-}
 
 /// Reads records, and waits for them where there are too few.
 ///
@@ -77,127 +36,161 @@ fn partitions(topics: &[TopicTargets]) -> impl Iterator<Item = &Arc<Partition>> 
 /// None.
 pub async fn handle(
     broker: &Arc<BrokerState>,
-    _context: &RequestContext,
-    request: FetchRequest,
+    context: &RequestContext,
+    mut request: FetchRequest,
     version: i16,
 ) -> Result<FetchResponse, HandlerError> {
-    // Epochs 0 and -1 are full requests; others belong to a session, of which there are none.
-    if !matches!(request.session_epoch, 0 | -1) {
-        return Ok(FetchResponse { error_code: ErrorCode::FetchSessionIdNotFound.code(), ..Default::default() });
-    }
-    let replica_id = if version >= 15 { request.replica_state.replica_id } else { request.replica_id };
-    let limits = Limits {
+    let uses_topic_ids = version >= FIRST_WITH_TOPIC_ID;
+    let opened = broker.fetch_sessions.open(&mut request, uses_topic_ids, broker.clock.now_ms());
+    let (session, turn) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let (session_id, epoch) = (request.session_id, request.session_epoch);
+            tracing::debug!(session_id, epoch, error = error.name(), "a fetch does not go on in its session");
+            return Ok(FetchResponse { error_code: error.code(), ..Default::default() });
+        }
+    };
+    let wants = Wants {
         max_bytes: usize::try_from(request.max_bytes.min(broker.config.fetch_max_bytes)).unwrap_or(0),
         read_committed: request.isolation_level == READ_COMMITTED,
+        replica_id: if version >= 15 { request.replica_state.replica_id } else { request.replica_id },
+        only_new: matches!(turn, Turn::Incremental { .. }),
     };
-    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(limits.max_bytes.max(1));
-    let topics = resolve(broker, request.topics, version, replica_id);
-    let mut pass = read_all(broker, &topics, &limits);
-    let nothing_asked = topics.iter().all(|topic| topic.targets.is_empty());
-    if pass.bytes < min_bytes && !pass.has_error && !nothing_asked && request.max_wait_ms > 0 {
-        let wait = Duration::from_millis(u64::from(request.max_wait_ms.unsigned_abs())).min(WAIT_MAX);
-        let deadline = broker.clock.now() + wait;
-        let registered = Registered::new(&topics);
-        loop {
-            // What came before the registration wakes nobody, so it is looked for first.
-            pass = read_all(broker, &topics, &limits);
-            if pass.bytes >= min_bytes || pass.has_error {
-                break;
-            }
-            if timeout_at(deadline, registered.waiter.woken()).await.is_err() {
-                pass = read_all(broker, &topics, &limits);
-                break;
+    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(wants.max_bytes);
+    let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
+    let pass = read(broker, &session, turn, &wants, min_bytes, max_wait).await;
+
+    let mut state = locked(&session);
+    if let Turn::Incremental { id, epoch } = turn
+        && state.session.epoch != epoch
+    {
+        let error_code = ErrorCode::InvalidFetchSessionEpoch.code();
+        return Ok(FetchResponse { error_code, session_id: id, ..Default::default() });
+    }
+    state.note(&pass);
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    let mut last_key: Option<&TopicKey> = None;
+    let mut names_leader = false;
+    for (slot, mut data) in pass.found {
+        let Some((_, topic)) = state.session.at(slot) else { continue };
+        if version < FIRST_WITH_STORAGE_ERROR && data.error_code == ErrorCode::KafkaStorageError.code() {
+            data.error_code = ErrorCode::NotLeaderOrFollower.code();
+        }
+        if version >= FIRST_WITH_LEADER
+            && let Some(leader) = current_leader(broker, topic, data.partition_index, data.error_code)
+        {
+            names_leader = true;
+            data.current_leader = leader;
+        }
+        match responses.last_mut() {
+            Some(response) if last_key == Some(&topic.key) => response.partitions.push(data),
+            _ => {
+                let (name, id) = match &topic.key {
+                    TopicKey::Name(name) => (name.clone(), uuid::Uuid::nil()),
+                    TopicKey::Id(id) => (String::new(), *id),
+                };
+                responses.push(FetchableTopicResponse {
+                    topic: name,
+                    topic_id: id,
+                    partitions: vec![data],
+                    ..Default::default()
+                });
             }
         }
+        last_key = Some(&topic.key);
     }
-    let responses = topics.into_iter().zip(pass.topics).map(|(topic, partitions)| FetchableTopicResponse {
-        topic: topic.name,
-        topic_id: topic.id,
-        partitions,
-        ..Default::default()
-    });
-    Ok(FetchResponse { responses: responses.collect(), ..Default::default() })
+    drop(state);
+    let session_id = match turn {
+        Turn::Whole { wants_session: false } => NO_SESSION,
+        Turn::Whole { wants_session: true } => {
+            broker.fetch_sessions.keep(&session, wants.replica_id >= 0, broker.clock.now_ms())
+        }
+        Turn::Incremental { id, .. } => id,
+    };
+    let node_endpoints = if names_leader { vec![own_endpoint(broker, context)] } else { Vec::new() };
+    Ok(FetchResponse { session_id, responses, node_endpoints, ..Default::default() })
 }
 
-struct Limits {
-    max_bytes: usize,
-    read_committed: bool,
-}
-
-fn resolve(
+/// Reads until there are records enough, something urgent came up, or the time is over.
+async fn read(
     broker: &BrokerState,
-    topics: Vec<rkafka_protocol::messages::fetch_request::FetchTopic>,
-    version: i16,
-    replica_id: i32,
-) -> Vec<TopicTargets> {
-    let image = broker.image();
-    let by_id = version >= FIRST_WITH_TOPIC_ID;
-    let unknown = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
-    let resolved = topics.into_iter().map(|topic| {
-        let found = if by_id { image.topic_by_id(topic.topic_id) } else { image.topic(&topic.topic) };
-        let targets = topic.partitions.into_iter().map(|request| {
-            let partition = match found {
-                _ if replica_id >= 0 => Err(ErrorCode::NotLeaderOrFollower),
-                None => Err(unknown),
-                Some(found) => broker.partition_of(found, request.partition).ok_or(ErrorCode::UnknownTopicOrPartition),
-            };
-            let partition =
-                partition.and_then(|partition| partition.check_epoch(request.current_leader_epoch).map(|()| partition));
-            Target { request, partition }
-        });
-        TopicTargets { name: topic.topic, id: topic.topic_id, targets: targets.collect() }
-    });
-    resolved.collect()
-}
-
-fn read_all(broker: &BrokerState, topics: &[TopicTargets], limits: &Limits) -> Pass {
-    let mut pass = Pass { topics: Vec::with_capacity(topics.len()), bytes: 0, has_error: false };
-    let now_ms = broker.clock.now_ms();
-    for topic in topics {
-        let mut partitions = Vec::with_capacity(topic.targets.len());
-        for target in &topic.targets {
-            let request = &target.request;
-            let left = limits.max_bytes.saturating_sub(pass.bytes);
-            let max_bytes = usize::try_from(request.partition_max_bytes).unwrap_or(0).min(left);
-            let read = match &target.partition {
-                Ok(partition) => {
-                    let is_first = pass.bytes == 0;
-                    partition.read(request.fetch_offset, max_bytes, is_first, limits.read_committed, now_ms)
-                }
-                Err(error) => Err(ReadFailure::new(*error)),
-            };
-            pass.bytes += read.as_ref().map_or(0, |read| read.records.len());
-            pass.has_error |= read.is_err();
-            partitions.push(partition_data(request.partition, read));
+    session: &SharedSession,
+    turn: Turn,
+    wants: &Wants,
+    min_bytes: usize,
+    max_wait: Duration,
+) -> Pass {
+    let waiter = Arc::clone(&locked(session).waiter);
+    let deadline = broker.clock.now() + max_wait;
+    let mut is_over = max_wait.is_zero();
+    let mut waiting = None;
+    loop {
+        // What comes from here on is counted.
+        waiter.arm();
+        let pass = {
+            let mut state = locked(session);
+            if let Turn::Incremental { epoch, .. } = turn
+                && state.session.epoch != epoch
+            {
+                return Pass::default();
+            }
+            state.read(broker, wants)
+        };
+        if pass.bytes >= min_bytes || pass.is_urgent || pass.readable == 0 || is_over {
+            return pass;
         }
-        pass.topics.push(partitions);
-    }
-    pass
-}
-
-fn partition_data(index: i32, read: Result<PartitionRead, ReadFailure>) -> PartitionData {
-    let data = PartitionData { partition_index: index, ..Default::default() };
-    match read {
-        Ok(read) => PartitionData {
-            high_watermark: read.high_watermark,
-            last_stable_offset: read.last_stable_offset,
-            log_start_offset: read.log_start_offset,
-            aborted_transactions: read.aborted.map(|aborted| aborted.iter().map(aborted_transaction).collect()),
-            records: Some(read.records),
-            ..data
-        },
-        Err(failure) => PartitionData {
-            error_code: failure.error.code(),
-            high_watermark: failure.high_watermark,
-            last_stable_offset: failure.last_stable_offset,
-            log_start_offset: failure.log_start_offset,
-            aborted_transactions: None,
-            records: Some(bytes::Bytes::new()),
-            ..data
-        },
+        if waiting.is_none() {
+            let (wait, was_registered) = Waiting::begin(session);
+            waiting = Some(wait);
+            if !was_registered {
+                // What came before the registration was counted by nobody.
+                continue;
+            }
+        }
+        is_over = timeout_at(deadline, waiter.woken(min_bytes - pass.bytes)).await.is_err();
     }
 }
 
-fn aborted_transaction(aborted: &crate::log::AbortedTransaction) -> AbortedTransaction {
-    AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first_offset, ..Default::default() }
+/// Ends the wait of a fetch, however that ends.
+struct Waiting<'a>(&'a SharedSession);
+
+impl<'a> Waiting<'a> {
+    /// Begins to wait, and says whether the session was registered with its partitions before.
+    fn begin(session: &'a SharedSession) -> (Self, bool) {
+        let mut state = locked(session);
+        let was_registered = state.is_registered();
+        state.begin_wait();
+        (Self(session), was_registered)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        locked(self.0).end_wait();
+    }
+}
+
+/// Who leads a partition that could not be read here for want of leadership.
+fn current_leader(broker: &BrokerState, topic: &Topic, partition: i32, error_code: i16) -> Option<LeaderIdAndEpoch> {
+    let moved = [ErrorCode::NotLeaderOrFollower.code(), ErrorCode::FencedLeaderEpoch.code()];
+    if !moved.contains(&error_code) {
+        return None;
+    }
+    let name = match &topic.key {
+        TopicKey::Name(name) => name.as_str(),
+        TopicKey::Id(_) => topic.name.as_deref()?,
+    };
+    let leader_epoch = broker.image().topic(name)?.partition(partition)?.leader_epoch;
+    Some(LeaderIdAndEpoch { leader_id: broker.config.node_id, leader_epoch, ..Default::default() })
+}
+
+fn own_endpoint(broker: &BrokerState, context: &RequestContext) -> NodeEndpoint {
+    let (host, port) = broker.endpoint(&context.listener);
+    NodeEndpoint {
+        node_id: broker.config.node_id,
+        host: host.to_owned(),
+        port: i32::from(port),
+        rack: None,
+        ..Default::default()
+    }
 }

@@ -70,6 +70,7 @@ pub(crate) struct ReadFailure {
 }
 
 impl ReadFailure {
+    /// A failure of which no bounds are known.
     pub fn new(error: ErrorCode) -> Self {
         Self { error, high_watermark: -1, last_stable_offset: -1, log_start_offset: -1 }
     }
@@ -94,6 +95,8 @@ pub(crate) struct Partition {
     /// True while the partition is queued for its directory's thread, which syncs for group commit.
     is_sync_queued: AtomicBool,
     me: Weak<Partition>,
+    /// Set when the partition ends, and never taken back.
+    closed: AtomicBool,
     waiters: Waiters,
 }
 
@@ -113,6 +116,7 @@ impl Partition {
             flush_due_ms: AtomicI64::new(i64::MAX),
             is_sync_queued: AtomicBool::new(false),
             me: Weak::clone(me),
+            closed: AtomicBool::new(false),
             waiters: Waiters::default(),
         })
     }
@@ -262,7 +266,7 @@ impl Partition {
         guard: Option<VerificationGuard>,
         now_ms: i64,
     ) -> Result<AppendInfo, AppendFailure> {
-        self.append_with(now_ms, |log| log.append_as_leader(records, guard, self.leader_epoch, now_ms))
+        self.append_with(Some(records.len()), now_ms, |log| log.append_as_leader(records, guard, self.leader_epoch, now_ms))
     }
 
     /// Appends batches that this broker made itself. One that belongs to a transaction needs a `guard` as a producer's
@@ -276,7 +280,7 @@ impl Partition {
         guard: Option<VerificationGuard>,
         now_ms: i64,
     ) -> Result<AppendInfo, AppendFailure> {
-        self.append_with(now_ms, |log| log.append_internal(records, guard, self.leader_epoch, now_ms))
+        self.append_with(Some(records.len()), now_ms, |log| log.append_internal(records, guard, self.leader_epoch, now_ms))
     }
 
     /// Ends a producer's transaction in this partition.
@@ -285,7 +289,7 @@ impl Partition {
     /// `INVALID_PRODUCER_EPOCH` or `TRANSACTION_COORDINATOR_FENCED` for a marker that comes too late, and as
     /// [`Partition::append`].
     pub fn append_marker(&self, marker: &TransactionMarker, now_ms: i64) -> Result<AppendInfo, AppendFailure> {
-        self.append_with(now_ms, |log| log.append_marker(marker, self.leader_epoch, now_ms))
+        self.append_with(None, now_ms, |log| log.append_marker(marker, self.leader_epoch, now_ms))
     }
 
     /// Asks for permission to append a batch that would begin a transaction, before the transaction coordinator is asked;
@@ -329,8 +333,10 @@ impl Partition {
         }
     }
 
+    /// Appends, and wakes who waits for `bytes`, or everybody where more than they become readable by it.
     fn append_with(
         &self,
+        bytes: Option<usize>,
         now_ms: i64,
         append: impl FnOnce(&mut Log) -> Result<AppendInfo, AppendError>,
     ) -> Result<AppendInfo, AppendFailure> {
@@ -356,7 +362,10 @@ impl Partition {
         if sync {
             self.sync_soon();
         } else if !info.duplicate {
-            self.waiters.wake();
+            match bytes {
+                Some(bytes) => self.waiters.wake_for(bytes as u64),
+                None => self.waiters.wake(),
+            }
         }
         Ok(info)
     }
@@ -460,6 +469,55 @@ impl Partition {
         read.unwrap_or_else(|error| Err(ReadFailure::new(error)))
     }
 
+    /// The high watermark and the first offset of the log, without a lock; -1 where the log is not open.
+    pub fn bounds(&self) -> (i64, i64) {
+        (self.high_watermark.load(Ordering::Acquire), self.log_start_offset.load(Ordering::Acquire))
+    }
+
+    /// An answer that has the bounds of the log and no records of it.
+    pub fn read_nothing(&self) -> PartitionRead {
+        let last_stable_offset = self.last_stable_offset.load(Ordering::Acquire);
+        let (high_watermark, log_start_offset) = self.bounds();
+        PartitionRead { records: Bytes::new(), high_watermark, last_stable_offset, log_start_offset, aborted: None }
+    }
+
+    /// Whether the partition has ended. Another may have its name.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Where the log of a client parts from this one, as the epoch and its end here: a client whose last record is of
+    /// `last_fetched_epoch`, and that asks for `fetch_offset` next (KIP-595). `None` where it does not.
+    ///
+    /// # Errors
+    /// `OFFSET_OUT_OF_RANGE` where the epoch is not known, or the offset lies below the log.
+    pub fn divergence(
+        &self,
+        last_fetched_epoch: i32,
+        fetch_offset: i64,
+        now_ms: i64,
+    ) -> Result<Option<(i32, i64)>, ReadFailure> {
+        let found = self.with_log(now_ms, |log| {
+            let out_of_range = ReadFailure {
+                error: ErrorCode::OffsetOutOfRange,
+                high_watermark: log.high_watermark(),
+                last_stable_offset: log.last_stable_offset(),
+                log_start_offset: log.log_start_offset(),
+            };
+            if fetch_offset < log.log_start_offset() {
+                return Err(out_of_range);
+            }
+            let end = if last_fetched_epoch == self.leader_epoch {
+                Some((last_fetched_epoch, log.log_end_offset()))
+            } else {
+                log.end_offset_for_epoch(last_fetched_epoch)
+            };
+            let (epoch, end_offset) = end.ok_or(out_of_range)?;
+            Ok((epoch < last_fetched_epoch || end_offset < fetch_offset).then_some((epoch, end_offset)))
+        });
+        found.unwrap_or_else(|error| Err(ReadFailure::new(error)))
+    }
+
     /// Registers a fetch that waits. The caller reads once more after this, and removes it in the end.
     pub fn add_waiter(&self, waiter: &Arc<Waiter>) {
         self.waiters.add(waiter);
@@ -536,6 +594,7 @@ impl Partition {
         };
         self.high_watermark.store(-1, Ordering::Release);
         self.last_stable_offset.store(-1, Ordering::Release);
+        self.closed.store(true, Ordering::Release);
         self.waiters.wake();
         if self.log_dir.failure().is_some() {
             // Nothing is to be written there any more; the next start recovers what it finds.

@@ -1,20 +1,52 @@
 //! Fetches that wait for records: each partition wakes those that are registered with it, and nobody polls.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// One fetch that waits, registered with every partition that it reads.
+/// More bytes than any fetch waits for: what a change counts as that is no append, such as the end of a partition.
+const URGENT_BYTES: u64 = 1 << 40;
+
+/// One fetch that waits, registered with every partition that it reads. It is woken when so many bytes came together as
+/// it waits for, and not by each append.
 #[derive(Debug, Default)]
 pub(crate) struct Waiter {
+    /// Bytes appended since [`Waiter::arm`].
+    come: AtomicU64,
+    /// How many of them wake it.
+    needed: AtomicU64,
     notify: Notify,
 }
 
 impl Waiter {
-    /// Waits until a partition has something new since the last wait. Cancel safe.
-    pub async fn woken(&self) {
-        self.notify.notified().await;
+    /// Begins a turn, before partitions are read: what is appended from now on counts. What was appended before is seen
+    /// by the reads that follow.
+    pub fn arm(&self) {
+        // A swap, and not a store, so that what was published before a counted append is seen after this.
+        self.come.swap(0, Ordering::SeqCst);
+    }
+
+    /// Waits until partitions have so many bytes more than when the turn began, or something else happens to one.
+    /// May end early. Cancel safe.
+    pub async fn woken(&self, needed: usize) {
+        let needed = u64::try_from(needed).unwrap_or(URGENT_BYTES).clamp(1, URGENT_BYTES);
+        self.needed.store(needed, Ordering::SeqCst);
+        if self.come.load(Ordering::SeqCst) < needed {
+            self.notify.notified().await;
+        }
+    }
+
+    /// Ends the wait of whoever waits in this moment.
+    pub fn interrupt(&self) {
+        self.notify.notify_waiters();
+    }
+
+    fn add(&self, bytes: u64) {
+        let come = self.come.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
+        if come >= self.needed.load(Ordering::SeqCst) {
+            self.notify.notify_one();
+        }
     }
 }
 
@@ -32,20 +64,31 @@ impl Waiters {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.push(Arc::clone(waiter));
         self.count.store(waiting.len(), Ordering::SeqCst);
+        // Either this caller's next read sees what an append published, or that append sees the count.
+        fence(Ordering::SeqCst);
     }
 
     /// Takes a waiter out.
     pub fn remove(&self, waiter: &Arc<Waiter>) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|other| !Arc::ptr_eq(other, waiter));
+        if let Some(at) = waiting.iter().position(|other| Arc::ptr_eq(other, waiter)) {
+            waiting.swap_remove(at);
+        }
         self.count.store(waiting.len(), Ordering::SeqCst);
     }
 
-    /// Wakes everybody who waits.
+    /// Wakes everybody who waits: something happened that is not counted in bytes. To be called after the change is
+    /// published.
     pub fn wake(&self) {
+        self.wake_for(URGENT_BYTES);
+    }
+
+    /// Tells those who wait that so many bytes can be read. To be called after their end is published.
+    pub fn wake_for(&self, bytes: u64) {
+        fence(Ordering::SeqCst);
         if self.count.load(Ordering::SeqCst) > 0 {
             for waiter in self.waiting.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                waiter.notify.notify_one();
+                waiter.add(bytes);
             }
         }
     }
@@ -53,6 +96,9 @@ impl Waiters {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
 
     #[tokio::test]
@@ -60,9 +106,40 @@ mod tests {
         let waiters = Waiters::default();
         let waiter = Arc::new(Waiter::default());
         waiters.add(&waiter);
+        waiter.arm();
         waiters.wake();
-        waiter.woken().await;
+        waiter.woken(1_000_000).await;
         waiters.remove(&waiter);
         assert_eq!(waiters.count.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn only_as_many_bytes_as_are_waited_for_wake() {
+        let waiters = [Waiters::default(), Waiters::default()];
+        let waiter = Arc::new(Waiter::default());
+        waiters.iter().for_each(|waiters| waiters.add(&waiter));
+        waiter.arm();
+        let mut wait = pin!(waiter.woken(100));
+        let mut context = Context::from_waker(Waker::noop());
+        assert_eq!(wait.as_mut().poll(&mut context), Poll::Pending);
+        waiters[0].wake_for(60);
+        assert_eq!(wait.as_mut().poll(&mut context), Poll::Pending, "woken by too few bytes");
+        waiters[1].wake_for(40);
+        assert_eq!(wait.as_mut().poll(&mut context), Poll::Ready(()));
+    }
+
+    #[test]
+    fn an_interrupt_leaves_nothing_behind() {
+        let waiter = Waiter::default();
+        waiter.arm();
+        let mut context = Context::from_waker(Waker::noop());
+        {
+            let mut wait = pin!(waiter.woken(1));
+            assert_eq!(wait.as_mut().poll(&mut context), Poll::Pending);
+            waiter.interrupt();
+            assert_eq!(wait.as_mut().poll(&mut context), Poll::Ready(()));
+        }
+        waiter.interrupt();
+        assert_eq!(pin!(waiter.woken(1)).poll(&mut context), Poll::Pending);
     }
 }
