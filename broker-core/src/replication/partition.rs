@@ -405,7 +405,8 @@ impl Partition {
         }
         let waiter = Registered::new(&self.waiters);
         loop {
-            // What happened before the registration wakes nobody, so it is looked for first.
+            // What happens from here on wakes; what happened before is looked for first.
+            waiter.waiter.arm();
             if self.is_committed(offset) {
                 return Ok(());
             }
@@ -469,8 +470,12 @@ impl Partition {
         read.unwrap_or_else(|error| Err(ReadFailure::new(error)))
     }
 
-    /// The high watermark and the first offset of the log, without a lock; -1 where the log is not open.
+    /// The high watermark and the first offset of the log, without a lock; -1 where the log is not open, or its disk
+    /// failed.
     pub fn bounds(&self) -> (i64, i64) {
+        if self.log_dir.failure().is_some() {
+            return (-1, -1);
+        }
         (self.high_watermark.load(Ordering::Acquire), self.log_start_offset.load(Ordering::Acquire))
     }
 
@@ -627,7 +632,7 @@ impl<'a> Registered<'a> {
     }
 
     async fn woken(&self) {
-        self.waiter.woken().await;
+        self.waiter.woken(1).await;
     }
 }
 
