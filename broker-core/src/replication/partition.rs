@@ -266,7 +266,9 @@ impl Partition {
         guard: Option<VerificationGuard>,
         now_ms: i64,
     ) -> Result<AppendInfo, AppendFailure> {
-        self.append_with(Some(records.len()), now_ms, |log| log.append_as_leader(records, guard, self.leader_epoch, now_ms))
+        self.append_with(Some(records.len()), now_ms, |log| {
+            log.append_as_leader(records, guard, self.leader_epoch, now_ms)
+        })
     }
 
     /// Appends batches that this broker made itself. One that belongs to a transaction needs a `guard` as a producer's
@@ -280,7 +282,9 @@ impl Partition {
         guard: Option<VerificationGuard>,
         now_ms: i64,
     ) -> Result<AppendInfo, AppendFailure> {
-        self.append_with(Some(records.len()), now_ms, |log| log.append_internal(records, guard, self.leader_epoch, now_ms))
+        self.append_with(Some(records.len()), now_ms, |log| {
+            log.append_internal(records, guard, self.leader_epoch, now_ms)
+        })
     }
 
     /// Ends a producer's transaction in this partition.
