@@ -175,6 +175,7 @@ impl BrokerBuilder {
         }
         seed.listener = first_listener;
         tasks.spawn(run_groups(Arc::clone(&state), stopped.clone()));
+        tasks.spawn(run_transaction_timers(Arc::clone(&state), stopped.clone()));
         tasks.spawn(server::maintain(Arc::clone(&state), stopped));
         tasks.spawn(stop_when_disks_fail(Arc::clone(&state), stop.clone()));
         tracing::info!(
@@ -213,6 +214,15 @@ async fn stop_when_disks_fail(state: Arc<BrokerState>, stop: watch::Sender<bool>
             tracing::error!("the broker stops, for the directory of its metadata failed");
             stop.send_replace(true);
         }
+    }
+}
+
+/// Ends transactions when their time has come, until the broker stops.
+async fn run_transaction_timers(state: Arc<BrokerState>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = state.transactions.run_timers(&*state) => {}
     }
 }
 

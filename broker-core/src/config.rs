@@ -219,6 +219,25 @@ settings! {
         /// How often offsets are looked for that were kept long enough, and groups without members and offsets.
         "offsets.retention.check.interval.ms" => offsets_retention_check_interval: Duration =
             Duration::from_secs(600), in Duration::from_millis(1).., because "there must be a moment between";
+        /// How many partitions `__transaction_state` gets when the first transactional producer needs it.
+        "transaction.state.log.num.partitions" => transaction_state_log_num_partitions: i32 = 50,
+            in 1..=10_000, because "the topic needs a partition";
+        /// A log segment of `__transaction_state` that would grow beyond this is closed and a new one begun.
+        "transaction.state.log.segment.bytes" => transaction_state_log_segment_bytes: i32 = 104_857_600,
+            in 1_048_576.., because "smaller segments cost more files than they are worth";
+        /// The longest time that a producer may ask for as the timeout of its transactions.
+        "transaction.max.timeout.ms" => transaction_max_timeout: Duration = Duration::from_secs(900),
+            in Duration::from_millis(1).., because "a transaction takes a while";
+        /// Whether a producer's first batch of a transaction in a partition is checked with the transaction coordinator
+        /// (KIP-890). Without it, a batch that comes late may leave a transaction open for ever.
+        "transaction.partition.verification.enable" => transaction_partition_verification_enable: bool = true;
+        /// How long a transactional id is remembered that nobody uses.
+        "transactional.id.expiration.ms" => transactional_id_expiration: Duration = DAY * 7,
+            in Duration::from_millis(1).., because "an id must be remembered for a while";
+        /// How often transactional ids are looked for that nobody has used for long.
+        "transaction.remove.expired.transaction.cleanup.interval.ms" =>
+            transaction_remove_expired_transaction_cleanup_interval: Duration = Duration::from_secs(3600),
+            in Duration::from_millis(1).., because "there must be a moment between";
         /// The shortest session timeout that a member may ask for.
         "group.min.session.timeout.ms" => group_min_session_timeout: Duration = Duration::from_secs(6);
         /// The longest session timeout that a member may ask for.

@@ -72,6 +72,8 @@ pub struct TransactionalProducer {
 
 /// The name of the topic that holds groups and their offsets.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// The name of the topic that holds transactional ids and their transactions.
+pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
 /// The logs of internal topics. [`crate::BrokerState`] implements it; a test of a coordinator may do so too.
 ///
@@ -80,7 +82,8 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// them waits for [`crate::BrokerState::internal_appends_synced`] before.
 pub trait InternalLog: Send + Sync {
     /// Makes the internal topic, if it is not there, with as many partitions as the broker's settings say
-    /// (`offsets.topic.num.partitions` for [`OFFSETS_TOPIC`]), and answers how many it has.
+    /// (`offsets.topic.num.partitions` for [`OFFSETS_TOPIC`], `transaction.state.log.num.partitions` for
+    /// [`TRANSACTIONS_TOPIC`]), and answers how many it has.
     ///
     /// # Errors
     /// `KAFKA_STORAGE_ERROR` where the metadata log cannot be written.
@@ -175,10 +178,17 @@ impl InternalLog for BrokerState {
         if let Some(count) = self.partition_count(topic) {
             return Ok(count);
         }
-        let partitions = if topic == OFFSETS_TOPIC { self.config.offsets_topic_num_partitions } else { 1 };
-        // What Kafka's GroupCoordinatorService gives the topic.
+        let (partitions, segment_bytes) = match topic {
+            OFFSETS_TOPIC => (self.config.offsets_topic_num_partitions, 104_857_600),
+            TRANSACTIONS_TOPIC => {
+                (self.config.transaction_state_log_num_partitions, self.config.transaction_state_log_segment_bytes)
+            }
+            _ => (1, 104_857_600),
+        };
+        // What Kafka's coordinators give their topics, and this broker knows.
+        let segment_bytes = segment_bytes.to_string();
         let configs = BTreeMap::from(
-            [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")]
+            [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", &*segment_bytes)]
                 .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
         let one_at_a_time = self.change_topics();

@@ -30,7 +30,8 @@ pub use config::BrokerConfig;
 pub use controller::{BrokerImage, ConfigResource, MetadataImage, PartitionImage, TopicImage};
 pub use data_dirs::DataDirError;
 pub use internal_log::{
-    InternalLog, InternalRecord, OFFSETS_TOPIC, ReplayedEntry, ReplayedRecord, TransactionalProducer,
+    InternalLog, InternalRecord, OFFSETS_TOPIC, ReplayedEntry, ReplayedRecord, TRANSACTIONS_TOPIC,
+    TransactionalProducer,
 };
 pub use properties_file::LoadedConfig;
 pub use server::ListenerError;

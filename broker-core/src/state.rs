@@ -14,7 +14,7 @@ use crate::controller::{
     ConfigResource, Controller, ControllerError, CreatedTopic, Decision, DeletedTopic, MetadataImage, MetadataRecord,
     Placement, Refusal, TopicImage, create_topics, delete_topics, topic_config,
 };
-use crate::coordinator::GroupCoordinator;
+use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::data_dirs::DataDirs;
 use crate::fetch::FetchSessions;
 use crate::log::TransactionMarker;
@@ -40,6 +40,8 @@ pub struct BrokerState {
     /// The consumer groups.
     pub(crate) groups: GroupCoordinator,
     pub(crate) fetch_sessions: FetchSessions,
+    /// The transactional ids.
+    pub(crate) transactions: TransactionCoordinator,
     pub(crate) broker_epoch: AtomicI64,
     registry: Registry,
     pub(crate) unsynced: Unsynced,
@@ -62,6 +64,7 @@ impl BrokerState {
             fetch_sessions: FetchSessions::new(
                 usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0),
             ),
+            transactions: TransactionCoordinator::new(&config, clock.clone()),
             config,
             clock,
             dirs,

@@ -1,4 +1,4 @@
-//! The group coordinator: classic consumer groups and committed offsets, kept in `__consumer_offsets`.
+//! The coordinators. Transactions are in [`transaction`]. The group coordinator: classic consumer groups and committed offsets, kept in `__consumer_offsets`.
 //!
 //! [`GroupShard`] is a machine that holds one partition's groups; [`GroupCoordinator`] is the thin driver that appends
 //! its records, wakes it when time has come, and hands its late answers to the requests that wait for them.
@@ -6,6 +6,7 @@
 mod group;
 mod partitions;
 mod runtime;
+pub mod transaction;
 
 pub use group::{
     ClassicState, Effects, Expired, GroupSettings, GroupShard, JoinContext, Moment, Outcome, RecordPlace, ReplayError,
@@ -13,6 +14,7 @@ pub use group::{
 };
 pub(crate) use partitions::append_error;
 pub use runtime::{GroupCoordinator, JoiningClient};
+pub use transaction::TransactionCoordinator;
 
 /// The partition of a coordinator's topic that is responsible for `key`, as Kafka computes it:
 /// `Utils.abs(key.hashCode()) % partition_count`.

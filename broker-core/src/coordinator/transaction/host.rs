@@ -1,0 +1,116 @@
+//! The broker as the transaction coordinator's host, and the door by which requests that write to partitions have their
+//! transaction looked after.
+
+use rkafka_protocol::ErrorCode;
+
+use super::{PartitionsMode, ProducerIdentity, TopicPartitions, TransactionHost};
+use crate::internal_log::TRANSACTIONS_TOPIC;
+use crate::log::TransactionMarker;
+use crate::{BrokerState, InternalLog};
+
+/// The feature that says which transactions a cluster has.
+pub(crate) const TRANSACTION_VERSION: &str = "transaction.version";
+/// The highest level of it: each transaction has an epoch of its own (KIP-890, part 2).
+pub(crate) const TRANSACTION_VERSION_MAX: i16 = 2;
+
+/// What a client that writes to a partition in a transaction knows of transactions. Kafka tells by the version of its
+/// request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TransactionSupport {
+    /// It has added the partition, and does not know `TRANSACTION_ABORTABLE`.
+    Plain,
+    /// It has added the partition.
+    Abortable,
+    /// It adds the partition by writing to it.
+    AddsByWriting,
+}
+
+impl TransactionSupport {
+    /// Of the client of a Produce request.
+    pub fn of_produce(version: i16) -> Self {
+        match version {
+            ..=10 => Self::Plain,
+            11 => Self::Abortable,
+            _ => Self::AddsByWriting,
+        }
+    }
+
+    /// Of the client of a TxnOffsetCommit request.
+    pub fn of_txn_offset_commit(version: i16) -> Self {
+        match version {
+            ..=3 => Self::Plain,
+            4 => Self::Abortable,
+            _ => Self::AddsByWriting,
+        }
+    }
+
+    /// Whether its transactions have each an epoch of their own.
+    pub fn bumps_epochs(self) -> bool {
+        self == Self::AddsByWriting
+    }
+
+    /// The error that such a client understands.
+    fn error(self, error: ErrorCode) -> ErrorCode {
+        match error {
+            ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            ErrorCode::TransactionAbortable if self == Self::Plain => ErrorCode::InvalidTxnState,
+            other => other,
+        }
+    }
+}
+
+impl BrokerState {
+    /// Sees to it that partitions are in a producer's transaction, before the first record of the transaction is written
+    /// there. Answers the error of each partition that is not. The order matters: first
+    /// [`crate::replication::Partition::begin_verification`], then this, then the append with the guard.
+    ///
+    /// # Errors
+    /// What holds for all partitions, in words that the client understands: `INVALID_PRODUCER_ID_MAPPING`,
+    /// `INVALID_PRODUCER_EPOCH`, `CONCURRENT_TRANSACTIONS` while the transaction before is not over, `NOT_COORDINATOR`,
+    /// `COORDINATOR_NOT_AVAILABLE`.
+    pub(crate) async fn admit_to_transaction(
+        &self,
+        transactional_id: &str,
+        producer: ProducerIdentity,
+        partitions: &TopicPartitions,
+        support: TransactionSupport,
+    ) -> Result<Vec<(String, i32, ErrorCode)>, ErrorCode> {
+        let mode = if support.bumps_epochs() {
+            PartitionsMode::Add { version: TRANSACTION_VERSION_MAX }
+        } else {
+            PartitionsMode::Verify
+        };
+        let admitted = self.transactions.add_or_verify(self, transactional_id, producer, partitions, mode).await;
+        let mut refused = admitted.map_err(|error| support.error(error))?;
+        for (_, _, error) in &mut refused {
+            *error = support.error(*error);
+        }
+        Ok(refused)
+    }
+}
+
+impl TransactionHost for BrokerState {
+    fn new_producer_id(&self) -> Result<i64, ErrorCode> {
+        self.next_producer_id().map_err(|error| {
+            tracing::error!(%error, "no producer ids can be had");
+            ErrorCode::CoordinatorNotAvailable
+        })
+    }
+
+    fn transaction_version(&self) -> i16 {
+        self.image().features().get(TRANSACTION_VERSION).copied().unwrap_or(0)
+    }
+
+    fn coordinator_epoch(&self, partition: i32) -> Result<i32, ErrorCode> {
+        self.partition(TRANSACTIONS_TOPIC, partition).map(|partition| partition.leader_epoch)
+    }
+
+    fn kept_partitions(&self) -> Vec<i32> {
+        let count = self.partition_count(TRANSACTIONS_TOPIC).unwrap_or(0);
+        (0..count).filter(|partition| self.dirs.has(TRANSACTIONS_TOPIC, *partition)).collect()
+    }
+
+    fn write_marker(&self, topic: &str, partition: i32, marker: &TransactionMarker) -> Result<(), ErrorCode> {
+        self.write_transaction_marker(topic, partition, marker)
+    }
+}

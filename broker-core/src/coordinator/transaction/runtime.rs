@@ -1,0 +1,354 @@
+//! The driver of the transaction machines: it appends their records, has the markers written, and wakes them.
+//!
+//! A step and its record are one critical section under the partition's lock. Markers are written outside of it: they
+//! take the locks of partitions and of groups, whose own requests come here.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::describe_transactions_response::TransactionState as Described;
+use rkafka_protocol::messages::list_transactions_response::TransactionState as Listed;
+
+use super::TransactionSettings;
+use super::add::PartitionsMode;
+use super::entry::{ProducerIdentity, TopicPartitions};
+use super::init::InitRequest;
+use super::list::ListFilter;
+use super::shard::{MarkerWork, Step, TransactionShard};
+use crate::coordinator::Moment;
+use crate::coordinator::partitions::{Partitions, RecordPlace, Shard, append_error, lock};
+use crate::internal_log::TRANSACTIONS_TOPIC;
+use crate::log::TransactionMarker;
+use crate::{BrokerConfig, Clock, InternalLog};
+
+/// What the transaction coordinator needs of the broker: its log, new producer ids, and markers in partitions, which may
+/// one day lie on other brokers. [`crate::BrokerState`] implements it.
+pub trait TransactionHost: InternalLog {
+    /// A producer id that nobody has had.
+    ///
+    /// # Errors
+    /// `COORDINATOR_NOT_AVAILABLE` where none can be had now.
+    fn new_producer_id(&self) -> Result<i64, ErrorCode>;
+
+    /// The finalized level of the feature `transaction.version`.
+    fn transaction_version(&self) -> i16;
+
+    /// The epoch of the coordinator that keeps this partition of `__transaction_state`: its leader epoch.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION`.
+    fn coordinator_epoch(&self, partition: i32) -> Result<i32, ErrorCode>;
+
+    /// Those partitions of `__transaction_state` that may hold something.
+    fn kept_partitions(&self) -> Vec<i32>;
+
+    /// Writes a marker into a partition.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION` where the partition is no more, `INVALID_PRODUCER_EPOCH` and
+    /// `TRANSACTION_COORDINATOR_FENCED` where it has heard of what came later; others pass.
+    fn write_marker(&self, topic: &str, partition: i32, marker: &TransactionMarker) -> Result<(), ErrorCode>;
+}
+
+impl Shard for TransactionShard {
+    const TOPIC: &'static str = TRANSACTIONS_TOPIC;
+    type Settings = TransactionSettings;
+
+    fn blank(settings: &TransactionSettings) -> Self {
+        Self::new(settings.clone())
+    }
+
+    fn take(&mut self, _place: RecordPlace, key: Bytes, value: Option<Bytes>) -> Result<(), String> {
+        self.replay(key, value).map_err(|error| error.to_string())
+    }
+
+    fn begin(&mut self, now: Moment) {
+        self.start(now);
+    }
+
+    fn next_deadline_ms(&self) -> Option<i64> {
+        self.deadline_ms()
+    }
+}
+
+type Slot = crate::coordinator::partitions::Slot<TransactionShard>;
+
+/// All transactional ids of a broker.
+///
+/// Methods take the broker as its [`TransactionHost`]; all of one coordinator's calls are to take the same.
+#[derive(Debug)]
+pub struct TransactionCoordinator {
+    partitions: Partitions<TransactionShard>,
+}
+
+impl TransactionCoordinator {
+    /// A coordinator that has loaded nothing yet. [`TransactionCoordinator::run_timers`] is to be run beside it.
+    pub fn new(config: &BrokerConfig, clock: Clock) -> Self {
+        Self { partitions: Partitions::new(TransactionSettings::of(config), clock) }
+    }
+
+    /// Makes sure that transactional ids can be kept: the topic is there. Answers how many partitions it has.
+    ///
+    /// # Errors
+    /// As [`InternalLog::ensure_internal_topic`], in the words of a coordinator.
+    pub fn ensure_ready(&self, host: &dyn TransactionHost) -> Result<i32, ErrorCode> {
+        self.partitions.ensure_ready(host)
+    }
+
+    /// Gives a transactional id to a producer.
+    ///
+    /// # Errors
+    /// As [`TransactionShard::decide_init`]; `NOT_COORDINATOR` where the partition cannot be read or written.
+    pub async fn init_producer_id(
+        &self,
+        host: &dyn TransactionHost,
+        request: &InitRequest<'_>,
+    ) -> Result<ProducerIdentity, ErrorCode> {
+        let shared = self.partitions.slot_of(host, request.transactional_id).await?;
+        let reply = {
+            let mut slot = lock(&shared);
+            let now = self.partitions.moment();
+            let version = host.transaction_version();
+            let decision = slot.shard.decide_init(now, request, version, &mut || host.new_producer_id())?;
+            self.apply(host, &mut slot, decision.step)?;
+            decision.reply
+        };
+        self.write_markers(host, &shared, request.transactional_id);
+        reply
+    }
+
+    /// Adds partitions to a transaction, or looks whether they are in it. Answers the error of each partition that is
+    /// not.
+    ///
+    /// # Errors
+    /// As [`TransactionShard::decide_add`] and [`TransactionShard::verify`], for all partitions; `NOT_COORDINATOR` where
+    /// the partition cannot be read or written.
+    pub async fn add_or_verify(
+        &self,
+        host: &dyn TransactionHost,
+        transactional_id: &str,
+        producer: ProducerIdentity,
+        partitions: &TopicPartitions,
+        mode: PartitionsMode,
+    ) -> Result<Vec<(String, i32, ErrorCode)>, ErrorCode> {
+        let shared = self.partitions.slot_of(host, transactional_id).await?;
+        let mut slot = lock(&shared);
+        match mode {
+            PartitionsMode::Verify => slot.shard.verify(transactional_id, producer, partitions),
+            PartitionsMode::Add { version } => {
+                let (now, server_version) = (self.partitions.moment(), host.transaction_version());
+                let decision =
+                    slot.shard.decide_add(now, transactional_id, producer, partitions, version, server_version)?;
+                self.apply(host, &mut slot, decision.step)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Ends a transaction. When this returns, its partitions have their markers, but for those that could not be written
+    /// now.
+    ///
+    /// # Errors
+    /// As [`TransactionShard::decide_end`]; `NOT_COORDINATOR` where the partition cannot be read or written.
+    pub async fn end(
+        &self,
+        host: &dyn TransactionHost,
+        transactional_id: &str,
+        producer: ProducerIdentity,
+        commit: bool,
+        client_version: i16,
+    ) -> Result<ProducerIdentity, ErrorCode> {
+        let shared = self.partitions.slot_of(host, transactional_id).await?;
+        let reply = {
+            let mut slot = lock(&shared);
+            let (now, server_version) = (self.partitions.moment(), host.transaction_version());
+            let new_producer_id = &mut || host.new_producer_id();
+            let decision = slot.shard.decide_end(
+                now,
+                transactional_id,
+                producer,
+                commit,
+                client_version,
+                server_version,
+                new_producer_id,
+            )?;
+            self.apply(host, &mut slot, decision.step)?;
+            decision.reply
+        };
+        self.write_markers(host, &shared, transactional_id);
+        Ok(reply)
+    }
+
+    /// The transactional ids that pass the filter.
+    ///
+    /// # Errors
+    /// `NOT_COORDINATOR` where a partition cannot be read.
+    pub async fn list(&self, host: &dyn TransactionHost, filter: &ListFilter) -> Result<Vec<Listed>, ErrorCode> {
+        let mut listed = Vec::new();
+        for partition in host.kept_partitions() {
+            let shared = self.partitions.slot(host, partition).await?;
+            listed.append(&mut lock(&shared).shard.list(self.partitions.moment(), filter));
+        }
+        Ok(listed)
+    }
+
+    /// A transactional id's state.
+    ///
+    /// # Errors
+    /// As [`TransactionShard::describe`]; `NOT_COORDINATOR` where the partition cannot be read.
+    pub async fn describe(&self, host: &dyn TransactionHost, transactional_id: &str) -> Result<Described, ErrorCode> {
+        let shared = self.partitions.slot_of(host, transactional_id).await?;
+        lock(&shared).shard.describe(transactional_id)
+    }
+
+    /// Finishes what an earlier run of the broker began, and from then on ends transactions that take too long, writes
+    /// markers again that could not be written, and forgets ids that have expired. Runs until it is dropped; a dropped
+    /// one may be run anew.
+    pub async fn run_timers(&self, host: &dyn TransactionHost) {
+        // Nobody else may ask for these, and their transactions hold back every reader of what is committed.
+        for partition in host.kept_partitions() {
+            if let Err(error) = self.partitions.slot(host, partition).await {
+                tracing::error!(partition, error = error.name(), "transactions cannot be loaded");
+            }
+        }
+        loop {
+            self.partitions.until_due().await;
+            for partition in self.partitions.due() {
+                self.do_due(host, partition).await;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn do_due(&self, host: &dyn TransactionHost, partition: i32) {
+        let Ok(shared) = self.partitions.slot(host, partition).await else { return };
+        let unmarked = {
+            let mut slot = lock(&shared);
+            let now = self.partitions.moment();
+            for transactional_id in slot.shard.timed_out(now) {
+                self.time_out(host, &mut slot, now, &transactional_id);
+            }
+            if slot.shard.is_expiration_due(now) {
+                self.expire(host, &mut slot, now);
+            }
+            self.partitions.note_due(&slot);
+            slot.shard.unmarked(now)
+        };
+        for transactional_id in unmarked {
+            self.write_markers(host, &shared, &transactional_id);
+        }
+    }
+
+    fn time_out(&self, host: &dyn TransactionHost, slot: &mut Slot, now: Moment, transactional_id: &str) {
+        let decided = slot.shard.decide_timeout(now, transactional_id, host.transaction_version());
+        match decided.and_then(|step| self.apply(host, slot, step)) {
+            Ok(()) => tracing::info!(transactional_id, "a transaction took too long and is aborted"),
+            Err(error) => {
+                tracing::warn!(transactional_id, error = error.name(), "a transaction that took too long goes on");
+                slot.shard.postpone_timeout(now, transactional_id);
+            }
+        }
+    }
+
+    fn expire(&self, host: &dyn TransactionHost, slot: &mut Slot, now: Moment) {
+        loop {
+            let expired = slot.shard.decide_expire(now);
+            let tombstones: Vec<_> = expired.iter().map(|(_, tombstone)| tombstone.clone()).collect();
+            if tombstones.is_empty() || self.partitions.append(host, slot, &tombstones).is_err() {
+                break;
+            }
+            for (transactional_id, _) in expired {
+                tracing::debug!(transactional_id, "a transactional id that nobody used is forgotten");
+                slot.shard.forgotten(&transactional_id);
+            }
+        }
+        slot.shard.expiration_checked(now);
+    }
+
+    /// Appends a step and takes it for true.
+    fn apply(&self, host: &dyn TransactionHost, slot: &mut Slot, step: Option<Step>) -> Result<(), ErrorCode> {
+        if let Some(step) = step {
+            let record = std::slice::from_ref(&step.record);
+            self.partitions.append(host, slot, record).map_err(append_error)?;
+            slot.shard.stepped(self.partitions.moment(), &step);
+            self.partitions.note_due(slot);
+        }
+        Ok(())
+    }
+
+    /// Writes the markers that a transaction lacks, and closes it once it lacks none. Does nothing while somebody else is
+    /// at it.
+    fn write_markers(&self, host: &dyn TransactionHost, shared: &Arc<Mutex<Slot>>, transactional_id: &str) {
+        let (work, partition) = {
+            let mut slot = lock(shared);
+            let Some(work) = slot.shard.take_markers(transactional_id) else { return };
+            (work, slot.partition)
+        };
+        let mut report = Report { coordinator: self, host, shared, left: work.partitions.clone(), work };
+        let coordinator_epoch = match host.coordinator_epoch(partition) {
+            Ok(epoch) => epoch,
+            Err(error) => {
+                tracing::warn!(transactional_id, error = error.name(), "no markers without the coordinator's epoch");
+                return;
+            }
+        };
+        let marker = TransactionMarker {
+            producer_id: report.work.producer_id,
+            producer_epoch: report.work.producer_epoch,
+            coordinator_epoch,
+            commit: report.work.commit,
+            transaction_version: report.work.transaction_version,
+        };
+        report.left.retain(|topic, partitions| {
+            partitions
+                .retain(|partition| is_to_retry(host.write_marker(topic, *partition, &marker), topic, *partition));
+            !partitions.is_empty()
+        });
+    }
+}
+
+/// Whether the marker must be written again.
+fn is_to_retry(written: Result<(), ErrorCode>, topic: &str, partition: i32) -> bool {
+    match written {
+        Ok(()) => false,
+        Err(ErrorCode::UnknownTopicOrPartition) => {
+            tracing::info!(topic, partition, "a partition of a transaction is no more, and gets no marker");
+            false
+        }
+        // Either this very marker is there, written before a restart, or another producer of the id came after it: one
+        // that could not come before this transaction was over here.
+        Err(error @ (ErrorCode::InvalidProducerEpoch | ErrorCode::TransactionCoordinatorFenced)) => {
+            tracing::info!(topic, partition, error = error.name(), "a marker is not needed any more");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(topic, partition, error = error.name(), "a marker is to be written again");
+            true
+        }
+    }
+}
+
+/// Tells the machine what came of the markers, also after a panic on the way.
+struct Report<'a> {
+    coordinator: &'a TransactionCoordinator,
+    host: &'a dyn TransactionHost,
+    shared: &'a Arc<Mutex<Slot>>,
+    work: MarkerWork,
+    left: TopicPartitions,
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        let Self { coordinator, host, .. } = self;
+        let mut slot = lock(self.shared);
+        let now = coordinator.partitions.moment();
+        let transactional_id = &self.work.transactional_id;
+        slot.shard.marked(now, transactional_id, std::mem::take(&mut self.left));
+        let decided = slot.shard.decide_complete(now, transactional_id, host.transaction_version());
+        if let Err(error) = decided.and_then(|step| coordinator.apply(*host, &mut slot, step)) {
+            tracing::warn!(%transactional_id, error = error.name(), "a transaction that has its markers stays open");
+        }
+        coordinator.partitions.note_due(&slot);
+    }
+}
