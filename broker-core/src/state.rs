@@ -1,7 +1,7 @@
 //! What all connections of a broker share.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::ProducerIdsRecord;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::config::BrokerConfig;
 use crate::controller::{
     ConfigResource, Controller, ControllerError, CreatedTopic, Decision, DeletedTopic, MetadataImage, MetadataRecord,
-    Placement, Refusal, TopicImage, create_topics, delete_topics, topic_config,
+    Placement, Refusal, TopicImage, broker_config, create_topics, delete_topics, topic_config,
 };
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::data_dirs::DataDirs;
@@ -30,8 +30,10 @@ const PRODUCER_ID_BLOCK: i64 = 1000;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct BrokerState {
-    /// The broker's settings.
+    /// The settings that the broker was started with.
     pub config: BrokerConfig,
+    /// The settings that hold now.
+    effective: RwLock<Arc<BrokerConfig>>,
     /// The broker's clock.
     pub clock: Clock,
     pub(crate) dirs: DataDirs,
@@ -61,6 +63,7 @@ impl BrokerState {
     ) -> Self {
         Self {
             groups: GroupCoordinator::new(&config, clock.clone()),
+            effective: RwLock::new(Arc::new(broker_config::effective(&config, &controller.image()))),
             fetch_sessions: FetchSessions::new(
                 usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0),
             ),
@@ -132,7 +135,7 @@ impl BrokerState {
                 storage: Arc::clone(&self.dirs.storage),
                 dir,
                 log_dir,
-                config: topic_config::log_config(&self.config, set.map(|set| &**set)),
+                config: topic_config::log_config(&self.effective_config(), set.map(|set| &**set)),
                 state,
             };
             Some(Partition::new(Arc::clone(&topic.name), topic.id, index, leader_epoch, opening))
@@ -242,12 +245,29 @@ impl BrokerState {
         Ok(deleted)
     }
 
+    /// The settings that hold now: those of the start, changed by those that were set since.
+    pub fn effective_config(&self) -> Arc<BrokerConfig> {
+        Arc::clone(&self.effective.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts the present settings of this broker in force in all logs.
+    pub(crate) fn apply_broker_config(&self) {
+        {
+            // Under the lock, so that of two changes at a time the later one is not undone.
+            let mut effective = self.effective.write().unwrap_or_else(PoisonError::into_inner);
+            *effective = Arc::new(broker_config::effective(&self.config, &self.image()));
+        }
+        for topic in self.image().topics() {
+            self.apply_topic_config(&topic.name);
+        }
+    }
+
     /// Puts the present settings of a topic in force in its logs.
     pub(crate) fn apply_topic_config(&self, name: &str) {
         let image = self.image();
         let Some(topic) = image.topic(name) else { return };
         let set = image.configs(ConfigResource::Topic, name);
-        let config = topic_config::log_config(&self.config, set.map(|set| &**set));
+        let config = topic_config::log_config(&self.effective_config(), set.map(|set| &**set));
         for index in (0..).take(topic.partitions.len()) {
             if let Some(partition) = self.registry.get((topic.id, index)) {
                 partition.set_config(config.clone());

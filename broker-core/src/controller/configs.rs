@@ -1,4 +1,5 @@
-//! Decisions about settings that may be changed while the broker runs: those of topics.
+//! Decisions about settings that may be changed while the broker runs: those of topics, brokers, groups, and
+//! subscriptions to the metrics of clients.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +7,12 @@ use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::ConfigRecord;
 use rkafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 
+use super::client_metrics_config::{self, CLIENT_METRICS_SETTINGS, Wrong};
+use super::group_config::GroupSetting;
 use super::image::{ConfigResource, MetadataImage};
 use super::records::MetadataRecord;
 use super::topic_config::{ConfigType, TopicSetting};
-use super::{Decision, Refusal, topic_config};
+use super::{Decision, Refusal, broker_config, topic_config};
 use crate::config::BrokerConfig;
 
 /// Decides about the resources of one IncrementalAlterConfigs request.
@@ -41,42 +44,32 @@ fn refuse<T>(error: ErrorCode, message: impl Into<String>) -> Result<T, Refusal>
 
 fn alter_one(
     image: &MetadataImage,
-    broker: &BrokerConfig,
+    fixed: &BrokerConfig,
     resource: &AlterConfigsResource,
 ) -> Result<Vec<MetadataRecord>, Refusal> {
-    match ConfigResource::from_number(resource.resource_type) {
-        ConfigResource::Topic => {}
-        ConfigResource::Broker => {
-            return refuse(
-                ErrorCode::InvalidRequest,
-                "The settings of this broker cannot be changed while it runs; change its properties and start it anew.",
-            );
-        }
-        other => {
-            let message = format!("Resource type {} has no settings here.", other.number());
-            return refuse(ErrorCode::InvalidRequest, message);
-        }
-    }
-    let topic = &resource.resource_name;
-    if image.topic(topic).is_none() {
-        return refuse(ErrorCode::UnknownTopicOrPartition, ErrorCode::UnknownTopicOrPartition.message());
-    }
-    let present = image.configs(ConfigResource::Topic, topic);
+    let kind = ConfigResource::from_number(resource.resource_type);
+    let name = &resource.resource_name;
+    check_resource(image, fixed, kind, name)?;
+    let effective = broker_config::effective(fixed, image);
+    let present = image.configs(kind, name);
     let mut changes: BTreeMap<&str, Option<String>> = BTreeMap::new();
     for config in &resource.configs {
-        let change = changed_value(broker, present.and_then(|values| values.get(&config.name)), config)?;
+        let change = changed_value(kind, &effective, present.and_then(|values| values.get(&config.name)), config)?;
         if changes.insert(&config.name, change).is_some() {
             return refuse(ErrorCode::InvalidRequest, format!("Error due to duplicate config keys: {}", config.name));
         }
     }
+    if kind == ConfigResource::Broker {
+        check_broker(image, fixed, name, &changes)?;
+    }
     Ok(changes
         .into_iter()
         .filter(|(name, value)| present.and_then(|values| values.get(*name)) != value.as_ref())
-        .map(|(name, value)| {
+        .map(|(key, value)| {
             MetadataRecord::Config(ConfigRecord {
                 resource_type: resource.resource_type,
-                resource_name: topic.clone(),
-                name: name.to_owned(),
+                resource_name: name.clone(),
+                name: key.to_owned(),
                 value,
                 ..Default::default()
             })
@@ -84,9 +77,106 @@ fn alter_one(
         .collect())
 }
 
+/// Checks that there is a resource whose settings can be told and changed.
+///
+/// # Errors
+/// There is none of this kind, or none of this name.
+pub(crate) fn check_resource(
+    image: &MetadataImage,
+    fixed: &BrokerConfig,
+    kind: ConfigResource,
+    name: &str,
+) -> Result<(), Refusal> {
+    match kind {
+        ConfigResource::Topic => {
+            if let Some(reason) = super::invalid_topic_name_reason(name) {
+                return refuse(ErrorCode::InvalidTopicException, reason);
+            }
+            if image.topic(name).is_none() {
+                return refuse(ErrorCode::UnknownTopicOrPartition, format!("The topic '{name}' does not exist."));
+            }
+        }
+        ConfigResource::Broker if name.is_empty() => {}
+        ConfigResource::Broker => match name.parse::<i32>() {
+            Ok(id) if id == fixed.node_id => {}
+            Ok(id) => {
+                let message = format!("Unexpected broker id, expected {} but received {id}", fixed.node_id);
+                return refuse(ErrorCode::InvalidRequest, message);
+            }
+            Err(_) => {
+                return refuse(ErrorCode::InvalidRequest, format!("Broker id must be an integer, but it is: {name}"));
+            }
+        },
+        ConfigResource::Group if name.is_empty() => {
+            return refuse(ErrorCode::InvalidRequest, "Default group resources are not allowed.");
+        }
+        ConfigResource::ClientMetrics if name.is_empty() => {
+            return refuse(ErrorCode::InvalidRequest, "Subscription name can't be empty");
+        }
+        ConfigResource::Group | ConfigResource::ClientMetrics => {}
+        ConfigResource::Other(number) => {
+            return refuse(ErrorCode::InvalidRequest, format!("Resource type {number} has no settings here."));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the settings of this broker would go together after the changes.
+fn check_broker(
+    image: &MetadataImage,
+    fixed: &BrokerConfig,
+    name: &str,
+    changes: &BTreeMap<&str, Option<String>>,
+) -> Result<(), Refusal> {
+    let node = fixed.node_id.to_string();
+    let mut levels = ["", &node].map(|name| {
+        image.configs(ConfigResource::Broker, name).map(|values| BTreeMap::clone(values)).unwrap_or_default()
+    });
+    let [of_all, of_this] = &mut levels;
+    let changed = if name.is_empty() { of_all } else { of_this };
+    for (name, value) in changes {
+        match value {
+            Some(value) => changed.insert((*name).to_owned(), value.clone()),
+            None => changed.remove(*name),
+        };
+    }
+    let [of_all, of_this] = &levels;
+    let (config, _) = broker_config::overlaid(fixed, [Some(of_all), Some(of_this)]);
+    config.validate().or_else(|error| refuse(ErrorCode::InvalidRequest, error.to_string()))
+}
+
+/// The type of a setting, and the value that holds where the resource has none.
+fn find(kind: ConfigResource, effective: &BrokerConfig, name: &str) -> Result<(ConfigType, String), Refusal> {
+    match kind {
+        ConfigResource::Topic => match TopicSetting::find(name) {
+            Some(setting) => Ok((setting.kind, setting.default(effective))),
+            None => refuse(ErrorCode::InvalidConfig, format!("Unknown topic config name: {name}")),
+        },
+        ConfigResource::Broker => {
+            let entry = effective.entries().into_iter().find(|entry| entry.name == name);
+            match entry.filter(|_| broker_config::is_dynamic(name)) {
+                Some(entry) => Ok((broker_config::kind_of(name), entry.value)),
+                None => refuse(ErrorCode::InvalidRequest, format!("Cannot update these configs dynamically: [{name}]")),
+            }
+        }
+        ConfigResource::Group => match GroupSetting::find(name) {
+            Some(setting) => Ok((setting.kind, setting.default(effective))),
+            None => refuse(ErrorCode::InvalidConfig, format!("Unknown group config name: {name}")),
+        },
+        ConfigResource::ClientMetrics => match CLIENT_METRICS_SETTINGS.iter().find(|setting| setting.name == name) {
+            Some(setting) => Ok((setting.kind, setting.default.to_owned())),
+            None => refuse(ErrorCode::InvalidRequest, format!("Unknown client metrics configuration: {name}")),
+        },
+        ConfigResource::Other(number) => {
+            refuse(ErrorCode::InvalidRequest, format!("Resource type {number} has no settings here."))
+        }
+    }
+}
+
 /// The value that a setting has after the change, `None` for its default.
 fn changed_value(
-    broker: &BrokerConfig,
+    kind: ConfigResource,
+    effective: &BrokerConfig,
     present: Option<&String>,
     config: &AlterableConfig,
 ) -> Result<Option<String>, Refusal> {
@@ -95,21 +185,23 @@ fn changed_value(
     const APPEND: i8 = 2;
     const SUBTRACT: i8 = 3;
     let name = &config.name;
-    let Some(setting) = TopicSetting::find(name) else {
-        return refuse(ErrorCode::InvalidConfig, format!("Unknown topic config name: {name}"));
+    let (setting_kind, default) = match find(kind, effective, name) {
+        // What an older broker recorded must be removable.
+        Err(_) if config.config_operation == DELETE && present.is_some() => return Ok(None),
+        found => found?,
     };
     let value = match config.config_operation {
         DELETE => return Ok(None),
         SET => config.value.clone(),
         operation @ (APPEND | SUBTRACT) => {
-            if setting.kind != ConfigType::List {
+            if setting_kind != ConfigType::List {
                 let word = if operation == APPEND { "APPEND" } else { "SUBTRACT" };
                 return refuse(
                     ErrorCode::InvalidConfig,
                     format!("Can't {word} to key {name} because its type is not LIST."),
                 );
             }
-            let present = present.cloned().unwrap_or_else(|| setting.default(broker));
+            let present = present.cloned().unwrap_or(default);
             let mut values: Vec<&str> = present.split(',').filter(|value| !value.is_empty()).collect();
             for value in config.value.as_deref().unwrap_or_default().split(',') {
                 if operation == SUBTRACT {
@@ -124,8 +216,35 @@ fn changed_value(
             return refuse(ErrorCode::InvalidRequest, format!("Unknown config operation {other} for {name}."));
         }
     };
-    match topic_config::check(name, value.as_deref()) {
-        Ok(()) => Ok(value),
-        Err(reason) => refuse(ErrorCode::InvalidConfig, reason),
+    check_value(kind, effective, name, value.as_deref())?;
+    Ok(value)
+}
+
+fn check_value(kind: ConfigResource, effective: &BrokerConfig, name: &str, value: Option<&str>) -> Result<(), Refusal> {
+    if kind == ConfigResource::Topic {
+        return topic_config::check(name, value).or_else(|reason| refuse(ErrorCode::InvalidConfig, reason));
+    }
+    let Some(value) = value else {
+        return refuse(ErrorCode::InvalidRequest, format!("Null value not supported for : {name}"));
+    };
+    match kind {
+        ConfigResource::Broker => {
+            let invalid = |reason: String| {
+                refuse(ErrorCode::InvalidRequest, format!("Invalid value {value} for configuration {name}: {reason}"))
+            };
+            let kind = broker_config::kind_of(name);
+            if !kind.reads(value) {
+                return invalid(format!("Not {kind}"));
+            }
+            effective.clone().set(name, value).or_else(|error| invalid(error.to_string()))
+        }
+        ConfigResource::Group => match GroupSetting::find(name) {
+            Some(setting) => setting.check(effective, value).or_else(|reason| refuse(ErrorCode::InvalidConfig, reason)),
+            None => refuse(ErrorCode::InvalidConfig, format!("Unknown group config name: {name}")),
+        },
+        _ => client_metrics_config::check(name, value).or_else(|wrong| match wrong {
+            Wrong::Request(reason) => refuse(ErrorCode::InvalidRequest, reason),
+            Wrong::Value(reason) => refuse(ErrorCode::InvalidConfig, reason),
+        }),
     }
 }

@@ -4,9 +4,12 @@
 //! the metadata log, and only then replayed into the image; readers see the next image all at once. The same replay
 //! builds the image when the broker starts, so the image is always what the log says.
 
+pub(crate) mod broker_config;
+pub(crate) mod client_metrics_config;
 mod configs;
 mod driver;
 mod features;
+pub(crate) mod group_config;
 mod image;
 mod records;
 pub(crate) mod topic_config;
@@ -15,7 +18,7 @@ mod topics;
 
 use rkafka_protocol::ErrorCode;
 
-pub(crate) use configs::alter as alter_configs;
+pub(crate) use configs::{alter as alter_configs, check_resource};
 pub(crate) use driver::{Controller, ControllerError};
 pub(crate) use features::update as update_features;
 pub use image::{BrokerImage, ConfigResource, MetadataImage, PartitionImage, TopicImage, is_internal};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rkafka_config::{Setting, Settings};
+use rkafka_config::Setting;
 
 use crate::config::{BrokerConfig, MessageTimestampType, milliseconds};
 pub(crate) use crate::kafka_settings::ConfigType;
@@ -215,11 +215,6 @@ impl TopicSetting {
         (self.default)(broker)
     }
 
-    /// Whether the broker's settings, and not Kafka's defaults, give the value where the topic has none.
-    pub fn is_set_by(&self, broker: &BrokerConfig) -> bool {
-        self.default(broker) != self.default(&BrokerConfig::new())
-    }
-
     /// Checks a value.
     ///
     /// # Errors
@@ -252,11 +247,6 @@ pub(crate) fn log_config(broker: &BrokerConfig, topic: Option<&BTreeMap<String, 
         }
     }
     config
-}
-
-/// The broker's own settings as text, by name.
-pub(crate) fn broker_entries(broker: &BrokerConfig) -> Vec<rkafka_config::Entry> {
-    Settings::entries(broker)
 }
 
 #[cfg(test)]

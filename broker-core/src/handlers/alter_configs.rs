@@ -1,9 +1,9 @@
 //! API: AlterConfigs (33)
 //! Versions: 0-2
-//! Behaviour: gives topics exactly the settings that are named; those that a topic has besides go back to their defaults.
-//! Older than IncrementalAlterConfigs, and what many clients still use.
-//! Deviations: the settings of the broker itself cannot be changed while it runs.
-//! KIPs: 133
+//! Behaviour: gives topics and brokers exactly the settings that are named; those that they have besides go back to their
+//! defaults. Older than IncrementalAlterConfigs, and what many clients still use.
+//! Deviations: those of IncrementalAlterConfigs.
+//! KIPs: 133, 226
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use rkafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
-use super::describe_configs::describe_topic_settings;
+use super::describe_configs::Described;
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
 
@@ -28,6 +28,7 @@ pub async fn handle(
 ) -> Result<CreateTopicsResponse, HandlerError> {
     let topics = match broker.create_topics(&request.topics, request.validate_only) {
         Ok(replies) => {
+            let described = Described::new(broker);
             let results = request.topics.iter().zip(replies).map(|(asked, reply)| match reply {
                 Ok(created) => CreatableTopicResult {
                     name: asked.name.clone(),
@@ -35,7 +36,8 @@ pub async fn handle(
                     num_partitions: created.partitions,
                     replication_factor: created.replication_factor,
                     configs: Some(
-                        describe_topic_settings(broker, Some(&created.configs))
+                        described
+                            .topic_settings(Some(&created.configs))
                             .map(|(setting, value, source)| CreatableTopicConfigs {
                                 name: setting.name.to_owned(),
                                 value: Some(value),

@@ -1,14 +1,15 @@
 //! API: DescribeConfigs (32)
 //! Versions: 1-4
-//! Behaviour: the settings of topics and of this broker, each with where its value comes from, and on demand its
-//! synonyms and its documentation. There is no setting in the answer that this broker does not act on.
-//! Deviations: broker loggers, client metrics and groups have no settings here.
-//! KIPs: 226, 569
+//! Behaviour: the settings of topics, of this broker, of all brokers (the empty name), of groups and of subscriptions to
+//! the metrics of clients, each with where its value comes from, and on demand its synonyms, the strongest first, and
+//! its documentation. There is no setting in the answer that this broker does not act on.
+//! Deviations: brokers' loggers have no settings here. A value in the broker's file that is the default counts as the
+//! default.
+//! KIPs: 226, 569, 714, 848, 1142
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use rkafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -16,14 +17,14 @@ use rkafka_protocol::messages::describe_configs_response::{
 use rkafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 use super::{HandlerError, RequestContext};
-use crate::controller::topic_config::{TOPIC_SETTINGS, TopicSetting, broker_entries};
-use crate::controller::{ConfigResource, Refusal, invalid_topic_name_reason};
-use crate::{BrokerConfig, BrokerState};
-
-const SOURCE_TOPIC: i8 = 1;
-const SOURCE_STATIC_BROKER: i8 = 4;
-const SOURCE_DEFAULT: i8 = 5;
-const TYPE_TEXT: i8 = 2;
+use crate::controller::broker_config::{
+    self, Levels, SOURCE_ALL_BROKERS, SOURCE_CLIENT_METRICS, SOURCE_DEFAULT, SOURCE_GROUP, SOURCE_TOPIC,
+};
+use crate::controller::client_metrics_config::CLIENT_METRICS_SETTINGS;
+use crate::controller::topic_config::{TOPIC_SETTINGS, TopicSetting};
+use crate::controller::{ConfigResource, check_resource, group_config};
+use crate::kafka_settings::ConfigType;
+use crate::{BrokerConfig, BrokerState, MetadataImage};
 
 /// Describes settings.
 ///
@@ -35,22 +36,19 @@ pub async fn handle(
     request: DescribeConfigsRequest,
     _version: i16,
 ) -> Result<DescribeConfigsResponse, HandlerError> {
+    let described = Described::new(broker);
     let results = request.resources.iter().map(|resource| {
-        let described = match ConfigResource::from_number(resource.resource_type) {
-            ConfigResource::Topic => describe_topic(broker, &resource.resource_name),
-            ConfigResource::Broker => describe_broker(broker, &resource.resource_name),
-            other => Err(Refusal {
-                error: ErrorCode::InvalidRequest,
-                message: format!("Resource type {} has no settings here.", other.number()),
-            }),
-        };
+        let kind = ConfigResource::from_number(resource.resource_type);
+        let name = &resource.resource_name;
         let result = DescribeConfigsResult {
             resource_type: resource.resource_type,
-            resource_name: resource.resource_name.clone(),
+            resource_name: name.clone(),
             ..Default::default()
         };
-        match described {
-            Ok(configs) => DescribeConfigsResult { configs: select(configs, resource, &request), ..result },
+        match check_resource(&described.image, &broker.config, kind, name) {
+            Ok(()) => {
+                DescribeConfigsResult { configs: select(described.settings(kind, name), resource, &request), ..result }
+            }
             Err(refusal) => DescribeConfigsResult {
                 error_code: refusal.error.code(),
                 error_message: Some(refusal.message),
@@ -81,96 +79,137 @@ fn select(
     configs
 }
 
-/// Every setting of a topic with its value and where that comes from.
-pub(super) fn describe_topic_settings<'a>(
-    broker: &'a BrokerState,
-    set: Option<&'a BTreeMap<String, String>>,
-) -> impl Iterator<Item = (&'static TopicSetting, String, i8)> + 'a {
-    TOPIC_SETTINGS.iter().map(move |setting| match set.and_then(|set| set.get(setting.name)) {
-        Some(value) => (setting, value.clone(), SOURCE_TOPIC),
-        None => {
-            let source = if setting.is_set_by(&broker.config) { SOURCE_STATIC_BROKER } else { SOURCE_DEFAULT };
-            (setting, setting.default(&broker.config), source)
-        }
-    })
+/// What all descriptions of one answer have in common.
+pub(super) struct Described {
+    image: Arc<MetadataImage>,
+    effective: Arc<BrokerConfig>,
+    levels: Levels,
 }
 
-fn describe_topic(broker: &BrokerState, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
-    let image = broker.image();
-    if let Some(message) = invalid_topic_name_reason(name) {
-        return Err(Refusal { error: ErrorCode::InvalidTopicException, message });
+impl Described {
+    pub fn new(broker: &BrokerState) -> Self {
+        let image = broker.image();
+        let levels = Levels::new(&broker.config, &image);
+        Self { effective: broker.effective_config(), levels, image }
     }
-    if image.topic(name).is_none() {
-        let error = ErrorCode::UnknownTopicOrPartition;
-        return Err(Refusal { error, message: error.message().to_owned() });
-    }
-    let set = image.configs(ConfigResource::Topic, name);
-    Ok(describe_topic_settings(broker, set.map(|set| &**set))
-        .map(|(setting, value, source)| {
-            let synonym = |name: &str, value: String, source| DescribeConfigsSynonym {
-                name: name.to_owned(),
-                value: Some(value),
-                source,
-                ..Default::default()
-            };
-            let mut synonyms = Vec::new();
-            if source == SOURCE_TOPIC {
-                synonyms.push(synonym(setting.name, value.clone(), SOURCE_TOPIC));
-            }
-            if let Some(broker_name) = setting.broker_name {
-                if setting.is_set_by(&broker.config) {
-                    synonyms.push(synonym(broker_name, setting.default(&broker.config), SOURCE_STATIC_BROKER));
-                }
-                synonyms.push(synonym(broker_name, setting.default(&BrokerConfig::new()), SOURCE_DEFAULT));
-            }
-            DescribeConfigsResourceResult {
-                name: setting.name.to_owned(),
-                value: Some(value),
-                config_source: source,
-                synonyms,
-                config_type: setting.kind as i8,
-                documentation: Some(setting.documentation.to_owned()),
-                ..Default::default()
+
+    /// Every setting of a topic with its value and where that comes from.
+    pub fn topic_settings<'a>(
+        &'a self,
+        set: Option<&'a BTreeMap<String, String>>,
+    ) -> impl Iterator<Item = (&'static TopicSetting, String, i8)> + 'a {
+        TOPIC_SETTINGS.iter().map(move |setting| match set.and_then(|set| set.get(setting.name)) {
+            Some(value) => (setting, value.clone(), SOURCE_TOPIC),
+            None => {
+                let source = setting.broker_name.map_or(SOURCE_DEFAULT, |name| self.levels.source(name));
+                (setting, setting.default(&self.effective), source)
             }
         })
-        .collect())
-}
+    }
 
-fn describe_broker(broker: &BrokerState, name: &str) -> Result<Vec<DescribeConfigsResourceResult>, Refusal> {
-    let refuse = |message: String| Err(Refusal { error: ErrorCode::InvalidRequest, message });
-    if name.is_empty() {
-        // The defaults of all brokers that are set while they run: none are.
-        return Ok(Vec::new());
-    }
-    match name.parse::<i32>() {
-        Ok(id) if id == broker.config.node_id => {}
-        Ok(id) => {
-            return refuse(format!("Unexpected broker id, expected {} but received {id}", broker.config.node_id));
+    fn settings(&self, kind: ConfigResource, name: &str) -> Vec<DescribeConfigsResourceResult> {
+        let set = self.image.configs(kind, name).map(Arc::as_ref);
+        match kind {
+            ConfigResource::Topic => self.of_topic(set),
+            ConfigResource::Broker if name.is_empty() => of_all_brokers(set),
+            ConfigResource::Broker => self.of_broker(),
+            ConfigResource::Group => self.of_group(set),
+            ConfigResource::ClientMetrics => of_client_metrics(set),
+            ConfigResource::Other(_) => Vec::new(),
         }
-        Err(_) => return refuse(format!("Broker id must be an integer, but it is: {name}")),
     }
-    let docs = BrokerConfig::describe();
-    Ok(broker_entries(&broker.config)
-        .into_iter()
-        .map(|entry| {
-            let source = if entry.is_default { SOURCE_DEFAULT } else { SOURCE_STATIC_BROKER };
+
+    fn of_topic(&self, set: Option<&BTreeMap<String, String>>) -> Vec<DescribeConfigsResourceResult> {
+        let described = self.topic_settings(set).map(|(setting, value, source)| {
+            let own = (source == SOURCE_TOPIC).then(|| synonym(setting.name, &value, SOURCE_TOPIC));
+            let synonyms = own.into_iter().chain(self.broker_synonyms(setting.broker_name)).collect();
+            described(setting.name, Some(value), setting.kind, synonyms, setting.documentation, source)
+        });
+        described.collect()
+    }
+
+    fn of_broker(&self) -> Vec<DescribeConfigsResourceResult> {
+        let docs = BrokerConfig::describe();
+        let entries = self.effective.entries().into_iter();
+        let described = entries.map(|entry| {
             let doc = docs.iter().find(|doc| doc.name == entry.name);
-            DescribeConfigsResourceResult {
-                name: entry.name.to_owned(),
-                value: Some(entry.value.clone()),
-                read_only: true,
-                config_source: source,
-                is_sensitive: doc.is_some_and(|doc| doc.secret),
-                synonyms: vec![DescribeConfigsSynonym {
-                    name: entry.name.to_owned(),
-                    value: Some(entry.value),
-                    source,
-                    ..Default::default()
-                }],
-                config_type: TYPE_TEXT,
-                documentation: doc.map(|doc| doc.doc.clone()),
-                ..Default::default()
+            let secret = doc.is_some_and(|doc| doc.secret);
+            let value = Some(entry.value).filter(|value| !secret && !broker_config::is_none(entry.name, value));
+            let mut synonyms: Vec<_> = self.broker_synonyms(Some(entry.name)).collect();
+            if secret {
+                synonyms.iter_mut().for_each(|synonym| synonym.value = None);
             }
-        })
-        .collect())
+            let kind = broker_config::kind_of(entry.name);
+            let text = doc.map_or("", |doc| &doc.doc);
+            let source = self.levels.source(entry.name);
+            let described = described(entry.name, value, kind, synonyms, text, source);
+            DescribeConfigsResourceResult {
+                read_only: !broker_config::is_dynamic(entry.name),
+                is_sensitive: secret,
+                ..described
+            }
+        });
+        described.collect()
+    }
+
+    fn of_group(&self, set: Option<&BTreeMap<String, String>>) -> Vec<DescribeConfigsResourceResult> {
+        let described = group_config::all().map(|setting| {
+            let own = set.and_then(|set| set.get(setting.name));
+            let first = own.map(|value| synonym(setting.name, value, SOURCE_GROUP));
+            let source = if own.is_some() { SOURCE_GROUP } else { self.levels.source(setting.broker_name) };
+            let value = own.cloned().unwrap_or_else(|| setting.default(&self.effective));
+            let synonyms = first.into_iter().chain(self.broker_synonyms(Some(setting.broker_name))).collect();
+            described(setting.name, Some(value), setting.kind, synonyms, setting.documentation, source)
+        });
+        described.collect()
+    }
+
+    fn broker_synonyms(&self, name: Option<&str>) -> impl Iterator<Item = DescribeConfigsSynonym> {
+        let synonyms = name.map(|name| self.levels.synonyms(name)).unwrap_or_default();
+        synonyms.into_iter().map(|found| synonym(found.name, &found.value, found.source))
+    }
+}
+
+fn of_all_brokers(set: Option<&BTreeMap<String, String>>) -> Vec<DescribeConfigsResourceResult> {
+    let docs = BrokerConfig::describe();
+    let described = set.into_iter().flatten().map(|(name, value)| {
+        let text = docs.iter().find(|doc| doc.name == name).map_or("", |doc| &doc.doc);
+        let synonyms = vec![synonym(name, value, SOURCE_ALL_BROKERS)];
+        described(name, Some(value.clone()), broker_config::kind_of(name), synonyms, text, SOURCE_ALL_BROKERS)
+    });
+    described.collect()
+}
+
+fn of_client_metrics(set: Option<&BTreeMap<String, String>>) -> Vec<DescribeConfigsResourceResult> {
+    let described = CLIENT_METRICS_SETTINGS.iter().map(|setting| {
+        let own = set.and_then(|set| set.get(setting.name));
+        let synonyms = own.map(|value| synonym(setting.name, value, SOURCE_CLIENT_METRICS)).into_iter().collect();
+        let source = if own.is_some() { SOURCE_CLIENT_METRICS } else { SOURCE_DEFAULT };
+        let value = own.cloned().unwrap_or_else(|| setting.default.to_owned());
+        described(setting.name, Some(value), setting.kind, synonyms, setting.documentation, source)
+    });
+    described.collect()
+}
+
+fn synonym(name: &str, value: &str, source: i8) -> DescribeConfigsSynonym {
+    DescribeConfigsSynonym { name: name.to_owned(), value: Some(value.to_owned()), source, ..Default::default() }
+}
+
+fn described(
+    name: &str,
+    value: Option<String>,
+    kind: ConfigType,
+    synonyms: Vec<DescribeConfigsSynonym>,
+    documentation: &str,
+    config_source: i8,
+) -> DescribeConfigsResourceResult {
+    DescribeConfigsResourceResult {
+        name: name.to_owned(),
+        value,
+        config_source,
+        synonyms,
+        config_type: kind as i8,
+        documentation: Some(documentation.to_owned()),
+        ..Default::default()
+    }
 }

@@ -1,9 +1,10 @@
 //! API: IncrementalAlterConfigs (44)
 //! Versions: 0-1
-//! Behaviour: sets and removes the settings of topics; they are in the metadata log, synced, and in force in the topics'
-//! logs before the answer goes.
-//! Deviations: the settings of the broker itself cannot be changed while it runs.
-//! KIPs: 339, 412
+//! Behaviour: sets and removes the settings of topics, brokers (one, or all under the empty name), groups and
+//! subscriptions to the metrics of clients; they are in the metadata log, synced, and in force before the answer goes.
+//! Deviations: of the brokers' settings those of logs can be changed, and others that Kafka changes cannot; unknown
+//! ones, which Kafka keeps, are refused. Brokers' loggers cannot be set.
+//! KIPs: 226, 339, 714, 848
 
 use std::sync::Arc;
 
@@ -57,8 +58,14 @@ pub(super) fn change(
         vec![Err(refusal); named.len()]
     });
     for ((resource_type, name), reply) in named.iter().zip(&replies) {
-        if *resource_type == ConfigResource::Topic.number() && reply.is_ok() && !validate_only {
-            broker.apply_topic_config(name);
+        if reply.is_err() || validate_only {
+            continue;
+        }
+        match ConfigResource::from_number(*resource_type) {
+            ConfigResource::Topic => broker.apply_topic_config(name),
+            ConfigResource::Broker => broker.apply_broker_config(),
+            // These are looked up where they are needed.
+            ConfigResource::Group | ConfigResource::ClientMetrics | ConfigResource::Other(_) => {}
         }
     }
     replies
