@@ -394,7 +394,7 @@ async fn settings_are_described_changed_and_in_force() {
         (alter(2, "t", "no.such", 0, Some("1")), ErrorCode::InvalidConfig),
         (alter(2, "t", "segment.bytes", 0, Some("1")), ErrorCode::InvalidConfig),
         (alter(2, "t", "segment.ms", 2, Some("1")), ErrorCode::InvalidConfig),
-        (alter(2, "t", "cleanup.policy", 0, Some("compact")), ErrorCode::InvalidConfig),
+        (alter(2, "t", "cleanup.policy", 0, Some("shrink")), ErrorCode::InvalidConfig),
         (alter(2, "u", "segment.ms", 0, Some("1")), ErrorCode::UnknownTopicOrPartition),
         (alter(4, "1", "num.partitions", 0, Some("2")), ErrorCode::InvalidRequest),
         (alter(8, "x", "a", 0, Some("2")), ErrorCode::InvalidRequest),
