@@ -538,7 +538,10 @@ impl Log {
             } else {
                 None
             };
-            self.producers.update(header, marker, self.high_watermark);
+            let aborted = self.producers.update(header, marker, self.high_watermark);
+            if let (Some(aborted), Some(active)) = (aborted, self.segments.last_mut()) {
+                active.aborted_mut(storage.as_ref())?.push(aborted);
+            }
             self.log_end_offset = header.last_offset() + 1;
         }
         Ok(())

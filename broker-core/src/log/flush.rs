@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::error::LogError;
 use super::log_impl::Log;
-use super::segment::{self, INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX};
+use super::segment::{self, LOG_SUFFIX, SNAPSHOT_SUFFIX};
 use crate::storage::{Storage, StorageFile, is_out_of_space, write_file_atomically};
 
 /// The slow part of a flush, cut loose from the log so that it can run without its lock, on a thread of its own:
@@ -105,8 +105,7 @@ impl Log {
                 logs.push((segment.path(LOG_SUFFIX), Arc::clone(segment.file(storage.as_ref())?)));
             }
             if at < last {
-                others.push(segment.path(INDEX_SUFFIX));
-                others.push(segment.path(TIME_INDEX_SUFFIX));
+                others.extend(segment.index_paths());
             }
         }
         others.extend(
@@ -158,8 +157,7 @@ impl Log {
         if !untouched {
             if let Some(active) = self.segments.last_mut() {
                 active.write_index_files(storage.as_ref(), interval)?;
-                for suffix in [INDEX_SUFFIX, TIME_INDEX_SUFFIX] {
-                    let path = active.path(suffix);
+                for path in active.index_paths() {
                     let sync = storage.open(&path).and_then(|file| file.sync());
                     sync.map_err(|source| LogError::Io { action: "sync", path, source })?;
                 }

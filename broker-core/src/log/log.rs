@@ -263,8 +263,7 @@ impl Log {
             active.write_index_files(storage.as_ref(), interval)?;
             is_promised = active.base_offset < promised;
             if is_promised {
-                let files = [LOG_SUFFIX, segment::INDEX_SUFFIX, segment::TIME_INDEX_SUFFIX];
-                for path in files.map(|suffix| active.path(suffix)) {
+                for path in std::iter::once(active.path(LOG_SUFFIX)).chain(active.index_paths()) {
                     let sync = storage.open(&path).and_then(|file| file.sync());
                     sync.map_err(|source| LogError::Io { action: "sync", path, source })?;
                 }

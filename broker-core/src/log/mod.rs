@@ -25,6 +25,7 @@ mod retention;
 mod segment;
 mod time_index;
 mod transaction;
+mod transaction_index;
 mod truncate;
 mod walk;
 

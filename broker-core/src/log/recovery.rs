@@ -18,6 +18,7 @@ use super::log_impl::{Log, OpenState};
 use super::producer_state::ProducerStates;
 use super::segment::{
     self, DELETED_SUFFIX, INDEX_SUFFIX, Indexes, LOG_SUFFIX, SNAPSHOT_SUFFIX, Segment, TIME_INDEX_SUFFIX,
+    TXN_INDEX_SUFFIX,
 };
 use super::truncate::remove_if_there;
 use super::walk::{Walk, WalkError};
@@ -41,6 +42,8 @@ pub struct RecoveryReport {
     pub segments_removed: usize,
     /// Index files of closed segments that were missing and were rebuilt.
     pub indexes_rebuilt: usize,
+    /// Transaction indexes that were corrupt, or may have been missing, and were collected from the log.
+    pub transaction_indexes_rebuilt: usize,
     /// True when no producer snapshot could be used and the state was rebuilt from the log alone.
     pub producer_snapshot_missing: bool,
     /// True when `leader-epoch-checkpoint` was missing or corrupt, and the epochs were collected from the log.
@@ -99,7 +102,9 @@ pub(super) fn open(
 
     let epochs_known = log.load_epochs()?;
     report.epochs_rebuilt = !epochs_known;
-    log.rebuild_missing_indexes(&entries, &mut report)?;
+    // What is scanned below gets its indexes there.
+    let scan_from = if state.clean_shutdown { log.segments.len() } else { log.segment_of(log.recovery_point) };
+    log.rebuild_missing_indexes(&entries, scan_from, &mut report)?;
     let end = if state.clean_shutdown { log.load_active()? } else { None };
     match end {
         Some(end) => {
@@ -137,6 +142,12 @@ fn marker_in(header: &Header, batch: &[u8]) -> Option<EndTransactionMarker> {
     if header.attributes.is_control() { batch::marker(batch).unwrap_or_default() } else { None }
 }
 
+/// Whether the directory has a file of this name. The listing is sorted by name.
+fn is_listed(entries: &[DirectoryEntry], path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| entries.binary_search_by(|entry| entry.name.as_str().cmp(name)).is_ok())
+}
+
 /// Sorts the files of the directory into segments and snapshots, and removes what an interrupted deletion left.
 fn collect_files(
     storage: &dyn Storage,
@@ -157,11 +168,17 @@ fn collect_files(
     }
     segments.sort_by_key(|segment| segment.base_offset);
     for entry in entries {
-        let index = [INDEX_SUFFIX, TIME_INDEX_SUFFIX].iter().find_map(|suffix| segment::offset_of(&entry.name, suffix));
+        let suffixes = [INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX];
+        let index = suffixes.iter().find_map(|suffix| segment::offset_of(&entry.name, suffix));
         if let Some(offset) = index
             && segments.binary_search_by_key(&offset, |segment| segment.base_offset).is_err()
         {
             remove_if_there(storage, &dir.join(&entry.name))?;
+        }
+    }
+    for segment in &mut segments {
+        if !is_listed(entries, &segment.path(TXN_INDEX_SUFFIX)) {
+            segment.set_aborted(Vec::new());
         }
     }
     Ok((segments, snapshots))
@@ -199,32 +216,68 @@ impl Log {
         Ok(())
     }
 
+    /// Mends the index files of the first `count` segments, as far as they are missing or can be seen to be wrong.
     fn rebuild_missing_indexes(
         &mut self,
         entries: &[DirectoryEntry],
+        count: usize,
         report: &mut RecoveryReport,
     ) -> Result<(), LogError> {
         let storage = Arc::clone(&self.storage);
         let interval = self.config.index_interval_bytes;
-        // The listing is sorted by name.
-        let is_there = |path: PathBuf| {
-            path.file_name()
-                .and_then(|name| name.to_str())
-                .is_some_and(|name| entries.binary_search_by(|entry| entry.name.as_str().cmp(name)).is_ok())
-        };
         let closed = self.segments.len().saturating_sub(1);
-        for segment in self.segments.iter_mut().take(closed) {
-            if is_there(segment.path(INDEX_SUFFIX)) && is_there(segment.path(TIME_INDEX_SUFFIX)) {
-                continue;
+        let mut without_transactions = Vec::new();
+        for (at, segment) in self.segments.iter_mut().enumerate().take(count) {
+            if at < closed {
+                let files = [INDEX_SUFFIX, TIME_INDEX_SUFFIX].map(|suffix| segment.path(suffix));
+                if !files.iter().all(|path| is_listed(entries, path)) {
+                    match segment.write_index_files(storage.as_ref(), interval) {
+                        Ok(()) => report.indexes_rebuilt += 1,
+                        // The scan that follows an unclean stop cuts the log there; after a clean one the reads will
+                        // say so.
+                        Err(LogError::Corrupt { .. }) => continue,
+                        Err(error) => return Err(error),
+                    }
+                    // There is no telling whether it had a transaction index too.
+                    without_transactions.push(at);
+                    continue;
+                }
             }
-            match segment.write_index_files(storage.as_ref(), interval) {
-                Ok(()) => report.indexes_rebuilt += 1,
-                // The scan that follows an unclean stop cuts the log there; after a clean one the reads will say so.
+            if is_listed(entries, &segment.path(TXN_INDEX_SUFFIX))
+                && let Err(error) = segment.read_transaction_index(storage.as_ref())
+            {
+                let LogError::Corrupt { path, reason, .. } = error else { return Err(error) };
+                tracing::warn!(path = %path.display(), reason, "a transaction index is corrupt and is rebuilt");
+                without_transactions.push(at);
+            }
+        }
+        for at in without_transactions {
+            match self.rebuild_transaction_index(at) {
+                Ok(()) => report.transaction_indexes_rebuilt += 1,
                 Err(LogError::Corrupt { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    /// Collects the aborted transactions of a segment from its markers. The producers' state is that of the segment's
+    /// end after this.
+    fn rebuild_transaction_index(&mut self, at: usize) -> Result<(), LogError> {
+        let storage = Arc::clone(&self.storage);
+        let Some(base_offset) = self.segments.get(at).map(|segment| segment.base_offset) else { return Ok(()) };
+        let from = self.load_snapshot_at_or_below(base_offset)?;
+        self.replay_producers(from.unwrap_or(0), base_offset, at)?;
+        let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
+        let mut found = Vec::new();
+        if segment.size > 0 {
+            let mut walk = Walk::headers(segment.file(storage.as_ref())?.as_ref(), 0, segment.size);
+            while let Some((_, header, bytes)) = walk.next().map_err(|error| segment.walk_error(error))? {
+                found.extend(self.producers.update(&header, marker_in(&header, &bytes), self.high_watermark));
+            }
+        }
+        segment.set_aborted(found);
+        segment.write_transaction_index(storage.as_ref())
     }
 
     /// Believes the active segment and returns the log's end; `None` where it does not end in whole batches.
@@ -254,7 +307,8 @@ impl Log {
         // A snapshot has only the last batch of each producer. Beginning at the active segment's first offset gives back
         // the last five of those that wrote to it.
         let newest = if clean && size > REPLAY_BYTES_MAX { self.log_end_offset } else { base };
-        let from = self.load_snapshot_at_or_below(newest)?;
+        // Nor has it the transactions that were decided below it, whose markers may not be replicated yet.
+        let from = self.load_snapshot_at_or_below(newest.min(self.high_watermark))?;
         self.replay_producers(from.unwrap_or(0), self.log_end_offset, self.segments.len())?;
         self.complete_producers(from.unwrap_or(0), self.log_end_offset, self.segments.len())?;
         Ok(from.is_some() || self.segments.len() == 1)
@@ -358,10 +412,17 @@ impl Log {
             self.collect_epochs(first)?;
         }
         self.remove_snapshots(|snapshot| snapshot > start)?;
-        let from = self.load_snapshot_at_or_below(start)?;
+        let from = self.load_snapshot_at_or_below(start.min(self.high_watermark))?;
         report.producer_snapshot_missing = from.is_none() && first > 0;
         self.replay_producers(from.unwrap_or(0), start, first)?;
         self.complete_producers(from.unwrap_or(0), start, first)?;
+        if first > 0 && !self.snapshots.contains(&start) {
+            // Without it, the state from the segments before would be lost with them.
+            self.write_snapshot(start)?;
+            let path = segment::file_path(&self.dir, start, SNAPSHOT_SUFFIX);
+            let sync = self.storage.open(&path).and_then(|file| file.sync());
+            sync.map_err(|source| self.io_error("sync", &path, source))?;
+        }
 
         self.log_end_offset = start;
         let mut at = first;
@@ -393,7 +454,7 @@ impl Log {
         }
         // The active segment's index files, if any, are of before the crash.
         if let Some(active) = self.segments.last() {
-            for suffix in [INDEX_SUFFIX, TIME_INDEX_SUFFIX] {
+            for suffix in [INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX] {
                 remove_if_there(self.storage.as_ref(), &active.path(suffix))?;
             }
         }
@@ -411,6 +472,7 @@ impl Log {
         report.bytes_scanned += segment.size;
         let base_offset = segment.base_offset;
         let mut indexes = Indexes::new();
+        let mut aborted = Vec::new();
         let mut fault = None;
         if segment.size > 0 {
             let mut walk = Walk::whole_batches(segment.file(storage.as_ref())?.as_ref(), 0, segment.size);
@@ -433,7 +495,7 @@ impl Log {
                 } else {
                     indexes.add(base_offset, position, &header, interval);
                     self.epochs_changed |= self.epochs.assign(header.partition_leader_epoch, header.base_offset);
-                    self.producers.update(&header, marker_in(&header, &bytes), self.high_watermark);
+                    aborted.extend(self.producers.update(&header, marker_in(&header, &bytes), self.high_watermark));
                     self.log_end_offset = header.last_offset() + 1;
                     continue;
                 };
@@ -442,6 +504,7 @@ impl Log {
             }
         }
         segment.set_indexes(indexes);
+        segment.set_aborted(aborted);
         Ok(fault)
     }
 

@@ -1,4 +1,4 @@
-//! One segment: a `.log` file named by its first offset, with its two indexes.
+//! One segment: a `.log` file named by its first offset, with its indexes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,9 @@ use super::batch::{Header, NO_TIMESTAMP};
 use super::error::LogError;
 use super::offset_index::OffsetIndex;
 use super::time_index::TimeIndex;
+use super::transaction::AbortedTransaction;
+use super::transaction_index;
+use super::truncate::remove_if_there;
 use super::walk::{Walk, WalkError};
 use crate::storage::{Storage, StorageFile, read_file};
 
@@ -92,6 +95,8 @@ pub(crate) struct Segment {
     dir: Arc<Path>,
     file: OnceLock<Arc<dyn StorageFile>>,
     indexes: OnceLock<Indexes>,
+    /// The transaction index: the aborted transactions whose markers are in this segment.
+    aborted: OnceLock<Vec<AbortedTransaction>>,
 }
 
 impl Segment {
@@ -105,14 +110,16 @@ impl Segment {
             dir: Arc::clone(dir),
             file: OnceLock::new(),
             indexes: OnceLock::new(),
+            aborted: OnceLock::new(),
         }
     }
 
     /// A segment without a batch. Its file is made by the first write, or by [`Segment::create_file`].
     pub fn empty(dir: &Arc<Path>, base_offset: i64, now_ms: i64) -> Self {
         let segment = Self::existing(dir, base_offset, 0, now_ms);
-        // The lock is new, so the value goes in.
+        // The locks are new, so the values go in.
         let _ = segment.indexes.set(Indexes::new());
+        let _ = segment.aborted.set(Vec::new());
         segment
     }
 
@@ -196,6 +203,45 @@ impl Segment {
             path,
             source: io::Error::other("the index was lost"),
         })
+    }
+
+    pub fn set_aborted(&mut self, aborted: Vec<AbortedTransaction>) {
+        self.aborted = OnceLock::from(aborted);
+    }
+
+    /// The transaction index, read from its file when first needed.
+    pub fn aborted(&self, storage: &dyn Storage) -> Result<&[AbortedTransaction], LogError> {
+        if self.aborted.get().is_none() {
+            let aborted = self.read_transaction_index(storage)?;
+            let _ = self.aborted.set(aborted);
+        }
+        Ok(self.aborted.get().map(Vec::as_slice).unwrap_or_default())
+    }
+
+    /// As [`Segment::aborted`], for a change.
+    pub fn aborted_mut(&mut self, storage: &dyn Storage) -> Result<&mut Vec<AbortedTransaction>, LogError> {
+        self.aborted(storage)?;
+        let path = self.path(TXN_INDEX_SUFFIX);
+        let lost = || LogError::Io { action: "read", path, source: io::Error::other("the index was lost") };
+        self.aborted.get_mut().ok_or_else(lost)
+    }
+
+    /// Reads the file of the transaction index.
+    pub fn read_transaction_index(&self, storage: &dyn Storage) -> Result<Vec<AbortedTransaction>, LogError> {
+        let path = self.path(TXN_INDEX_SUFFIX);
+        match read_file(storage, &path) {
+            Ok(None) => Ok(Vec::new()),
+            Ok(Some(bytes)) => transaction_index::decode(&bytes, self.base_offset)
+                .map_err(|reason| LogError::Corrupt { path, position: 0, reason: reason.to_owned() }),
+            Err(source) => Err(LogError::Io { action: "read", path, source }),
+        }
+    }
+
+    /// The paths of the files beside the log that [`Segment::write_index_files`] has written.
+    pub fn index_paths(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        let has_aborted = self.aborted.get().is_some_and(|aborted| !aborted.is_empty());
+        let transactions = has_aborted.then_some(TXN_INDEX_SUFFIX);
+        [INDEX_SUFFIX, TIME_INDEX_SUFFIX].into_iter().chain(transactions).map(|suffix| self.path(suffix))
     }
 
     /// Reads the index files and catches up with the batches behind their last entry. Returns also the offset after the
@@ -300,7 +346,8 @@ impl Segment {
         Ok(None)
     }
 
-    /// Writes both index files anew, so that they hold their entries and nothing else. Does not sync.
+    /// Writes the index files anew, so that they hold their entries and nothing else. The transaction index has a file
+    /// only where there is an aborted transaction. Does not sync.
     pub fn write_index_files(&mut self, storage: &dyn Storage, interval_bytes: u32) -> Result<(), LogError> {
         let base_offset = self.base_offset;
         let indexes = self.indexes_mut(storage, interval_bytes)?;
@@ -309,7 +356,18 @@ impl Segment {
         for (suffix, bytes) in files {
             overwrite(storage, &self.path(suffix), &bytes)?;
         }
-        Ok(())
+        self.write_transaction_index(storage)
+    }
+
+    /// Writes the file of the transaction index, or removes it where the index is empty. One that nobody has asked for
+    /// is in its file as it was.
+    pub fn write_transaction_index(&self, storage: &dyn Storage) -> Result<(), LogError> {
+        let path = self.path(TXN_INDEX_SUFFIX);
+        match self.aborted.get() {
+            None => Ok(()),
+            Some(aborted) if aborted.is_empty() => remove_if_there(storage, &path),
+            Some(aborted) => overwrite(storage, &path, &transaction_index::encode(aborted)),
+        }
     }
 }
 

@@ -25,11 +25,11 @@ impl Log {
             self.truncate_fully_and_start_at(start.max(0), now_ms)?;
             return Ok(self.log_end_offset);
         }
-        let result = self.truncate_end(offset);
+        let result = self.truncate_end(offset, now_ms);
         result.map_err(|error| self.go_offline(error))
     }
 
-    fn truncate_end(&mut self, offset: i64) -> Result<i64, LogError> {
+    fn truncate_end(&mut self, offset: i64, now_ms: i64) -> Result<i64, LogError> {
         let storage = Arc::clone(&self.storage);
         let interval = self.config.index_interval_bytes;
         let at = self.segment_of(offset);
@@ -38,6 +38,11 @@ impl Log {
             Some((position, header)) => (position, header.base_offset),
             None => (segment.size, offset),
         };
+        if new_end < self.log_start_offset {
+            // The log's start lies in the batch that goes, so nothing is left.
+            self.restart_at(self.log_start_offset, now_ms)?;
+            return Ok(self.log_end_offset);
+        }
         self.truncations += 1;
         self.recovery_point = self.recovery_point.min(new_end);
         self.synced_end = self.synced_end.min(new_end);
@@ -46,10 +51,10 @@ impl Log {
         self.sync_directory()?;
         if let Some(active) = self.segments.last_mut() {
             // The index files describe what is about to go. They are written anew when the segment is closed.
-            for suffix in [INDEX_SUFFIX, TIME_INDEX_SUFFIX] {
-                let path = active.path(suffix);
-                active.indexes(storage.as_ref(), interval)?;
-                remove_if_there(&*storage, &path)?;
+            active.indexes(storage.as_ref(), interval)?;
+            active.aborted_mut(storage.as_ref())?.retain(|aborted| aborted.last_offset < new_end);
+            for suffix in [INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX] {
+                remove_if_there(&*storage, &active.path(suffix))?;
             }
             if active.size > 0 {
                 let path = active.path(LOG_SUFFIX);

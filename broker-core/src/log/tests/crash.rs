@@ -1,4 +1,6 @@
-use rkafka_protocol::records::{set_base_offset, set_partition_leader_epoch};
+use rkafka_protocol::records::{
+    BatchIter, EndTransactionMarker, TransactionResult, set_base_offset, set_partition_leader_epoch,
+};
 
 use super::*;
 use crate::storage::faulty::{Fault, FaultyStorage, Survival};
@@ -23,30 +25,51 @@ fn live(storage: &Arc<dyn Storage>, expectation: &mut Expectation) -> Option<()>
     let mut log = Log::open(Arc::clone(storage), dir(), small_segments(), OpenState::clean(), NOW_MS).ok()?.0;
     let mut all: Vec<u8> = Vec::new();
     let mut sequence = 0;
+    // Each transaction of producer 2 has some batches, and aborted ones are among them.
+    let mut transaction = 0;
     for n in 0..14 {
         let mut records = idempotent(1, 0, sequence, 3);
         let base = log.log_end_offset();
         // The batch that is being written may be found whole, with the offset that it was to get.
-        let mut stamped = records.clone();
-        set_base_offset(&mut stamped, base).unwrap();
-        set_partition_leader_epoch(&mut stamped, n / 4).unwrap();
-        expectation.possible.push([all.clone(), stamped].concat());
+        let stamped = |mut records: Vec<u8>, base: i64| {
+            set_base_offset(&mut records, base).unwrap();
+            set_partition_leader_epoch(&mut records, n / 4).unwrap();
+            records
+        };
+        expectation.possible.push([&all[..], &stamped(records.clone(), base)].concat());
         log.append_as_leader(&mut records, None, n / 4, NOW_MS).ok()?;
         all.extend_from_slice(&records);
         sequence += 3;
+        let mut records = transactional(2, 0, Some(transaction), 1);
+        expectation.possible.push([&all[..], &stamped(records.clone(), base + 3)].concat());
+        append_verified(&mut log, &mut records, n / 4).ok()?;
+        all.extend_from_slice(&records);
+        transaction += 1;
+        if n % 2 == 1 {
+            let commit = n % 4 == 1;
+            let result = if commit { TransactionResult::Commit } else { TransactionResult::Abort };
+            let options = BatchOptions::at(base + 4, n / 4).with_producer(2, 0, -1);
+            let expected = EndTransactionMarker { result, coordinator_epoch: 0 }.encode(options, NOW_MS).unwrap();
+            all.extend_from_slice(&expected.into_bytes());
+            expectation.possible.push(all.clone());
+            log.append_marker(&marker(2, 0, commit), n / 4, NOW_MS).ok()?;
+        }
         if n % 3 == 1 {
             let recovery_point = log.flush().ok()?;
             expectation.recovery_point = recovery_point;
             expectation.synced = all.clone();
         }
         if n == 8 {
-            // Deep enough to take whole segments, and below what was synced.
-            let size = records.len();
-            let keep = 3 * size;
+            // Deep enough to take whole segments, and below what was synced: behind two batches of each producer, the
+            // marker, and two batches more.
+            let kept: Vec<u8> = contents(&log);
+            let cut =
+                BatchIter::new(&kept).map(|batch| batch.unwrap()).take_while(|batch| batch.header().base_offset < 13);
+            let keep = cut.map(|batch| batch.bytes().len()).sum();
             expectation.synced.truncate(keep);
-            log.truncate_to(9, NOW_MS).ok()?;
+            log.truncate_to(13, NOW_MS).ok()?;
             all.truncate(keep);
-            sequence = 9;
+            (sequence, transaction) = (9, 3);
             expectation.possible.push(all.clone());
         }
     }

@@ -4,15 +4,17 @@ mod append;
 mod crash;
 mod files;
 mod model;
+mod transactions;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rkafka_protocol::records::{
-    BatchBuilder, BatchOptions, Codec, Compression, Compressor, DecompressArena, NO_HEADERS, RecordBatch,
+    Attributes, BatchBuilder, BatchHeader, BatchOptions, Codec, Compression, Compressor, DecompressArena, NO_HEADERS,
+    RecordBatch,
 };
 
-use super::{Log, LogConfig, OpenState, RecoveryReport};
+use super::{AppendError, AppendInfo, Log, LogConfig, OpenState, RecoveryReport, TransactionMarker};
 use crate::storage::{MemStorage, Storage};
 
 pub(super) const NOW_MS: i64 = 1_700_000_000_000;
@@ -42,6 +44,36 @@ pub(super) fn batch(count: usize, value_bytes: usize) -> Vec<u8> {
 
 pub(super) fn idempotent(id: i64, epoch: i16, sequence: i32, count: usize) -> Vec<u8> {
     batch_of(Some((id, epoch, sequence)), &vec![NOW_MS; count], 10, Compression::None)
+}
+
+/// A producer's batch inside of a transaction; without a sequence it is a coordinator's.
+pub(super) fn transactional(id: i64, epoch: i16, sequence: Option<i32>, count: usize) -> Vec<u8> {
+    let options = BatchOptions::at(0, -1)
+        .with_producer(id, epoch, sequence.unwrap_or(-1))
+        .with_attributes(Attributes::default().with_transactional(true));
+    let mut builder = BatchBuilder::new(Vec::new(), options);
+    for at in 0..count {
+        builder.append(NOW_MS, Some(format!("key-{at}").as_bytes()), Some(b"in a transaction"), NO_HEADERS).unwrap();
+    }
+    let mut sealed = builder.seal(Codec::new(Compression::None), &mut Compressor::new()).unwrap();
+    sealed.finish();
+    sealed.into_bytes()
+}
+
+/// Appends a batch inside of a transaction, which the coordinator knows of.
+pub(super) fn append_verified(log: &mut Log, records: &mut [u8], leader_epoch: i32) -> Result<AppendInfo, AppendError> {
+    let header = BatchHeader::read(records).unwrap();
+    let (id, epoch, sequence) = (header.producer_id, header.producer_epoch, header.base_sequence);
+    let guard = log.begin_verification(id, epoch, sequence, false, NOW_MS);
+    if sequence < 0 {
+        log.append_internal(records, guard, leader_epoch, NOW_MS)
+    } else {
+        log.append_as_leader(records, guard, leader_epoch, NOW_MS)
+    }
+}
+
+pub(super) fn marker(producer_id: i64, producer_epoch: i16, commit: bool) -> TransactionMarker {
+    TransactionMarker { producer_id, producer_epoch, coordinator_epoch: 0, commit, transaction_version: 1 }
 }
 
 pub(super) fn small_segments() -> LogConfig {
@@ -99,6 +131,14 @@ pub(super) fn assert_derived_from_bytes(log: &Log, storage: &dyn Storage) {
         let known = segment.indexes(storage, interval).unwrap();
         assert_eq!(known.offset, rebuilt.offset, "offset index of {}", segment.base_offset);
         assert_eq!(known.max_timestamp, rebuilt.max_timestamp, "segment {}", segment.base_offset);
+        if let Some(in_file) = storage
+            .exists(&segment.path(super::segment::TXN_INDEX_SUFFIX))
+            .unwrap()
+            .then(|| segment.read_transaction_index(storage).unwrap())
+        {
+            let known = segment.aborted(storage).unwrap();
+            assert!(known.starts_with(&in_file), "transaction index of {}", segment.base_offset);
+        }
         let path = segment.path(super::segment::LOG_SUFFIX);
         let bytes = storage.open(&path).unwrap().read_at(0, usize::MAX >> 1).unwrap();
         bare.open_or_create(&path).unwrap().write_at(0, &bytes).unwrap();
@@ -112,12 +152,22 @@ pub(super) fn assert_derived_from_bytes(log: &Log, storage: &dyn Storage) {
     assert_eq!(from_bytes.log_end_offset(), log.log_end_offset());
     assert_eq!(from_bytes.epochs(), log.epochs());
     let last = |log: &Log| {
-        let mut last: Vec<_> =
-            log.producers().iter().map(|(id, entry)| (id, entry.epoch, entry.batches.back().copied())).collect();
+        let known = log.producers().iter().map(|(id, entry)| {
+            let transaction = (entry.coordinator_epoch, entry.current_txn_first_offset);
+            (id, entry.epoch, entry.batches.back().copied(), entry.last_timestamp_ms, transaction)
+        });
+        let mut last: Vec<_> = known.collect();
         last.sort_by_key(|(id, ..)| *id);
         last
     };
     assert_eq!(last(&from_bytes), last(log));
+    let ongoing = |log: &Log| log.producers().ongoing_transactions().collect::<Vec<_>>();
+    assert_eq!(ongoing(&from_bytes), ongoing(log));
+    let aborted = |log: &Log, storage: &dyn Storage| {
+        let full = log.segments.iter().filter(|segment| segment.size > 0);
+        full.map(|segment| segment.aborted(storage).unwrap().to_vec()).collect::<Vec<_>>()
+    };
+    assert_eq!(aborted(&from_bytes, bare.as_ref()), aborted(log, storage));
 }
 
 pub(super) fn file_names(storage: &dyn Storage, dir: &Path) -> Vec<String> {
