@@ -416,7 +416,7 @@ impl Log {
         report.producer_snapshot_missing = from.is_none() && first > 0;
         self.replay_producers(from.unwrap_or(0), start, first)?;
         self.complete_producers(from.unwrap_or(0), start, first)?;
-        if first > 0 && !self.snapshots.contains(&start) {
+        if first > 0 && from != Some(start) {
             // Without it, the state from the segments before would be lost with them.
             self.write_snapshot(start)?;
             let path = segment::file_path(&self.dir, start, SNAPSHOT_SUFFIX);
