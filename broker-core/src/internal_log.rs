@@ -92,6 +92,9 @@ pub trait InternalLog: Send + Sync {
     /// How many partitions the topic has, `None` where it does not exist (yet).
     fn partition_count(&self, topic: &str) -> Option<i32>;
 
+    /// The partitions of which anything is kept. The others are empty.
+    fn kept_partitions(&self, topic: &str) -> Vec<i32>;
+
     /// Appends the records as one batch, whose records all bear `now_ms`; answers the offset of the first. With no
     /// records nothing is appended, and the answer is the end of the log.
     ///
@@ -219,6 +222,11 @@ impl InternalLog for BrokerState {
 
     fn partition_count(&self, topic: &str) -> Option<i32> {
         self.image().topic(topic).map(|topic| i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX))
+    }
+
+    fn kept_partitions(&self, topic: &str) -> Vec<i32> {
+        let count = self.partition_count(topic).unwrap_or(0);
+        (0..count).filter(|partition| self.dirs.has(topic, *partition)).collect()
     }
 
     fn append_internal(

@@ -175,12 +175,12 @@ impl<S: Shard> Partitions<S> {
         slots
     }
 
-    /// Loads every partition that is not loaded yet. One that cannot be read is reported in the log, and tried again
+    /// Loads every partition that has something and is not loaded yet. One that cannot be read is reported in the log, and tried again
     /// when somebody asks for it.
     ///
     /// Cancel safety: what was loaded stays so; the partition that was about to be loaded is read anew.
     pub async fn load_all(&self, log: &(impl InternalLog + ?Sized)) {
-        for partition in 0..log.partition_count(S::TOPIC).unwrap_or(0) {
+        for partition in log.kept_partitions(S::TOPIC) {
             if let Err(error) = self.slot(log, partition).await {
                 tracing::error!(topic = S::TOPIC, partition, error = error.name(), "cannot load");
             }

@@ -299,7 +299,7 @@ impl GroupCoordinator {
         types: &[String],
     ) -> Result<Vec<ListedGroup>, ErrorCode> {
         let mut groups = Vec::new();
-        for partition in 0..log.partition_count(OFFSETS_TOPIC).unwrap_or(0) {
+        for partition in log.kept_partitions(OFFSETS_TOPIC) {
             let slot = self.partitions.slot(log, partition).await?;
             groups.append(&mut lock(&slot).shard.list(states, types));
         }

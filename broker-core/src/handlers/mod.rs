@@ -224,10 +224,10 @@ apis! {
     InitProducerId 0..=5 => init_producer_id;
     OffsetForLeaderEpoch 2..=4 => offset_for_leader_epoch;
     WriteTxnMarkers 1..=2 => write_txn_markers;
+    TxnOffsetCommit 0..=5 => txn_offset_commit;
     CreateAcls 1..=3 => create_acls;
     DeleteAcls 1..=3 => delete_acls;
     DescribeAcls 1..=3 => describe_acls;
-    TxnOffsetCommit 0..=5 => txn_offset_commit;
     DescribeConfigs 1..=4 => describe_configs;
     AlterConfigs 0..=2 => alter_configs;
     DescribeLogDirs 1..=5 => describe_log_dirs;

@@ -1,11 +1,13 @@
 //! API: TxnOffsetCommit (28)
 //! Versions: 0-5
 //! Behaviour: writes the offsets to `__consumer_offsets` in the producer's transaction; they count once its marker
-//! commits them. The member that commits is checked from version 3 on. Partitions that do not exist are refused one by
-//! one.
+//! commits them. From version 5 on that adds the partition of `__consumer_offsets` to the transaction, before it must
+//! have been added. The member that commits is checked from version 3 on. Partitions that do not exist are refused one
+//! by one.
 //! Deviations: none known.
 //! KIPs: 98, 320, 447, 890
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rkafka_protocol::ErrorCode;
@@ -14,18 +16,16 @@ use rkafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 use rkafka_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+use rkafka_protocol::records::NO_SEQUENCE;
 
 use super::{HandlerError, RequestContext};
 use crate::coordinator::append_error;
+use crate::coordinator::transaction::{ProducerIdentity, TopicPartitions, TransactionSupport};
 use crate::{BrokerState, MetadataImage, OFFSETS_TOPIC};
 
 /// The first version whose producers know that a coordinator may be loading; those before would give up their
 /// transaction (KAFKA-7296).
 const FIRST_VERSION_WITH_LOADING: i16 = 2;
-
-/// The first version that adds the partition of the offsets to the transaction, rather than relying on AddOffsetsToTxn
-/// (KIP-890).
-const FIRST_VERSION_WITH_IMPLICIT_ADD: i16 = 5;
 
 /// Commits offsets in a transaction.
 ///
@@ -78,18 +78,27 @@ async fn commit(
     })
 }
 
+/// Sees to it that the partition is in the transaction, where it may not be yet, and commits.
 async fn begin(
     broker: &Arc<BrokerState>,
     request: &TxnOffsetCommitRequest,
     partition: i32,
     version: i16,
 ) -> Result<TxnOffsetCommitResponse, ErrorCode> {
+    let support = TransactionSupport::of_txn_offset_commit(version);
     let guard = broker.partition(OFFSETS_TOPIC, partition).and_then(|found| {
-        let supports_epoch_bump = version >= FIRST_VERSION_WITH_IMPLICIT_ADD;
-        let now_ms = broker.clock.now_ms();
-        found.begin_verification(request.producer_id, request.producer_epoch, -1, supports_epoch_bump, now_ms)
+        let (id, epoch, now_ms) = (request.producer_id, request.producer_epoch, broker.clock.now_ms());
+        found.begin_verification(id, epoch, NO_SEQUENCE, support.bumps_epochs(), now_ms)
     });
     let guard = guard.map_err(append_error)?;
+    if guard.is_some() {
+        let producer = ProducerIdentity { id: request.producer_id, epoch: request.producer_epoch };
+        let partitions = TopicPartitions::from([(OFFSETS_TOPIC.to_owned(), BTreeSet::from([partition]))]);
+        let admitted = broker.admit_to_transaction(&request.transactional_id, producer, &partitions, support).await?;
+        if let Some((_, _, error)) = admitted.first() {
+            return Err(*error);
+        }
+    }
     broker.groups.commit_in_transaction(&**broker, request, version, guard).await
 }
 

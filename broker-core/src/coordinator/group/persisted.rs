@@ -41,12 +41,11 @@ impl Persisted {
     pub fn replay(&mut self, place: RecordPlace, key: Bytes, value: Option<Bytes>) -> Result<(), ReplayError> {
         match GroupRecord::read(key, value)? {
             GroupRecord::Offset { key, value } => {
-                let group_id = key.group.clone();
-                if value.is_some() && !self.groups.contains_key(&group_id) {
-                    self.groups.insert(group_id.clone(), PersistedGroup::default());
+                // A consumer that only keeps its offsets here makes a group by that, which lasts until its tombstone.
+                if value.is_some() && !self.groups.contains_key(&key.group) {
+                    self.groups.insert(key.group.clone(), PersistedGroup::default());
                 }
                 self.offsets.replay(place, key, value);
-                self.forget_if_blank(&group_id);
             }
             GroupRecord::Group { key, value: Some(value) } => {
                 self.groups.entry(key.group).or_default().metadata = Some(value);
@@ -66,9 +65,7 @@ impl Persisted {
 
     /// A producer's transaction has ended in this partition.
     pub fn end_transaction(&mut self, producer_id: i64, commit: bool) {
-        for group_id in self.offsets.end_transaction(producer_id, commit) {
-            self.forget_if_blank(&group_id);
-        }
+        self.offsets.end_transaction(producer_id, commit);
     }
 
     /// A group that has neither metadata nor offsets is none.

@@ -105,11 +105,6 @@ impl TransactionHost for BrokerState {
         self.partition(TRANSACTIONS_TOPIC, partition).map(|partition| partition.leader_epoch)
     }
 
-    fn kept_partitions(&self) -> Vec<i32> {
-        let count = self.partition_count(TRANSACTIONS_TOPIC).unwrap_or(0);
-        (0..count).filter(|partition| self.dirs.has(TRANSACTIONS_TOPIC, *partition)).collect()
-    }
-
     fn write_marker(&self, topic: &str, partition: i32, marker: &TransactionMarker) -> Result<(), ErrorCode> {
         self.write_transaction_marker(topic, partition, marker)
     }

@@ -40,9 +40,6 @@ pub trait TransactionHost: InternalLog {
     /// `UNKNOWN_TOPIC_OR_PARTITION`.
     fn coordinator_epoch(&self, partition: i32) -> Result<i32, ErrorCode>;
 
-    /// Those partitions of `__transaction_state` that may hold something.
-    fn kept_partitions(&self) -> Vec<i32>;
-
     /// Writes a marker into a partition.
     ///
     /// # Errors
@@ -186,7 +183,7 @@ impl TransactionCoordinator {
     /// `NOT_COORDINATOR` where a partition cannot be read.
     pub async fn list(&self, host: &dyn TransactionHost, filter: &ListFilter) -> Result<Vec<Listed>, ErrorCode> {
         let mut listed = Vec::new();
-        for partition in host.kept_partitions() {
+        for partition in host.kept_partitions(TRANSACTIONS_TOPIC) {
             let shared = self.partitions.slot(host, partition).await?;
             listed.append(&mut lock(&shared).shard.list(self.partitions.moment(), filter));
         }
@@ -207,11 +204,7 @@ impl TransactionCoordinator {
     /// one may be run anew.
     pub async fn run_timers(&self, host: &dyn TransactionHost) {
         // Nobody else may ask for these, and their transactions hold back every reader of what is committed.
-        for partition in host.kept_partitions() {
-            if let Err(error) = self.partitions.slot(host, partition).await {
-                tracing::error!(partition, error = error.name(), "transactions cannot be loaded");
-            }
-        }
+        self.partitions.load_all(host).await;
         loop {
             self.partitions.until_due().await;
             for partition in self.partitions.due() {

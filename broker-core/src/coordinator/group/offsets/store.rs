@@ -64,11 +64,10 @@ impl OffsetStore {
         }
     }
 
-    /// A producer's transaction has ended: what it wrote counts from now on, or never. Answers the groups concerned.
-    pub fn end_transaction(&mut self, producer_id: i64, commit: bool) -> Vec<String> {
+    /// A producer's transaction has ended: what it wrote counts from now on, or never.
+    pub fn end_transaction(&mut self, producer_id: i64, commit: bool) {
         let ended = self.pending.remove(&producer_id).unwrap_or_default();
-        let groups: Vec<String> = ended.keys().cloned().collect();
-        for group_id in &groups {
+        for group_id in ended.keys() {
             self.close(group_id, producer_id);
         }
         if commit {
@@ -84,7 +83,6 @@ impl OffsetStore {
                 }
             }
         }
-        groups
     }
 
     /// Whether anything is known of the group, committed or pending.
@@ -174,13 +172,12 @@ mod tests {
         write(&mut store, 0, 7, 0, 10);
         write(&mut store, 1, 7, 1, 11);
         assert_eq!((offset(&store, 0), store.is_pending("g", "t", 0), store.knows("g")), (None, true, true));
-        assert_eq!(store.end_transaction(7, true), ["g"]);
+        store.end_transaction(7, true);
         assert_eq!((offset(&store, 0), offset(&store, 1)), (Some(10), Some(11)));
         assert!(!store.is_pending("g", "t", 0) && !store.is_open("g"));
         write(&mut store, 3, 7, 0, 20);
         store.end_transaction(7, false);
         assert_eq!(offset(&store, 0), Some(10));
-        assert_eq!(store.end_transaction(7, true), Vec::<String>::new());
     }
 
     #[test]

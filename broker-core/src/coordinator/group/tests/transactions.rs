@@ -109,10 +109,15 @@ fn deleting_takes_what_is_pending_along() {
 }
 
 #[test]
-fn a_group_of_pending_offsets_is_listed_and_gone_with_their_abort() {
+fn a_group_of_pending_offsets_is_listed_until_it_is_found_empty() {
     let mut world = World::new();
     assert_eq!(world.commit_in_transaction(7, NOBODY, 0, 10), Ok(()));
     assert_eq!(world.shard.list(&[], &[]).len(), 1);
+    assert_eq!(world.expire(), 0);
     world.mark(7, false);
+    // As in Kafka, the group that the commit made is there until somebody looks for empty ones.
+    assert_eq!(world.shard.list(&[], &[]).len(), 1);
+    assert_eq!(world.commit_in_transaction(7, ("m", None, 5), 0, 10), Err(ErrorCode::UnknownMemberId));
+    assert_eq!(world.expire(), 1);
     assert!(world.shard.list(&[], &[]).is_empty());
 }
