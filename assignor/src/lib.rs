@@ -1,4 +1,4 @@
-//! Who gets which partition: Kafka's client-side assignors as pure functions.
+//! Who gets which partition: Kafka's assignors, of clients and of the group coordinator (KIP-848), as pure functions.
 //!
 //! An [`Assignor`] is told who is in the group ([`Member`]) and how many partitions each topic has
 //! ([`TopicPartitions`]), and answers with an [`Assignment`]. Nothing here does I/O, reads a clock or draws a random
@@ -24,11 +24,13 @@ mod order;
 mod range;
 mod round_robin;
 mod sticky;
+mod uniform;
 
 pub use group::{AssignError, Assignment, Member, TopicPartition, TopicPartitions};
 pub use range::Range;
 pub use round_robin::RoundRobin;
 pub use sticky::{CooperativeSticky, Sticky};
+pub use uniform::Uniform;
 
 /// How a group moves from one assignment to the next (KIP-429).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,7 +57,7 @@ pub trait Assignor: std::fmt::Debug + Send + Sync {
     fn assign(&self, members: &[Member], topics: &TopicPartitions) -> Result<Assignment, AssignError>;
 }
 
-/// The assignor with this protocol name, or `None` where Kafka has it and this crate has not, or nobody has it.
+/// The client's assignor with this protocol name, or `None` where Kafka has it and this crate has not, or nobody has it.
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static dyn Assignor> {
     let known: [&'static dyn Assignor; 4] = [&Range, &RoundRobin, &Sticky, &CooperativeSticky];

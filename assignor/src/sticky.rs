@@ -54,7 +54,7 @@ impl Assignor for CooperativeSticky {
     }
 }
 
-fn assign_sticky(
+pub(crate) fn assign_sticky(
     members: &[Member],
     topics: &TopicPartitions,
     withhold_claimed: bool,

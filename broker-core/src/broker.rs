@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::config::BrokerConfig;
 use crate::controller::{Controller, ControllerError, Decision, MetadataImage, MetadataRecord};
 use crate::data_dirs::{DataDirError, DataDirs};
-use crate::handlers::api_versions::{FEATURES, METADATA_VERSION};
+use crate::handlers::api_versions::{FEATURES, GROUP_VERSION, METADATA_VERSION};
 use crate::log::LogError;
 use crate::server::{self, Connection, Endpoint, ListenerError};
 use crate::storage::Storage;
@@ -292,11 +292,11 @@ fn first_records(image: &MetadataImage) -> Vec<MetadataRecord> {
     if image.features().contains_key("metadata.version") {
         return Vec::new();
     }
-    vec![MetadataRecord::FeatureLevel(FeatureLevelRecord {
-        name: "metadata.version".to_owned(),
-        feature_level: METADATA_VERSION,
-        ..Default::default()
-    })]
+    let levels = [("metadata.version", METADATA_VERSION), ("group.version", GROUP_VERSION)];
+    let record = |(name, feature_level): (&str, i16)| {
+        MetadataRecord::FeatureLevel(FeatureLevelRecord { name: name.to_owned(), feature_level, ..Default::default() })
+    };
+    levels.into_iter().map(record).collect()
 }
 
 /// After a stop that was not in good order, records may be lost that consumers have seen. A new leader epoch for each

@@ -64,6 +64,20 @@ impl Setting for Retention {
     }
 }
 
+setting_enum! {
+    /// Which groups may change their kind while they have members (KIP-848).
+    pub enum ConsumerGroupMigrationPolicy {
+        /// Classic groups become consumer groups, and these classic groups again.
+        Bidirectional = "bidirectional",
+        /// Only classic groups become consumer groups.
+        Upgrade = "upgrade",
+        /// Only consumer groups become classic groups.
+        Downgrade = "downgrade",
+        /// None.
+        Disabled = "disabled",
+    }
+}
+
 settings! {
     /// The settings of a broker. Names, defaults and meaning are Kafka's where nothing else is said.
     pub struct BrokerConfig {
@@ -246,6 +260,45 @@ settings! {
         "group.initial.rebalance.delay.ms" => group_initial_rebalance_delay: Duration = Duration::from_secs(3);
         /// How many members a group may have.
         "group.max.size" => group_max_size: i32 = i32::MAX, in 1.., because "a group needs a member";
+        /// How long the session of a consumer group's member lasts without a heartbeat (KIP-848).
+        "group.consumer.session.timeout.ms" => group_consumer_session_timeout: Duration = Duration::from_secs(45),
+            in Duration::from_millis(1).., because "a session must last";
+        /// The shortest session timeout that a consumer group may be given.
+        "group.consumer.min.session.timeout.ms" => group_consumer_min_session_timeout: Duration =
+            Duration::from_secs(45), in Duration::from_millis(1).., because "a session must last";
+        /// The longest session timeout that a consumer group may be given.
+        "group.consumer.max.session.timeout.ms" => group_consumer_max_session_timeout: Duration =
+            Duration::from_secs(60), in Duration::from_millis(1).., because "a session must last";
+        /// How often members of consumer groups are to send heartbeats.
+        "group.consumer.heartbeat.interval.ms" => group_consumer_heartbeat_interval: Duration =
+            Duration::from_secs(5), in Duration::from_millis(1).., because "there must be a moment between";
+        /// The shortest heartbeat interval that a consumer group may be given.
+        "group.consumer.min.heartbeat.interval.ms" => group_consumer_min_heartbeat_interval: Duration =
+            Duration::from_secs(5), in Duration::from_millis(1).., because "there must be a moment between";
+        /// The longest heartbeat interval that a consumer group may be given.
+        "group.consumer.max.heartbeat.interval.ms" => group_consumer_max_heartbeat_interval: Duration =
+            Duration::from_secs(15), in Duration::from_millis(1).., because "there must be a moment between";
+        /// How long a consumer group keeps an assignment before it makes another (KIP-1263).
+        "group.consumer.assignment.interval.ms" => group_consumer_assignment_interval: Duration =
+            Duration::from_secs(1);
+        /// The shortest assignment interval that a consumer group may be given.
+        "group.consumer.min.assignment.interval.ms" => group_consumer_min_assignment_interval: Duration =
+            Duration::ZERO;
+        /// The longest assignment interval that a consumer group may be given.
+        "group.consumer.max.assignment.interval.ms" => group_consumer_max_assignment_interval: Duration =
+            Duration::from_secs(15);
+        /// How many members a consumer group may have.
+        "group.consumer.max.size" => group_consumer_max_size: i32 = i32::MAX, in 1.., because "a group needs a member";
+        /// The assignors that members of consumer groups may ask for, `uniform` and `range`; the first is the default.
+        "group.consumer.assignors" => group_consumer_assignors: Vec<String> =
+            vec!["uniform".to_owned(), "range".to_owned()],
+            in Check::new("uniform, range, or both", |names: &Vec<String>| {
+                !names.is_empty() && names.iter().all(|name| matches!(name.as_str(), "uniform" | "range"))
+            }),
+            because "there are no others, and a group needs one";
+        /// Which groups may change their kind while they have members.
+        "group.consumer.migration.policy" => group_consumer_migration_policy: ConsumerGroupMigrationPolicy =
+            ConsumerGroupMigrationPolicy::Bidirectional;
         /// The longest text that may be committed with an offset.
         "offset.metadata.max.bytes" => offset_metadata_max_bytes: i32 = 4096, in 0.., because "it is a length";
         /// The largest request that is read; a connection that announces a larger one is closed.
@@ -292,6 +345,7 @@ fn is_cleanup_policy(names: &Vec<String>) -> bool {
 }
 
 fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
+    check_consumer_group_bounds(config)?;
     if let Some(voter) = config.controller_quorum_voters.first()
         && voter_id(voter) != Some(config.node_id)
     {
@@ -321,6 +375,43 @@ fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
             other: "group.max.session.timeout.ms".to_owned(),
             reason: "the least is more than the most; lower the first or raise the second".to_owned(),
         });
+    }
+    Ok(())
+}
+
+/// Kafka's own rule: what a group gets by default must be what it may be given.
+fn check_consumer_group_bounds(config: &BrokerConfig) -> Result<(), ConfigError> {
+    let bounds = [
+        (
+            "session.timeout",
+            config.group_consumer_min_session_timeout,
+            config.group_consumer_session_timeout,
+            config.group_consumer_max_session_timeout,
+        ),
+        (
+            "heartbeat.interval",
+            config.group_consumer_min_heartbeat_interval,
+            config.group_consumer_heartbeat_interval,
+            config.group_consumer_max_heartbeat_interval,
+        ),
+        (
+            "assignment.interval",
+            config.group_consumer_min_assignment_interval,
+            config.group_consumer_assignment_interval,
+            config.group_consumer_max_assignment_interval,
+        ),
+    ];
+    let conflict = |name: String, other: String, reason: &str| {
+        Err(ConfigError::Conflict { name, other, reason: reason.to_owned() })
+    };
+    for (what, least, value, most) in bounds {
+        let named = |bound: &str| format!("group.consumer.{bound}{what}.ms");
+        if value < least {
+            return conflict(named(""), named("min."), "the value is less than the least; raise it or lower the least");
+        }
+        if value > most {
+            return conflict(named(""), named("max."), "the value is more than the most; lower it or raise the most");
+        }
     }
     Ok(())
 }

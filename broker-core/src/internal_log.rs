@@ -1,6 +1,7 @@
 //! What coordinators need of the broker: append records to an internal topic's partition, and read it all back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
@@ -10,7 +11,7 @@ use rkafka_protocol::records::{
 };
 
 use crate::BrokerState;
-use crate::controller::{Decision, placed_replicas, topic_records};
+use crate::controller::{Decision, MetadataImage, placed_replicas, topic_records};
 use crate::log::{LogError, TransactionMarker, VerificationGuard};
 
 /// How much of a partition is read at once while it is replayed.
@@ -88,6 +89,9 @@ pub trait InternalLog: Send + Sync {
     /// # Errors
     /// `KAFKA_STORAGE_ERROR` where the metadata log cannot be written.
     fn ensure_internal_topic(&self, topic: &str) -> Result<i32, ErrorCode>;
+
+    /// What exists in the cluster right now.
+    fn image(&self) -> Arc<MetadataImage>;
 
     /// How many partitions the topic has, `None` where it does not exist (yet).
     fn partition_count(&self, topic: &str) -> Option<i32>;
@@ -177,6 +181,10 @@ pub trait InternalLog: Send + Sync {
 }
 
 impl InternalLog for BrokerState {
+    fn image(&self) -> Arc<MetadataImage> {
+        self.controller.image()
+    }
+
     fn ensure_internal_topic(&self, topic: &str) -> Result<i32, ErrorCode> {
         if let Some(count) = self.partition_count(topic) {
             return Ok(count);

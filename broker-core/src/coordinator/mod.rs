@@ -1,16 +1,19 @@
-//! The coordinators. Transactions are in [`transaction`]. The group coordinator: classic consumer groups and committed offsets, kept in `__consumer_offsets`.
+//! The coordinators. Transactions are in [`transaction`]. The group coordinator: groups of both protocols and committed
+//! offsets, kept in `__consumer_offsets`.
 //!
 //! [`GroupShard`] is a machine that holds one partition's groups; [`GroupCoordinator`] is the thin driver that appends
 //! its records, wakes it when time has come, and hands its late answers to the requests that wait for them.
 
+mod consumer_driver;
 mod group;
 mod partitions;
 mod runtime;
 pub mod transaction;
 
 pub use group::{
-    ClassicState, Effects, Expired, GroupSettings, GroupShard, JoinContext, Moment, Outcome, RecordPlace, ReplayError,
-    Reply, TransactionalCommit, WaiterId, Write,
+    After, ClassicState, ConsumerGroupSettings, Effects, Expired, GroupError, GroupSettings, GroupShard,
+    HeartbeatingClient, JoinContext, Moment, Outcome, RecordPlace, ReplayError, Reply, TransactionalCommit, WaiterId,
+    Write,
 };
 pub(crate) use partitions::append_error;
 pub use runtime::{GroupCoordinator, JoiningClient};

@@ -57,7 +57,7 @@ pub struct GroupCoordinator {
     next_waiter: AtomicU64,
 }
 
-type Slot = super::partitions::Slot<GroupShard>;
+pub(super) type Slot = super::partitions::Slot<GroupShard>;
 
 impl Shard for GroupShard {
     const TOPIC: &'static str = OFFSETS_TOPIC;
@@ -189,6 +189,7 @@ impl GroupCoordinator {
         match self.slot_of(log, &request.group_id).await {
             Ok(slot) => {
                 let mut slot = lock(&slot);
+                slot.shard.see(log.image());
                 let (response, effects) = slot.shard.leave(self.moment(), request);
                 self.settle(log, &mut slot, effects);
                 response
@@ -210,6 +211,7 @@ impl GroupCoordinator {
         let slot = self.slot_of(log, &request.group_id).await?;
         let mut slot = lock(&slot);
         let now = self.moment();
+        slot.shard.see(log.image());
         let outcome = slot.shard.decide_commit(now, request, version)?;
         slot.shard.keep_alive(now, &request.group_id, &request.member_id);
         self.note_due(&slot);
@@ -232,6 +234,7 @@ impl GroupCoordinator {
     ) -> Result<TxnOffsetCommitResponse, ErrorCode> {
         let slot = self.slot_of(log, &request.group_id).await?;
         let mut slot = lock(&slot);
+        slot.shard.see(log.image());
         let outcome = slot.shard.decide_transactional_commit(self.moment(), request, version)?;
         if !outcome.records.is_empty() {
             let producer = TransactionalProducer { id: request.producer_id, epoch: request.producer_epoch, guard };
@@ -407,6 +410,7 @@ impl GroupCoordinator {
         for partition in self.partitions.due() {
             let slot = self.partitions.unloaded_slot(partition);
             let mut slot = lock(&slot);
+            slot.shard.see(log.image());
             while let Some(effects) = slot.shard.on_time(self.moment()) {
                 self.settle(log, &mut slot, effects);
             }
@@ -426,6 +430,7 @@ impl GroupCoordinator {
         {
             let mut slot = lock(slot);
             lock(&self.waiters).insert(waiter, sender);
+            slot.shard.see(log.image());
             let effects = step(&mut slot.shard, waiter, self.moment());
             self.settle(log, &mut slot, effects);
         }
@@ -434,7 +439,7 @@ impl GroupCoordinator {
     }
 
     /// Does what a step asks for, and what follows from that.
-    fn settle(&self, log: &dyn InternalLog, slot: &mut Slot, effects: Effects) {
+    pub(super) fn settle(&self, log: &dyn InternalLog, slot: &mut Slot, effects: Effects) {
         let mut queue = VecDeque::from([effects]);
         while let Some(Effects { replies, writes }) = queue.pop_front() {
             for (waiter, reply) in replies {
@@ -444,8 +449,8 @@ impl GroupCoordinator {
                 }
             }
             for write in writes {
-                let result = match write.record() {
-                    Ok(record) => self.append(log, slot, std::slice::from_ref(record)),
+                let result = match write.records() {
+                    Ok(records) => self.append(log, slot, records),
                     Err(error) => Err(error),
                 };
                 queue.push_back(slot.shard.written(self.moment(), write, result));
@@ -454,26 +459,36 @@ impl GroupCoordinator {
         self.note_due(slot);
     }
 
-    fn commit_outcome<R>(&self, log: &dyn InternalLog, slot: &mut Slot, outcome: Outcome<R>) -> Result<R, ErrorCode> {
+    pub(super) fn commit_outcome<R>(
+        &self,
+        log: &dyn InternalLog,
+        slot: &mut Slot,
+        outcome: Outcome<R>,
+    ) -> Result<R, ErrorCode> {
         if !outcome.records.is_empty() {
             self.append(log, slot, &outcome.records).map_err(append_error)?;
         }
         Ok(outcome.reply)
     }
 
-    fn append(&self, log: &dyn InternalLog, slot: &mut Slot, records: &[InternalRecord]) -> Result<(), ErrorCode> {
+    pub(super) fn append(
+        &self,
+        log: &dyn InternalLog,
+        slot: &mut Slot,
+        records: &[InternalRecord],
+    ) -> Result<(), ErrorCode> {
         self.partitions.append(log, slot, records)
     }
 
-    async fn slot_of(&self, log: &dyn InternalLog, group_id: &str) -> Result<Arc<Mutex<Slot>>, ErrorCode> {
+    pub(super) async fn slot_of(&self, log: &dyn InternalLog, group_id: &str) -> Result<Arc<Mutex<Slot>>, ErrorCode> {
         self.partitions.slot_of(log, group_id).await
     }
 
-    fn note_due(&self, slot: &Slot) {
+    pub(super) fn note_due(&self, slot: &Slot) {
         self.partitions.note_due(slot);
     }
 
-    fn moment(&self) -> Moment {
+    pub(super) fn moment(&self) -> Moment {
         self.partitions.moment()
     }
 }

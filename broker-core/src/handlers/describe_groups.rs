@@ -15,7 +15,7 @@ use crate::BrokerState;
 
 /// What everybody may do with a group where nothing is forbidden, as bits of Kafka's `AclOperation` codes: read (3),
 /// delete (6), describe (8), describe its configs (10), alter them (11).
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+pub(super) const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 /// Describes groups.
 ///

@@ -14,6 +14,8 @@ use crate::BrokerState;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;
@@ -244,6 +246,8 @@ apis! {
     DescribeProducers 0..=0 => describe_producers;
     UnregisterBroker 0..=0 => unregister_broker;
     ListConfigResources 0..=1 => list_config_resources;
+    ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
+    ConsumerGroupDescribe 0..=1 => consumer_group_describe;
     DescribeTopicPartitions 0..=0 => describe_topic_partitions;
 }
 

@@ -13,7 +13,7 @@ use super::{ClassicState, Then, Turn, WaiterId};
 const NEW_MEMBER_JOIN_TIMEOUT_MS: i64 = 5 * 60 * 1000;
 
 /// The first version in which a dynamic member is sent away with an id before it may come in (KIP-394).
-const FIRST_VERSION_WITH_REQUIRED_ID: i16 = 4;
+pub(super) const FIRST_VERSION_WITH_REQUIRED_ID: i16 = 4;
 /// The first version that can tell a leader to leave the assignment as it is (KIP-814).
 const FIRST_VERSION_WITH_SKIPPED_ASSIGNMENT: i16 = 9;
 
@@ -233,7 +233,7 @@ impl ClassicGroup {
     }
 }
 
-fn rebalance_timeout_ms(request: &JoinGroupRequest, version: i16) -> i32 {
+pub(super) fn rebalance_timeout_ms(request: &JoinGroupRequest, version: i16) -> i32 {
     // Version 0 had the session timeout only.
     if version == 0 || request.rebalance_timeout_ms < 0 {
         request.session_timeout_ms

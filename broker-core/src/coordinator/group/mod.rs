@@ -8,6 +8,7 @@
 
 mod admin;
 mod classic;
+mod consumer;
 mod join;
 mod member;
 mod offsets;
@@ -35,6 +36,7 @@ use crate::{BrokerConfig, InternalRecord};
 pub(super) use classic::{join_error, sync_error};
 use member::Member;
 
+pub use consumer::{After, ConsumerGroupSettings, GroupError, HeartbeatingClient};
 pub use join::JoinContext;
 pub use offsets::{Expired, TransactionalCommit};
 pub use records::ReplayError;
@@ -55,6 +57,8 @@ pub struct GroupSettings {
     pub initial_rebalance_delay_ms: i32,
     /// `group.max.size`.
     pub max_size: usize,
+    /// Those of consumer groups.
+    pub consumer: ConsumerGroupSettings,
     /// `offset.metadata.max.bytes`, which Kafka compares with the number of UTF-16 code units.
     pub offset_metadata_max_length: usize,
     /// `offsets.retention.minutes`, in milliseconds.
@@ -70,6 +74,7 @@ impl GroupSettings {
             session_timeout_ms_max: milliseconds(config.group_max_session_timeout),
             initial_rebalance_delay_ms: milliseconds(config.group_initial_rebalance_delay),
             max_size: usize::try_from(config.group_max_size).unwrap_or(usize::MAX),
+            consumer: ConsumerGroupSettings::of(config),
             offset_metadata_max_length: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(0),
             offsets_retention_ms: crate::config::milliseconds(config.offsets_retention),
         }
@@ -98,17 +103,17 @@ pub struct Effects {
 #[derive(Debug)]
 #[must_use]
 pub struct Write {
-    record: Result<InternalRecord, ErrorCode>,
+    records: Result<Vec<InternalRecord>, ErrorCode>,
     then: Then,
 }
 
 impl Write {
-    /// The record to append.
+    /// The records to append, all or none.
     ///
     /// # Errors
-    /// It cannot be written in Kafka's format; the write is to be reported with this error.
-    pub fn record(&self) -> Result<&InternalRecord, ErrorCode> {
-        self.record.as_ref().map_err(|error| *error)
+    /// They cannot be written in Kafka's format; the write is to be reported with this error.
+    pub fn records(&self) -> Result<&[InternalRecord], ErrorCode> {
+        self.records.as_deref().map_err(|error| *error)
     }
 }
 
@@ -121,6 +126,8 @@ enum Then {
     Assigned { group: String, generation: i32, assignments: BTreeMap<String, Bytes> },
     /// The last member is gone.
     Emptied { group: String, generation: i32 },
+    /// A step of a consumer group. `removing` is the member that a timer takes out.
+    Consumer { after: Box<After>, removing: Option<String> },
     /// A static member has a new id. `leader_told` is the leader that older clients are told.
     Replaced { group: String, member_id: String, old: Box<Member>, leader_told: Option<String> },
 }
@@ -142,10 +149,10 @@ impl Turn<'_> {
     }
 
     fn write_group(&mut self, group_id: &str, value: &GroupMetadataValue, then: Then) {
-        let record = records::group(group_id, value).map_err(|error| {
+        let records = records::group(group_id, value).map(|record| vec![record]).map_err(|error| {
             tracing::error!(group = group_id, %error, "the group cannot be written");
             ErrorCode::UnknownServerError
         });
-        self.effects.writes.push(Write { record, then });
+        self.effects.writes.push(Write { records, then });
     }
 }

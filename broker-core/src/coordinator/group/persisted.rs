@@ -7,14 +7,17 @@ use bytes::Bytes;
 use rkafka_protocol::messages::group_metadata_value::GroupMetadataValue;
 
 use super::RecordPlace;
+use super::consumer::{ConsumerGroup, ConsumerRecord};
 use super::offsets::OffsetStore;
 use super::records::{GroupRecord, ReplayError};
 
 /// What the log says of one group.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct PersistedGroup {
-    /// Its last metadata; `None` for a group that only keeps offsets here.
+    /// Its last metadata as a classic group; `None` for a group that only keeps offsets here.
     pub metadata: Option<GroupMetadataValue>,
+    /// What it is as a consumer group.
+    pub consumer: Option<ConsumerGroup>,
 }
 
 /// What the log says of all groups of a partition.
@@ -32,6 +35,10 @@ impl Persisted {
 
     pub fn groups(&self) -> impl Iterator<Item = (&String, &PersistedGroup)> {
         self.groups.iter()
+    }
+
+    pub fn consumer(&self, group_id: &str) -> Option<&ConsumerGroup> {
+        self.groups.get(group_id)?.consumer.as_ref()
     }
 
     /// Takes a record for true.
@@ -56,11 +63,29 @@ impl Persisted {
                 }
                 self.forget_if_blank(&key.group);
             }
+            GroupRecord::Consumer { group_id, record: ConsumerRecord::Group(None) } => {
+                if let Some(group) = self.groups.get_mut(&group_id) {
+                    group.consumer = None;
+                }
+                self.forget_if_blank(&group_id);
+            }
+            GroupRecord::Consumer { group_id, record } => self.replay_consumer(group_id, record),
             GroupRecord::Other { record_type } => {
                 tracing::warn!(record_type, "a record of a newer kind of group was skipped");
             }
         }
         Ok(())
+    }
+
+    fn replay_consumer(&mut self, group_id: String, record: ConsumerRecord) {
+        if record.is_tombstone() {
+            // Compaction may leave the tombstones of a group that is gone.
+            if let Some(group) = self.groups.get_mut(&group_id).and_then(|group| group.consumer.as_mut()) {
+                group.replay(record);
+            }
+        } else {
+            self.groups.entry(group_id).or_default().consumer.get_or_insert_default().replay(record);
+        }
     }
 
     /// A producer's transaction has ended in this partition.

@@ -1,6 +1,7 @@
 //! Keys and values of `__consumer_offsets`, in Kafka's own format: a big-endian version, then the message.
 //!
-//! The version of a key is also the type of the record: 0 and 1 are an offset, 2 is a group's metadata.
+//! The version of a key is also the type of the record: 0 and 1 are an offset, 2 is a classic group's metadata, 3 to 8
+//! and 16 are of consumer groups.
 
 use bytes::Bytes;
 use rkafka_protocol::messages::group_metadata_key::GroupMetadataKey;
@@ -10,6 +11,7 @@ use rkafka_protocol::messages::offset_commit_value::OffsetCommitValue;
 use rkafka_protocol::wire::{DecodeError, EncodeError, Message, Reader, Writer};
 use thiserror::Error;
 
+use super::consumer::{ConsumerRecord, is_consumer_group_type};
 use crate::InternalRecord;
 
 /// The record types, which Kafka writes where a version stands. Offsets had type 0 before there were timestamps.
@@ -30,7 +32,7 @@ pub struct ReplayError {
 }
 
 impl ReplayError {
-    fn of(part: &'static str) -> impl Fn(DecodeError) -> Self {
+    pub(super) fn of(part: &'static str) -> impl Fn(DecodeError) -> Self {
         move |source| Self { part, source }
     }
 }
@@ -46,7 +48,12 @@ pub(super) enum GroupRecord {
         key: GroupMetadataKey,
         value: Option<GroupMetadataValue>,
     },
-    /// Of a type that this broker does not write: newer kinds of groups.
+    /// Of a consumer group.
+    Consumer {
+        group_id: String,
+        record: ConsumerRecord,
+    },
+    /// Of a type that this broker does not write: other kinds of groups.
     Other {
         record_type: i16,
     },
@@ -66,13 +73,16 @@ impl GroupRecord {
         } else if record_type == GROUP_METADATA_TYPE {
             let key = GroupMetadataKey::decode(&mut reader, 0).map_err(ReplayError::of("key of a group"))?;
             Ok(Self::Group { key, value: read_value(value, "value of a group")? })
+        } else if is_consumer_group_type(record_type) {
+            let (group_id, record) = ConsumerRecord::read(record_type, &mut reader, value)?;
+            Ok(Self::Consumer { group_id, record })
         } else {
             Ok(Self::Other { record_type })
         }
     }
 }
 
-fn read_value<M: Message>(value: Option<Bytes>, part: &'static str) -> Result<Option<M>, ReplayError> {
+pub(super) fn read_value<M: Message>(value: Option<Bytes>, part: &'static str) -> Result<Option<M>, ReplayError> {
     value
         .map(|bytes| {
             let mut reader = Reader::new(bytes);
@@ -83,7 +93,7 @@ fn read_value<M: Message>(value: Option<Bytes>, part: &'static str) -> Result<Op
         .map_err(ReplayError::of(part))
 }
 
-fn versioned<M: Message>(prefix: i16, message: &M, version: i16) -> Result<Bytes, EncodeError> {
+pub(super) fn versioned<M: Message>(prefix: i16, message: &M, version: i16) -> Result<Bytes, EncodeError> {
     let mut writer = Writer::new();
     writer.i16(prefix);
     message.encode(&mut writer, version)?;
@@ -159,7 +169,7 @@ mod tests {
         assert!(GroupRecord::read(Bytes::from_static(&[0]), None).is_err());
         assert!(GroupRecord::read(Bytes::from_static(&[0, 1, 0, 9, 1]), None).is_err());
         assert!(GroupRecord::read(Bytes::from_static(&[0, 2, 0, 1, b'g']), Some(Bytes::from_static(&[0, 9]))).is_err());
-        let newer = GroupRecord::read(Bytes::from_static(&[0, 3, 1, 2]), None).unwrap();
-        assert_eq!(newer, GroupRecord::Other { record_type: 3 });
+        let newer = GroupRecord::read(Bytes::from_static(&[0, 17, 1, 2]), None).unwrap();
+        assert_eq!(newer, GroupRecord::Other { record_type: 17 });
     }
 }

@@ -1,21 +1,24 @@
 //! The shard: it finds the group that a request is about, lets it take its step, and keeps the two parts in line.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::heartbeat_request::HeartbeatRequest;
-use rkafka_protocol::messages::join_group_request::JoinGroupRequest;
+use rkafka_protocol::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
 use rkafka_protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
 use rkafka_protocol::messages::leave_group_response::{LeaveGroupResponse, MemberResponse};
 use rkafka_protocol::messages::sync_group_request::SyncGroupRequest;
 
 use super::classic::{ClassicGroup, join_error, sync_error};
+use super::consumer::ConsumerTimers;
 use super::persisted::Persisted;
 use super::{
     ClassicState, Effects, GroupSettings, JoinContext, Moment, RecordPlace, ReplayError, Reply, Then, Turn, WaiterId,
     Write, append_error,
 };
+use crate::controller::MetadataImage;
 
 /// Kafka writes texts of groups with a length of two bytes.
 const TEXT_BYTES_MAX: usize = i16::MAX as usize;
@@ -27,14 +30,31 @@ pub struct GroupShard {
     pub(super) persisted: Persisted,
     /// Groups with members, or with somebody who is about to become one. All others are empty.
     living: BTreeMap<String, ClassicGroup>,
-    /// When to look at a living group again; never later than it has something due.
-    deadlines: BTreeSet<(i64, String)>,
+    /// When the sessions of consumer groups' members end.
+    pub(super) consumer_timers: BTreeMap<String, ConsumerTimers>,
+    /// The topics that there are.
+    pub(super) image: Arc<MetadataImage>,
+    /// When to look at a group again; never later than it has something due.
+    pub(super) deadlines: BTreeSet<(i64, String)>,
 }
 
 impl GroupShard {
     /// A shard whose log is empty.
     pub fn new(settings: GroupSettings) -> Self {
-        Self { settings, persisted: Persisted::default(), living: BTreeMap::new(), deadlines: BTreeSet::new() }
+        Self {
+            settings,
+            persisted: Persisted::default(),
+            living: BTreeMap::new(),
+            consumer_timers: BTreeMap::new(),
+            image: Arc::default(),
+            deadlines: BTreeSet::new(),
+        }
+    }
+
+    /// What the cluster looks like now. To be told before any step that may look at topics: a heartbeat, a join, a
+    /// sync, a leave, what is due, a description.
+    pub fn see(&mut self, image: Arc<MetadataImage>) {
+        self.image = image;
     }
 
     /// Takes a record of the log for true. To be called for each record of the log when it is loaded, and for each that
@@ -64,6 +84,15 @@ impl GroupShard {
             self.take_up(&group_id, now);
             self.note_deadline(&group_id);
         }
+        let consumer_groups: Vec<String> = self
+            .persisted
+            .groups()
+            .filter(|(_, group)| group.consumer.is_some())
+            .map(|(group_id, _)| group_id.clone())
+            .collect();
+        for group_id in consumer_groups {
+            self.start_consumer_sessions(now, &group_id);
+        }
     }
 
     /// When [`GroupShard::on_time`] is to be called, on the monotonic clock.
@@ -77,6 +106,9 @@ impl GroupShard {
             if at_ms > now.monotonic_ms {
                 return None;
             }
+            if let Some(effects) = self.expire_consumer(now, &group_id) {
+                return Some(effects);
+            }
             let (did, effects) = self.with_group(&group_id, now, |group, turn| group.expire_one(turn));
             if did == Some(true) {
                 return Some(effects);
@@ -86,7 +118,11 @@ impl GroupShard {
             if let Some(group) = self.living.get_mut(&group_id) {
                 group.noted_deadline_ms = None;
             }
+            if let Some(timers) = self.consumer_timers.get_mut(&group_id) {
+                timers.noted_deadline_ms = None;
+            }
             self.note_deadline(&group_id);
+            self.note_consumer_deadline(&group_id);
         }
         None
     }
@@ -98,6 +134,9 @@ impl GroupShard {
         if let Err(error) = self.check_join(request, context) {
             effects.replies.push((context.waiter, Reply::Join(join_error(&request.member_id, error))));
             return effects;
+        }
+        if self.persisted.consumer(group_id).is_some() {
+            return self.join_consumer(now, request, context);
         }
         let is_new = !self.living.contains_key(group_id) && self.persisted.group(group_id).is_none();
         if !self.living.contains_key(group_id) {
@@ -139,6 +178,9 @@ impl GroupShard {
             Ok(()) => ErrorCode::UnknownMemberId,
             Err(error) => error,
         };
+        if self.persisted.consumer(&request.group_id).is_some() {
+            return self.sync_consumer(now, request, waiter);
+        }
         if !self.living.contains_key(&request.group_id) {
             let replies = vec![(waiter, Reply::Sync(sync_error(error)))];
             return Effects { replies, writes: Vec::new() };
@@ -152,6 +194,9 @@ impl GroupShard {
     /// `INVALID_GROUP_ID`, `UNKNOWN_MEMBER_ID`, `FENCED_INSTANCE_ID`, `ILLEGAL_GENERATION`, `REBALANCE_IN_PROGRESS`.
     pub fn heartbeat(&mut self, now: Moment, request: &HeartbeatRequest) -> Result<(), ErrorCode> {
         check_group_id(&request.group_id)?;
+        if self.persisted.consumer(&request.group_id).is_some() {
+            return self.heartbeat_consumer(now, request);
+        }
         let group = self.living.get_mut(&request.group_id).ok_or(ErrorCode::UnknownMemberId)?;
         let mut effects = Effects::default();
         let mut turn = Turn { now, settings: &self.settings, effects: &mut effects };
@@ -185,6 +230,9 @@ impl GroupShard {
     pub fn leave(&mut self, now: Moment, request: &LeaveGroupRequest) -> (LeaveGroupResponse, Effects) {
         if let Err(error) = check_group_id(&request.group_id) {
             return (LeaveGroupResponse { error_code: error.code(), ..Default::default() }, Effects::default());
+        }
+        if self.persisted.consumer(&request.group_id).is_some() {
+            return self.leave_consumer(now, request);
         }
         let (response, effects) = self.with_group(&request.group_id, now, |group, turn| group.leave(request, turn));
         (response.unwrap_or_else(|| nobody_left(request)), effects)
@@ -224,6 +272,10 @@ impl GroupShard {
                 };
                 self.with_group(&group, now, go_on).1
             }
+            Then::Consumer { after, removing } => match result {
+                Ok(()) => self.after(now, *after),
+                Err(error) => self.consumer_step_failed(now, *after, removing, error),
+            },
             Then::Emptied { group, generation } => {
                 match result {
                     Ok(()) => self.release_if_empty(&group),
@@ -242,7 +294,39 @@ impl GroupShard {
     pub fn deleted(&mut self, now: Moment, group_id: &str) -> Effects {
         let (_, effects) = self.with_group(group_id, now, |group, turn| group.die(turn));
         self.drop_living(group_id);
+        self.drop_consumer_timers(group_id);
         effects
+    }
+
+    /// Takes a group's living part away, for it becomes another kind.
+    pub(super) fn take_living(&mut self, group_id: &str) -> Option<ClassicGroup> {
+        let group = self.living.remove(group_id)?;
+        if let Some(at_ms) = group.noted_deadline_ms {
+            self.deadlines.remove(&(at_ms, group_id.to_owned()));
+        }
+        Some(group)
+    }
+
+    /// Makes a group living that was of another kind; `protocols` are what each member can do.
+    pub(super) fn take_up_with(
+        &mut self,
+        group_id: &str,
+        protocols: BTreeMap<String, Vec<JoinGroupRequestProtocol>>,
+        now: Moment,
+    ) {
+        self.take_up(group_id, now);
+        let Some(group) = self.living.get_mut(group_id) else { return };
+        for (member_id, protocols) in protocols {
+            if let Some(member) = group.members.get_mut(&member_id) {
+                member.protocols = protocols;
+            }
+        }
+        self.note_deadline(group_id);
+    }
+
+    /// Begins a rebalance in a stable group.
+    pub(super) fn rebalance(&mut self, group_id: &str, now: Moment) -> Effects {
+        self.with_group(group_id, now, |group, turn| group.rebalance_or_complete(turn)).1
     }
 
     fn forget_created(&mut self, now: Moment, group_id: &str, error: ErrorCode) -> Effects {
@@ -305,9 +389,7 @@ impl GroupShard {
     }
 
     fn drop_living(&mut self, group_id: &str) {
-        if let Some(ClassicGroup { noted_deadline_ms: Some(at_ms), .. }) = self.living.remove(group_id) {
-            self.deadlines.remove(&(at_ms, group_id.to_owned()));
-        }
+        self.take_living(group_id);
     }
 
     fn note_deadline(&mut self, group_id: &str) {

@@ -10,6 +10,7 @@ use rkafka_protocol::messages::txn_offset_commit_request::TxnOffsetCommitRequest
 use rkafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
+use uuid::Uuid;
 
 use super::groups::Committer;
 use crate::InternalRecord;
@@ -31,7 +32,7 @@ impl GroupShard {
         request: &OffsetCommitRequest,
         version: i16,
     ) -> Result<Outcome<OffsetCommitResponse>, ErrorCode> {
-        self.check_committer(
+        let permit = self.check_committer(
             &request.group_id,
             &Committer {
                 member_id: &request.member_id,
@@ -47,6 +48,7 @@ impl GroupShard {
         };
         let mut outcome = Outcome { records: Vec::new(), reply: OffsetCommitResponse::default() };
         for topic in &request.topics {
+            let topic_id = self.topic_id(&topic.name, topic.topic_id);
             let mut answered =
                 OffsetCommitResponseTopic { name: topic.name.clone(), topic_id: topic.topic_id, ..Default::default() };
             for partition in &topic.partitions {
@@ -59,7 +61,9 @@ impl GroupShard {
                     topic_id: topic.topic_id,
                     ..Default::default()
                 };
-                let record = self.offset_record(&request.group_id, &topic.name, partition.partition_index, &value);
+                let index = partition.partition_index;
+                let permitted = permit.check(topic_id, index);
+                let record = permitted.and_then(|()| self.offset_record(&request.group_id, &topic.name, index, &value));
                 answered.partitions.push(OffsetCommitResponsePartition {
                     partition_index: partition.partition_index,
                     error_code: take(&mut outcome.records, record).code(),
@@ -83,7 +87,7 @@ impl GroupShard {
         request: &TxnOffsetCommitRequest,
         version: i16,
     ) -> Result<TransactionalCommit, ErrorCode> {
-        self.check_committer(
+        let permit = self.check_committer(
             &request.group_id,
             &Committer {
                 member_id: &request.member_id,
@@ -95,6 +99,7 @@ impl GroupShard {
         )?;
         let mut outcome = Outcome { records: Vec::new(), reply: TxnOffsetCommitResponse::default() };
         for topic in &request.topics {
+            let topic_id = self.topic_id(&topic.name, Uuid::nil());
             let mut answered = TxnOffsetCommitResponseTopic { name: topic.name.clone(), ..Default::default() };
             for partition in &topic.partitions {
                 let value = OffsetCommitValue {
@@ -104,7 +109,9 @@ impl GroupShard {
                     commit_timestamp: now.date_ms,
                     ..Default::default()
                 };
-                let record = self.offset_record(&request.group_id, &topic.name, partition.partition_index, &value);
+                let index = partition.partition_index;
+                let permitted = permit.check(topic_id, index);
+                let record = permitted.and_then(|()| self.offset_record(&request.group_id, &topic.name, index, &value));
                 answered.partitions.push(TxnOffsetCommitResponsePartition {
                     partition_index: partition.partition_index,
                     error_code: take(&mut outcome.records, record).code(),
@@ -114,6 +121,11 @@ impl GroupShard {
             outcome.reply.topics.push(answered);
         }
         Ok(outcome)
+    }
+
+    /// The id of a topic that a request may have named only.
+    fn topic_id(&self, name: &str, id: Uuid) -> Uuid {
+        if id.is_nil() { self.image.topic(name).map_or(id, |topic| topic.id) } else { id }
     }
 
     fn offset_record(

@@ -5,6 +5,7 @@ use rkafka_protocol::ErrorCode;
 
 use crate::InternalRecord;
 use crate::coordinator::group::classic::CONSUMER_PROTOCOL_TYPE;
+use crate::coordinator::group::consumer::{CommitPermit, Draft, put_tombstones};
 use crate::coordinator::group::{ClassicState, GroupShard, records};
 
 /// The first version of OffsetCommit that can be told that there is no such group.
@@ -38,13 +39,20 @@ pub(in crate::coordinator::group) enum ExpiryRule {
 impl GroupShard {
     /// Whether this one may commit offsets of the group. A group that is not there may be given offsets by who is no
     /// member.
-    pub(super) fn check_committer(&self, group_id: &str, committer: &Committer<'_>) -> Result<(), ErrorCode> {
-        if let Some(group) = self.living(group_id) {
+    pub(super) fn check_committer(
+        &self,
+        group_id: &str,
+        committer: &Committer<'_>,
+    ) -> Result<CommitPermit<'_>, ErrorCode> {
+        if let Some(group) = self.persisted.consumer(group_id) {
             return group.check_commit(committer);
+        }
+        if let Some(group) = self.living(group_id) {
+            return group.check_commit(committer).map(|()| CommitPermit::All);
         }
         let is_simple = committer.generation < 0;
         match self.persisted.group(group_id) {
-            _ if is_simple => Ok(()),
+            _ if is_simple => Ok(CommitPermit::All),
             // An empty group is not kept living, and nobody is a member of it.
             Some(_) => Err(ErrorCode::UnknownMemberId),
             None if !committer.is_transactional && committer.version >= FIRST_VERSION_WITH_GROUP_ID_NOT_FOUND => {
@@ -57,11 +65,11 @@ impl GroupShard {
     /// Whether a member that says who it is may fetch offsets. Members of classic groups do not say (KIP-848).
     pub(super) fn check_fetcher(
         &self,
-        _group_id: &str,
-        _member_id: Option<&str>,
-        _member_epoch: i32,
+        group_id: &str,
+        member_id: Option<&str>,
+        member_epoch: i32,
     ) -> Result<(), ErrorCode> {
-        Ok(())
+        self.persisted.consumer(group_id).map_or(Ok(()), |group| group.check_fetch(member_id, member_epoch))
     }
 
     /// Whether single offsets of the group may be deleted.
@@ -81,6 +89,7 @@ impl GroupShard {
     /// Whether members subscribe to the topic, so that its offsets are neither deleted nor expire.
     pub(super) fn is_subscribed(&self, group_id: &str, topic: &str) -> bool {
         self.living(group_id).is_some_and(|group| group.is_subscribed(topic))
+            || self.persisted.consumer(group_id).is_some_and(|group| group.is_subscribed(topic))
     }
 
     /// How the group's offsets expire (KIP-211).
@@ -93,6 +102,10 @@ impl GroupShard {
                 ClassicState::Stable if group.subscribed.is_some() => ExpiryRule::SinceCommit,
                 _ => ExpiryRule::Never,
             };
+        }
+        if self.persisted.consumer(group_id).is_some() {
+            // Topics are known at any time, and nothing tells since when the group is empty; as in Kafka.
+            return ExpiryRule::SinceCommit;
         }
         match self.persisted.group(group_id).and_then(|group| group.metadata.as_ref()) {
             // Records of an old Kafka do not say since when.
@@ -109,6 +122,12 @@ impl GroupShard {
             group.state() == ClassicState::Empty && group.pending.is_empty()
         };
         self.living(group_id).is_none_or(is_empty).then_some(())?;
+        if let Some(group) = self.persisted.consumer(group_id) {
+            group.members.is_empty().then_some(())?;
+            let mut draft = Draft::of(group_id, Some(group));
+            put_tombstones(&mut draft).ok()?;
+            return Some(draft.records);
+        }
         Some(vec![records::group_tombstone(group_id).ok()?])
     }
 }

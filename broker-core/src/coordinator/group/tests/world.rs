@@ -1,6 +1,7 @@
 //! One shard, its log, and a clock that the test turns.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
@@ -24,10 +25,10 @@ use rkafka_protocol::wire::encode_to_vec;
 
 use super::super::classic::ClassicGroup;
 use super::super::{
-    ClassicState, Effects, GroupSettings, GroupShard, JoinContext, Moment, Outcome, RecordPlace, Reply, WaiterId,
-    append_error,
+    ClassicState, ConsumerGroupSettings, Effects, GroupSettings, GroupShard, JoinContext, Moment, Outcome, RecordPlace,
+    Reply, WaiterId, append_error,
 };
-use crate::InternalRecord;
+use crate::{BrokerConfig, InternalRecord};
 
 pub(super) const GROUP: &str = "group";
 pub(super) const TOPIC: &str = "topic";
@@ -50,7 +51,7 @@ pub(super) struct World {
     pub now: Moment,
     pub fail_appends: bool,
     pub max_size: usize,
-    answers: BTreeMap<WaiterId, Reply>,
+    pub(super) answers: BTreeMap<WaiterId, Reply>,
     next: u64,
 }
 
@@ -60,6 +61,7 @@ fn settings(max_size: usize) -> GroupSettings {
         session_timeout_ms_max: 1_800_000,
         initial_rebalance_delay_ms: INITIAL_DELAY_MS,
         max_size,
+        consumer: ConsumerGroupSettings::of(&BrokerConfig::default()),
         offset_metadata_max_length: 4096,
         offsets_retention_ms: RETENTION_MS,
     }
@@ -105,7 +107,7 @@ impl World {
         self.group().map(ClassicGroup::state)
     }
 
-    fn append(&mut self, producer_id: i64, records: &[InternalRecord]) -> Result<(), ErrorCode> {
+    pub(super) fn append(&mut self, producer_id: i64, records: &[InternalRecord]) -> Result<(), ErrorCode> {
         if self.fail_appends {
             return Err(ErrorCode::KafkaStorageError);
         }
@@ -136,8 +138,8 @@ impl World {
                 assert!(self.answers.insert(waiter, reply).is_none(), "answered twice");
             }
             for write in effects.writes {
-                let record = write.record().unwrap().clone();
-                let result = self.append(-1, &[record]);
+                let records = write.records().unwrap().to_vec();
+                let result = self.append(-1, &records);
                 queue.push_back(self.shard.written(self.now, write, result));
             }
         }
@@ -154,7 +156,9 @@ impl World {
     pub fn check(&self) {
         let rebuilt = self.rebuilt();
         assert_eq!(self.shard.persisted, rebuilt.persisted, "what is persisted is what a replay makes");
+        check_consumer_groups(&self.shard);
         for group in self.shard.living_groups() {
+            assert!(self.shard.persisted.consumer(&group.id).is_none(), "a group is of one kind");
             let waits_join = group.members.values().any(|member| member.join_waiter.is_some());
             let waits_sync = group.members.values().any(|member| member.sync_waiter.is_some());
             assert!(!waits_join || group.state() == ClassicState::PreparingRebalance, "{group:?}");
@@ -192,6 +196,7 @@ impl World {
     /// The coordinator falls, and another reads the log.
     pub fn restart(&mut self) {
         let mut shard = self.rebuilt();
+        shard.see(Arc::clone(&self.shard.image));
         shard.start(self.now);
         self.shard = shard;
         self.check();
@@ -396,6 +401,28 @@ impl World {
         }
         assert_eq!(self.state(), Some(ClassicState::Stable));
         (ids, generation)
+    }
+}
+
+/// What must be true of consumer groups at any time.
+fn check_consumer_groups(shard: &GroupShard) {
+    for (group_id, group) in shard.persisted.groups() {
+        let Some(consumer) = &group.consumer else { continue };
+        assert!(group.metadata.is_none(), "{group_id} is of two kinds in the log");
+        let mut held = std::collections::BTreeSet::new();
+        for (member_id, member) in &consumer.members {
+            for (topic, partitions) in member.current.assigned.iter().chain(&member.current.revoking) {
+                for partition in partitions.keys() {
+                    assert!(held.insert((topic, partition)), "{member_id} shares {topic}-{partition}: {consumer:?}");
+                }
+            }
+        }
+        assert!(consumer.targets.keys().all(|id| consumer.members.contains_key(id)), "{consumer:?}");
+        if !consumer.members.is_empty() {
+            let timers = shard.consumer_timers.get(group_id).expect("members have sessions");
+            let deadline = timers.deadline_ms().expect("members have sessions");
+            assert!(timers.noted_deadline_ms.is_some_and(|noted| noted <= deadline), "{timers:?}");
+        }
     }
 }
 

@@ -1,0 +1,1 @@
+//! Random schedules of consumers of KIP-848.

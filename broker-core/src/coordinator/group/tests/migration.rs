@@ -1,0 +1,1 @@
+//! Groups that change their kind while they have members (KIP-848).
