@@ -223,6 +223,10 @@ settings! {
         /// How long an idempotent producer that is silent is remembered.
         "producer.id.expiration.ms" => producer_id_expiration: Duration = DAY,
             in Duration::from_millis(1).., because "a producer must be remembered for a while";
+        /// How many threads of each of `log.dirs` look through logs at the start after a bad stop. The broker serves
+        /// meanwhile, and who asks for a log that was not looked through yet waits for that one.
+        "num.recovery.threads.per.data.dir" => num_recovery_threads_per_data_dir: i32 = 2,
+            in 1..=1000, because "logs must be looked through";
         /// How many partitions `__consumer_offsets` gets when the first group needs it.
         "offsets.topic.num.partitions" => offsets_topic_num_partitions: i32 = 50,
             in 1..=10_000, because "the topic needs a partition";

@@ -17,6 +17,8 @@ use crate::storage::{FsStorage, MemStorage, Storage, is_out_of_space};
 
 /// The file that keeps a second broker out of a directory, as Kafka has it.
 const LOCK_FILE: &str = ".lock";
+/// A limit of open files below this is worth a word when the broker starts.
+const FEW_FILES: usize = 4096;
 /// The directory under which everything lies in memory.
 const MEMORY_DIR: &str = "/memory";
 
@@ -115,6 +117,7 @@ impl DataDirs {
         let mut cluster_id: Option<String> = None;
         let mut unmarked = Vec::new();
         let fatal = Arc::new(Fatal::new(None));
+        let open_max = if in_memory { usize::MAX } else { open_partitions_max(paths.len()) };
         for path in paths {
             storage.create_dir_all(&path).map_err(|source| io("create", &path, source))?;
             let lock = if in_memory { None } else { Some(lock(&path)?) };
@@ -141,7 +144,7 @@ impl DataDirs {
                 id: known_id.unwrap_or_else(|| directory_id(new_id)),
                 clean: clean || known_id.is_none(),
                 offsets: Mutex::new(offsets),
-                log_dir: LogDir::new(path.clone(), dirs.is_empty().then(|| Arc::clone(&fatal))),
+                log_dir: LogDir::new(path.clone(), open_max, dirs.is_empty().then(|| Arc::clone(&fatal))),
                 path,
                 lock: Mutex::new(lock),
             });
@@ -235,7 +238,7 @@ impl DataDirs {
         drop(placed);
         let Some(dir) = self.dirs.get(at) else {
             let path = PathBuf::from(MEMORY_DIR);
-            return (path.clone(), LogDir::new(path, None), OpenState::clean());
+            return (path.clone(), LogDir::new(path, usize::MAX, None), OpenState::clean());
         };
         let offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
         let state = OpenState {
@@ -333,6 +336,17 @@ impl DataDirs {
         Ok(())
     }
 
+    /// Makes all files of the directories that work durable at once. False where the storage cannot do that.
+    pub fn sync_everything(&self) -> Result<bool, LogError> {
+        for dir in self.dirs.iter().filter(|dir| dir.log_dir.failure().is_none()) {
+            match self.storage.sync_everything(&dir.path) {
+                None => return Ok(false),
+                Some(result) => result.map_err(|source| io("sync", &dir.path, source))?,
+            }
+        }
+        Ok(true)
+    }
+
     /// Lets another broker have the directories. Nothing is written to their checkpoints afterwards.
     pub fn unlock(&self) {
         for dir in &self.dirs {
@@ -353,6 +367,20 @@ impl DataDirs {
 
 fn io(action: &'static str, path: &Path, source: std::io::Error) -> LogError {
     LogError::Io { action, path: path.to_owned(), source }
+}
+
+/// How many partitions of each of `dirs` directories may have files open: about one file each, and half of the files that
+/// the process may open. The other half is for connections, and for partitions that are read in more than one segment.
+fn open_partitions_max(dirs: usize) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    if files < FEW_FILES {
+        tracing::warn!(
+            files,
+            "few files may be open at a time (`ulimit -n`): idle partitions' files are closed and opened again"
+        );
+    }
+    (files / 2 / dirs.max(1)).max(16)
 }
 
 /// The ids that stand for no directory and for directories that are not known are below 100.

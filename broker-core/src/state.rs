@@ -18,10 +18,13 @@ use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::data_dirs::DataDirs;
 use crate::fetch::FetchSessions;
 use crate::log::TransactionMarker;
-use crate::replication::{Opening, Partition, Registry};
+use crate::replication::{Close, Opening, Partition, Registry};
 use crate::server::Endpoint;
 use crate::unsynced::Unsynced;
 use crate::{Clock, InternalLog, OFFSETS_TOPIC};
+
+/// From how many partitions on their files are synced all at once when the broker stops.
+const SYNC_EVERYTHING_FROM: usize = 100;
 
 /// How many producer ids are taken from the controller at a time, as in Kafka.
 const PRODUCER_ID_BLOCK: i64 = 1000;
@@ -233,7 +236,7 @@ impl BrokerState {
             }
             for index in (0..).take(topic.partitions.len()) {
                 if let Some(partition) = self.registry.remove((topic.id, index))
-                    && let Err(error) = partition.close(false)
+                    && let Err(error) = partition.close(Close::Abandon)
                 {
                     tracing::warn!(topic = %topic.name, index, %error, "a deleted partition did not close well");
                 }
@@ -322,8 +325,15 @@ impl BrokerState {
     pub(crate) fn close_partitions(&self, clean: bool) -> Result<(), crate::log::LogError> {
         let mut first_error = None;
         let mut closed = Vec::new();
-        for partition in self.registry.close() {
-            match partition.close(clean) {
+        let partitions = self.registry.close();
+        let how = match clean {
+            false => Close::Abandon,
+            // One sync of the whole file system is dear where others write to it, and cheap beside thousands of syncs.
+            true if partitions.len() >= SYNC_EVERYTHING_FROM && self.dirs.sync_everything()? => Close::Unsynced,
+            true => Close::Clean,
+        };
+        for partition in partitions {
+            match partition.close(how) {
                 Ok(Some((recovery_point, start))) => {
                     closed.push((partition.topic.to_string(), partition.index, recovery_point, start));
                 }
@@ -333,6 +343,9 @@ impl BrokerState {
                     first_error.get_or_insert(error);
                 }
             }
+        }
+        if how == Close::Unsynced {
+            self.dirs.sync_everything()?;
         }
         if clean {
             self.dirs.write_checkpoints(closed)?;

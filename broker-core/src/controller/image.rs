@@ -283,8 +283,10 @@ impl MetadataImage {
     }
 
     fn change_partition(&mut self, topic_id: Uuid, index: i32, change: impl FnOnce(&mut PartitionImage)) {
-        let Some(topic) = self.topics_by_id.get(&topic_id) else { return };
-        let mut topic = TopicImage::clone(topic);
+        // Taken out of both maps, so that only the first change after a publication copies the topic.
+        let Some(topic) = self.topics_by_id.remove(&topic_id) else { return };
+        self.topics.remove(&topic.name);
+        let mut topic = Arc::unwrap_or_clone(topic);
         if let Some(partition) = usize::try_from(index).ok().and_then(|index| topic.partitions.get_mut(index)) {
             change(partition);
         }

@@ -150,24 +150,42 @@ impl Log {
     /// Makes everything durable and leaves all files, indexes and a producer snapshot included, so that the next open
     /// can be a clean one. Returns the recovery point for the checkpoint.
     pub fn close_clean(mut self) -> Result<i64, LogError> {
+        for path in self.write_closing_files()? {
+            let sync = self.storage.open(&path).and_then(|file| file.sync());
+            sync.map_err(|source| LogError::Io { action: "sync", path, source })?;
+        }
+        self.flush()
+    }
+
+    /// As [`Log::close_clean`], but leaves it to the owner to make all files durable, by [`Storage::sync_everything`].
+    /// The recovery point holds after that.
+    pub fn close_clean_unsynced(mut self) -> Result<i64, LogError> {
+        self.write_closing_files()?;
+        if self.epochs_changed {
+            // Not by a second file that takes the place of the first: a recovery collects the epochs from the log where a
+            // crash leaves neither.
+            segment::overwrite(self.storage.as_ref(), &self.epochs_path(), self.epochs.encode().as_bytes())?;
+        }
+        Ok(self.log_end_offset)
+    }
+
+    /// Writes the files that a clean open wants, and answers which.
+    fn write_closing_files(&mut self) -> Result<Vec<PathBuf>, LogError> {
         self.check_online()?;
         let storage = Arc::clone(&self.storage);
         let interval = self.config.index_interval_bytes;
         let untouched = self.segments.len() == 1 && self.segments.iter().all(|segment| segment.size == 0);
-        if !untouched {
-            if let Some(active) = self.segments.last_mut() {
-                active.write_index_files(storage.as_ref(), interval)?;
-                for path in active.index_paths() {
-                    let sync = storage.open(&path).and_then(|file| file.sync());
-                    sync.map_err(|source| LogError::Io { action: "sync", path, source })?;
-                }
-            }
-            self.write_snapshot(self.log_end_offset)?;
-            let path = segment::file_path(&self.dir, self.log_end_offset, SNAPSHOT_SUFFIX);
-            let sync = storage.open(&path).and_then(|file| file.sync());
-            sync.map_err(|source| LogError::Io { action: "sync", path, source })?;
-            self.directory_changed = true;
+        if untouched {
+            return Ok(Vec::new());
         }
-        self.flush()
+        let mut written = Vec::new();
+        if let Some(active) = self.segments.last_mut() {
+            active.write_index_files(storage.as_ref(), interval)?;
+            written.extend(active.index_paths());
+        }
+        self.write_snapshot(self.log_end_offset)?;
+        written.push(segment::file_path(&self.dir, self.log_end_offset, SNAPSHOT_SUFFIX));
+        self.directory_changed = true;
+        Ok(written)
     }
 }

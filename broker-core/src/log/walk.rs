@@ -11,8 +11,9 @@ use crate::storage::StorageFile;
 const WINDOW_BYTES: usize = 64 * 1024;
 /// How much it reads where batches are so large that most of a window would be skipped.
 const SMALL_WINDOW_BYTES: usize = 512;
-/// How much a walk that needs every byte reads at a time.
-const FULL_WINDOW_BYTES: usize = 1024 * 1024;
+/// How much a walk that needs every byte reads at a time: what stays in the processor's cache between the copy and the
+/// checksum.
+const FULL_WINDOW_BYTES: usize = 256 * 1024;
 
 /// Why a walk stopped before the end.
 #[derive(Debug)]

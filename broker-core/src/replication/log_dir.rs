@@ -1,8 +1,9 @@
 //! One data directory as its partitions see it: whether its disk still works, and the thread that syncs for group
 //! commit.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::watch;
 
@@ -20,6 +21,10 @@ pub(crate) struct LogDir {
     /// Where the failure of this directory is told that the broker cannot do without.
     fatal: Option<Arc<Fatal>>,
     syncs: Arc<Syncs>,
+    /// Partitions that may have files open, about in the order in which they were used.
+    open: Mutex<VecDeque<Weak<Partition>>>,
+    /// How many partitions may.
+    open_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -65,9 +70,32 @@ impl Syncs {
 }
 
 impl LogDir {
-    /// A directory that works. `fatal` is told of its failure, if it is given.
-    pub fn new(path: PathBuf, fatal: Option<Arc<Fatal>>) -> Arc<Self> {
-        Arc::new(Self { path, failure: OnceLock::new(), fatal, syncs: Arc::default() })
+    /// A directory that works, of which about `open_max` partitions may have files open at a time. `fatal` is told of its
+    /// failure, if it is given.
+    pub fn new(path: PathBuf, open_max: usize, fatal: Option<Arc<Fatal>>) -> Arc<Self> {
+        Arc::new(Self {
+            path,
+            failure: OnceLock::new(),
+            fatal,
+            syncs: Arc::default(),
+            open: Mutex::default(),
+            open_max,
+        })
+    }
+
+    /// Takes note of a partition that is about to open files, and closes those of others where there are too many.
+    pub fn opens_files(&self, partition: Weak<Partition>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.push_back(partition);
+        // Each is passed over once if it was used since the last look, and where all are busy there is nothing to close.
+        let mut looks = open.len().saturating_mul(2);
+        while open.len() > self.open_max && looks > 0 {
+            looks -= 1;
+            let Some(oldest) = open.pop_front() else { return };
+            if oldest.upgrade().is_some_and(|partition| !partition.release_files()) {
+                open.push_back(oldest);
+            }
+        }
     }
 
     /// Why the directory is offline, if it is.

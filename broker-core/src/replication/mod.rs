@@ -9,6 +9,6 @@ mod registry;
 mod waiters;
 
 pub(crate) use log_dir::{Fatal, LogDir};
-pub(crate) use partition::{AppendFailure, Opening, Partition, PartitionRead, ReadFailure};
+pub(crate) use partition::{AppendFailure, Close, Opening, Partition, PartitionRead, ReadFailure};
 pub(crate) use registry::Registry;
 pub(crate) use waiters::Waiter;

@@ -38,6 +38,17 @@ enum LogState {
     Closed,
 }
 
+/// How a partition ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// As it stands; the next open recovers it.
+    Abandon,
+    /// With everything synced, so that the next open needs no recovery.
+    Clean,
+    /// As [`Close::Clean`], but for the syncs, which the caller does for many partitions at once.
+    Unsynced,
+}
+
 /// Why records were not appended.
 #[derive(Debug)]
 pub(crate) struct AppendFailure {
@@ -94,6 +105,10 @@ pub(crate) struct Partition {
     flush_due_ms: AtomicI64,
     /// True while the partition is queued for its directory's thread, which syncs for group commit.
     is_sync_queued: AtomicBool,
+    /// True once the directory knows that there may be open files, until it has them closed.
+    has_files: AtomicBool,
+    /// Whether the log was used since the directory last looked.
+    is_used: AtomicBool,
     me: Weak<Partition>,
     /// Set when the partition ends, and never taken back.
     closed: AtomicBool,
@@ -115,6 +130,8 @@ impl Partition {
             log_start_offset: AtomicI64::new(-1),
             flush_due_ms: AtomicI64::new(i64::MAX),
             is_sync_queued: AtomicBool::new(false),
+            has_files: AtomicBool::new(false),
+            is_used: AtomicBool::new(false),
             me: Weak::clone(me),
             closed: AtomicBool::new(false),
             waiters: Waiters::default(),
@@ -137,6 +154,7 @@ impl Partition {
     /// `KAFKA_STORAGE_ERROR` where the log cannot be opened, `NOT_LEADER_OR_FOLLOWER` where it is closed.
     pub fn with_log<R>(&self, now_ms: i64, read: impl FnOnce(&Log) -> R) -> Result<R, ErrorCode> {
         self.check_dir()?;
+        self.note_use();
         {
             let state = self.log.read().map_err(|_| ErrorCode::KafkaStorageError)?;
             match &*state {
@@ -157,6 +175,7 @@ impl Partition {
     /// As [`Partition::with_log`].
     pub fn with_log_mut<R>(&self, now_ms: i64, change: impl FnOnce(&mut Log) -> R) -> Result<R, ErrorCode> {
         self.check_dir()?;
+        self.note_use();
         let mut state = self.log.write().map_err(|_| ErrorCode::KafkaStorageError)?;
         if let LogState::Unopened(opening) = &*state
             && let Some(opened) = self.open(opening, now_ms)
@@ -172,6 +191,28 @@ impl Partition {
             LogState::Failed(_) | LogState::Unopened(_) => Err(ErrorCode::KafkaStorageError),
             LogState::Closed => Err(ErrorCode::NotLeaderOrFollower),
         }
+    }
+
+    fn note_use(&self) {
+        self.is_used.store(true, Ordering::Relaxed);
+        if !self.has_files.load(Ordering::Relaxed) && !self.has_files.swap(true, Ordering::AcqRel) {
+            self.log_dir.opens_files(Weak::clone(&self.me));
+        }
+    }
+
+    /// Closes the files, which are opened again when they are needed; false where the log was used since the last call,
+    /// or is in use now.
+    pub fn release_files(&self) -> bool {
+        if self.is_used.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        match self.log.try_write().as_deref_mut() {
+            Ok(LogState::Open(log)) => log.release_files(),
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+        self.has_files.store(false, Ordering::Release);
+        true
     }
 
     /// Lets all know what became of the log: its bounds, and that its disk failed. Says whether readers may see more.
@@ -586,12 +627,13 @@ impl Partition {
         self.if_open(|log| log.complete_flush(task, result)).transpose().map(drop)
     }
 
-    /// Ends the partition: nothing can be appended or read any more. After a `clean` end the log needs no recovery.
+    /// Ends the partition: nothing can be appended or read any more. After an end that is not
+    /// [`Close::Abandon`] the log needs no recovery.
     /// Answers the recovery point and the start of a log that was open.
     ///
     /// # Errors
     /// The log could not be left in good order.
-    pub fn close(&self, clean: bool) -> Result<Option<(i64, i64)>, LogError> {
+    pub fn close(&self, how: Close) -> Result<Option<(i64, i64)>, LogError> {
         let state = match self.log.write() {
             Ok(mut state) => std::mem::replace(&mut *state, LogState::Closed),
             // A panic while the log was changed: what is on the disk is for the recovery to judge.
@@ -610,11 +652,12 @@ impl Partition {
             return Ok(None);
         }
         match state {
-            LogState::Open(log) if clean => {
+            LogState::Open(log) if how != Close::Abandon => {
                 let log_start_offset = log.log_start_offset();
-                Ok(Some((log.close_clean()?, log_start_offset)))
+                let end = if how == Close::Unsynced { log.close_clean_unsynced() } else { log.close_clean() };
+                Ok(Some((end?, log_start_offset)))
             }
-            LogState::Failed(reason) if clean => {
+            LogState::Failed(reason) if how != Close::Abandon => {
                 Err(LogError::Offline { dir: PathBuf::from(format!("{}-{}", self.topic, self.index)), reason })
             }
             _ => Ok(None),

@@ -4,11 +4,13 @@ mod address;
 mod connection;
 mod listener;
 mod maintenance;
+mod recovery;
 
 pub(crate) use address::{Endpoint, advertised, listener_addresses};
 pub(crate) use connection::{Connection, serve};
 pub(crate) use listener::accept_all;
 pub(crate) use maintenance::maintain;
+pub(crate) use recovery::recover_in_background;
 
 /// Why a listener address is of no use.
 pub use address::ListenerError;

@@ -71,6 +71,15 @@ impl Storage for FsStorage {
         File::open(path)?.sync_all()
     }
 
+    #[cfg(target_os = "linux")]
+    fn sync_everything(&self, path: &Path) -> Option<io::Result<()>> {
+        let sync = || {
+            rustix::fs::syncfs(&File::open(path)?)?;
+            Ok(())
+        };
+        Some(sync())
+    }
+
     fn exists(&self, path: &Path) -> io::Result<bool> {
         fs::exists(path)
     }

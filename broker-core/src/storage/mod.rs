@@ -58,6 +58,12 @@ pub trait Storage: Send + Sync + Debug {
     /// Makes the names in this directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// Makes everything durable that lies on the same file system as `path`, in one step that costs less than syncing
+    /// many files one by one. `None` where the storage has no such step.
+    fn sync_everything(&self, _path: &Path) -> Option<io::Result<()>> {
+        None
+    }
+
     /// Says whether a file or directory is there.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 }

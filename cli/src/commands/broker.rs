@@ -19,8 +19,17 @@ pub fn run(args: args::Broker) -> Result<Exit, Failure> {
         _ => "debug",
     });
     let config = config(&args)?;
+    raise_file_limit();
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     super::block_on(super::threads(workers)?, serve(config))
+}
+
+/// Takes as many open files as the system lets this process have, as Java does: a broker has one for each partition in use
+/// and one for each connection. Where that fails, the broker makes do with what it has.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The settings: flags before `-X`, `-X` before the file.

@@ -58,6 +58,11 @@ impl Child {
         self.inner.stdout.take()
     }
 
+    /// Its stderr, if it was piped and not taken before.
+    pub fn stderr(&mut self) -> Option<std::process::ChildStderr> {
+        self.inner.stderr.take()
+    }
+
     /// How it ended, if it has.
     ///
     /// # Errors
