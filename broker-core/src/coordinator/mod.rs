@@ -8,6 +8,7 @@ mod consumer_driver;
 mod group;
 mod partitions;
 mod runtime;
+pub(crate) mod share;
 pub mod transaction;
 
 pub use group::{

@@ -140,6 +140,6 @@ impl SharePartition {
                 return Err(ErrorCode::InvalidRecordState);
             }
         }
-        Ok(self.change(fates, renewed))
+        Ok(StateChange { batches: fates, renewed })
     }
 }

@@ -68,10 +68,6 @@ pub struct StateChange {
     pub batches: Vec<PersistedBatch>,
     /// Offsets whose lock goes on until the given time.
     pub(super) renewed: Vec<(i64, i64, i64)>,
-    /// The start offset after the change, which may have moved.
-    pub start_offset: i64,
-    /// How many offsets from `start_offset` on are done with after the change, which the group's lag needs.
-    pub delivery_complete_count: i32,
 }
 
 impl StateChange {
@@ -225,7 +221,7 @@ impl SharePartition {
                 batches.push(PersistedBatch { first_offset: *first, last_offset: span.last, state, delivery_count });
             }
         }
-        (!batches.is_empty()).then(|| self.change(batches, Vec::new()))
+        (!batches.is_empty()).then(|| StateChange { batches, renewed: Vec::new() })
     }
 
     /// Gives back what a member holds whose session ends. It was not processed, so its delivery does not count.
@@ -241,11 +237,11 @@ impl SharePartition {
                 });
             }
         }
-        (!batches.is_empty()).then(|| self.change(batches, Vec::new()))
+        (!batches.is_empty()).then(|| StateChange { batches, renewed: Vec::new() })
     }
 
-    /// Takes out of circulation what must not be delivered: records of aborted transactions, or offsets below the start of
-    /// the log. What a member holds stays with it.
+    /// Takes out of circulation what must not be delivered, such as records of aborted transactions. What a member holds
+    /// stays with it.
     pub fn decide_archive(&self, first: i64, last: i64) -> Option<StateChange> {
         let (first, mut batches) = (first.max(self.start_offset), Vec::new());
         for (span_first, span) in self.overlapping(first, last) {
@@ -264,7 +260,7 @@ impl SharePartition {
             // A hole before it is filled by `apply`, with what is available.
             batches.push(PersistedBatch { first_offset: first.max(end), last_offset: last, state, delivery_count: 0 });
         }
-        (!batches.is_empty()).then(|| self.change(batches, Vec::new()))
+        (!batches.is_empty()).then(|| StateChange { batches, renewed: Vec::new() })
     }
 
     /// Puts a decided change in force.
@@ -284,15 +280,21 @@ impl SharePartition {
         self.advance_start();
     }
 
-    /// The change that these fates make, with the start that follows from it.
-    pub(super) fn change(&self, batches: Vec<PersistedBatch>, renewed: Vec<(i64, i64, i64)>) -> StateChange {
-        let mut change = StateChange { batches, renewed, start_offset: 0, delivery_complete_count: 0 };
-        // A start that moves is rare enough, and the spans are few: a copy tells what will be.
-        let mut after = self.clone();
-        after.apply(&change);
-        change.start_offset = after.start_offset;
-        change.delivery_complete_count = after.delivery_complete_count();
-        change
+    /// Takes a run for true that was read back.
+    pub(crate) fn apply_persisted(&mut self, batch: &PersistedBatch) {
+        self.set(batch.first_offset, batch.last_offset, batch.delivery_count, &Hold::Fate(batch.state));
+        self.advance_start();
+    }
+
+    /// Moves the start forward, whatever became of what lies below it: the log has lost it, or the start was read back.
+    pub(crate) fn move_start(&mut self, start_offset: i64) {
+        if start_offset <= self.start_offset {
+            return;
+        }
+        self.cut(start_offset);
+        self.spans = self.spans.split_off(&start_offset);
+        self.start_offset = start_offset;
+        self.advance_start();
     }
 
     /// What a record becomes that comes back unprocessed after so many deliveries.
