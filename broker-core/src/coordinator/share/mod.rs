@@ -5,16 +5,16 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::wire::EncodeError;
 use uuid::Uuid;
 
 use shard::ShareStateShard;
-pub(crate) use shard::{SHARE_STATE_TOPIC, ShareState, UNINITIALIZED_START};
+pub(crate) use shard::{ShareState, UNINITIALIZED_START};
 
-use super::partitions::{Moment, Outcome, Partitions, append_error, lock};
+use super::partitions::{Moment, Outcome, Partitions, Slot, append_error, lock};
 use crate::log::checkpoints::uuid_to_base64;
 use crate::share::SharePartition;
 use crate::{Clock, InternalLog};
@@ -46,21 +46,34 @@ impl ShareCoordinator {
         Self { partitions: Partitions::new((), clock) }
     }
 
-    /// What is kept of a group on a partition.
+    /// The place of a group's state on a partition, and what is kept there.
+    ///
+    /// Cancel safe.
     ///
     /// # Errors
     /// `NOT_COORDINATOR` where the state cannot be read.
-    pub fn read(&self, log: &dyn InternalLog, key: &ShareKey) -> Result<Option<ShareState>, ErrorCode> {
-        let slot = self.partitions.slot_of(log, &key.coordinator_key())?;
-        Ok(lock(&slot).shard.state(key).cloned())
+    pub async fn read(
+        &self,
+        log: &dyn InternalLog,
+        key: &ShareKey,
+    ) -> Result<(SharePlace, Option<ShareState>), ErrorCode> {
+        let slot = self.partitions.slot_of(log, &key.coordinator_key()).await?;
+        let state = lock(&slot).shard.state(key).cloned();
+        Ok((SharePlace(slot), state))
     }
 
     /// Begins to keep a state, or begins anew.
     ///
     /// # Errors
-    /// `NOT_COORDINATOR` where the state cannot be read or written.
-    pub fn initialize(&self, log: &dyn InternalLog, key: &ShareKey, start_offset: i64) -> Result<(), ErrorCode> {
-        self.step(log, key, |shard, now| shard.decide_initialize(now, key, start_offset))
+    /// `NOT_COORDINATOR` where the state cannot be written.
+    pub fn initialize(
+        &self,
+        log: &dyn InternalLog,
+        place: &SharePlace,
+        key: &ShareKey,
+        start_offset: i64,
+    ) -> Result<(), ErrorCode> {
+        self.step(log, place, |shard, now| shard.decide_initialize(now, key, start_offset))
     }
 
     /// Keeps what the leader of the partition has decided.
@@ -70,31 +83,31 @@ impl ShareCoordinator {
     pub fn write(
         &self,
         log: &dyn InternalLog,
+        place: &SharePlace,
         key: &ShareKey,
         leader_epoch: i32,
         partition: &SharePartition,
     ) -> Result<(), ErrorCode> {
-        self.step(log, key, |shard, now| shard.decide_write(now, key, leader_epoch, partition))
+        self.step(log, place, |shard, now| shard.decide_write(now, key, leader_epoch, partition))
     }
 
     /// Forgets a state.
     ///
     /// # Errors
     /// As [`ShareCoordinator::initialize`].
-    pub fn delete(&self, log: &dyn InternalLog, key: &ShareKey) -> Result<(), ErrorCode> {
-        self.step(log, key, |shard, _| shard.decide_delete(key))
+    pub fn delete(&self, log: &dyn InternalLog, place: &SharePlace, key: &ShareKey) -> Result<(), ErrorCode> {
+        self.step(log, place, |shard, _| shard.decide_delete(key))
     }
 
     fn step(
         &self,
         log: &dyn InternalLog,
-        key: &ShareKey,
+        place: &SharePlace,
         decide: impl FnOnce(&ShareStateShard, Moment) -> Result<Outcome<()>, EncodeError>,
     ) -> Result<(), ErrorCode> {
-        let slot = self.partitions.slot_of(log, &key.coordinator_key())?;
-        let mut slot = lock(&slot);
+        let mut slot = lock(&place.0);
         let outcome = decide(&slot.shard, self.partitions.moment()).map_err(|error| {
-            tracing::error!(group = %key.group_id, %error, "the state of a share group cannot be written");
+            tracing::error!(%error, "the state of a share group cannot be written");
             ErrorCode::InvalidRequest
         })?;
         if outcome.records.is_empty() {
@@ -103,3 +116,7 @@ impl ShareCoordinator {
         self.partitions.append(log, &mut slot, &outcome.records).map_err(append_error)
     }
 }
+
+/// Where a state is kept: the partition of `__share_group_state`, loaded.
+#[derive(Debug, Clone)]
+pub(crate) struct SharePlace(Arc<Mutex<Slot<ShareStateShard>>>);

@@ -9,7 +9,7 @@ use rkafka_protocol::wire::EncodeError;
 
 use super::ShareKey;
 use super::records::{self, ShareRecord};
-use crate::coordinator::partitions::{Moment, Outcome, Shard};
+use crate::coordinator::partitions::{Moment, Outcome, RecordPlace, Shard};
 use crate::share::{PersistedState, SharePartition};
 
 /// The internal topic of the share coordinator.
@@ -144,7 +144,7 @@ impl Shard for ShareStateShard {
         Self::default()
     }
 
-    fn take(&mut self, key: Bytes, value: Option<Bytes>) -> Result<(), String> {
+    fn take(&mut self, _place: RecordPlace, key: Bytes, value: Option<Bytes>) -> Result<(), String> {
         match ShareRecord::read(key, value).map_err(|error| error.to_string())? {
             ShareRecord::Snapshot(key, Some(value)) => self.take_snapshot(key, &value),
             ShareRecord::Snapshot(key, None) => drop(self.states.remove(&key)),

@@ -6,10 +6,11 @@ use uuid::Uuid;
 
 use super::*;
 use crate::InternalRecord;
-use crate::coordinator::partitions::Shard as _;
+use crate::coordinator::partitions::{RecordPlace, Shard as _};
 use crate::share::{Acknowledgement, AcquireLimits, AcquireMode, PersistedState, ShareSettings};
 
 const NOW: Moment = Moment { monotonic_ms: 1, date_ms: 1_000 };
+const PLACE: RecordPlace = RecordPlace { offset: 0, producer_id: -1 };
 const SETTINGS: ShareSettings =
     ShareSettings { record_lock_duration_ms: 1_000, delivery_count_limit: 5, max_record_locks: 100 };
 
@@ -19,7 +20,7 @@ fn key() -> ShareKey {
 
 fn take(shard: &mut ShareStateShard, log: &mut Vec<InternalRecord>, outcome: Outcome<()>) {
     for record in outcome.records {
-        shard.take(record.key.clone(), record.value.clone()).expect("readable");
+        shard.take(PLACE, record.key.clone(), record.value.clone()).expect("readable");
         log.push(record);
     }
 }
@@ -27,7 +28,7 @@ fn take(shard: &mut ShareStateShard, log: &mut Vec<InternalRecord>, outcome: Out
 fn replayed(log: &[InternalRecord]) -> ShareStateShard {
     let mut shard = ShareStateShard::blank(&());
     for record in log {
-        shard.take(record.key.clone(), record.value.clone()).expect("readable");
+        shard.take(PLACE, record.key.clone(), record.value.clone()).expect("readable");
     }
     shard
 }
@@ -69,9 +70,9 @@ fn what_is_written_is_read_back() {
 fn foreign_bytes_are_an_error_and_change_nothing() {
     let mut shard = ShareStateShard::blank(&());
     for key in [&[][..], &[0], &[0, 0], &[0, 0, 0, 9, 1], &[0, 1, 0, 1, b'g']] {
-        assert!(shard.take(bytes::Bytes::copy_from_slice(key), None).is_err(), "{key:?}");
+        assert!(shard.take(PLACE, bytes::Bytes::copy_from_slice(key), None).is_err(), "{key:?}");
     }
     let good = records::snapshot(&key(), None).unwrap().key;
-    assert!(shard.take(good, Some(bytes::Bytes::from_static(&[0, 0, 1]))).is_err());
+    assert!(shard.take(PLACE, good, Some(bytes::Bytes::from_static(&[0, 0, 1]))).is_err());
     assert_eq!(shard.state(&key()), None);
 }
