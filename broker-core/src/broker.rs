@@ -197,7 +197,7 @@ async fn run_groups(state: Arc<BrokerState>, mut stop: watch::Receiver<bool>) {
         _ = stop.wait_for(|stop| *stop) => {}
         () = async {
             let groups = &state.groups;
-            tokio::join!(groups.load_all(&*state), groups.run_timers(&*state), groups.run_expiry(&*state));
+            tokio::join!(groups.load_all(&*state), groups.run_timers(&*state), groups.run_expiry(&*state), state.shares.run_timers(&state));
         } => {}
     }
 }

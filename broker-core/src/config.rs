@@ -303,6 +303,41 @@ settings! {
         /// Which groups may change their kind while they have members.
         "group.consumer.migration.policy" => group_consumer_migration_policy: ConsumerGroupMigrationPolicy =
             ConsumerGroupMigrationPolicy::Bidirectional;
+        /// How many share sessions there may be: one for each member of a share group that fetches here.
+        "group.share.max.share.sessions" => group_share_max_share_sessions: i32 = 2_000,
+            in 1.., because "a member that fetches has a session";
+        /// How often a record is delivered at most, before it is archived.
+        "group.share.delivery.count.limit" => group_share_delivery_count_limit: i32 = 5,
+            in 2..=10, because "a record that cannot be processed must come to an end";
+        /// How many records of a partition may be with the members of a share group at a time.
+        "group.share.partition.max.record.locks" => group_share_partition_max_record_locks: i32 = 2_000,
+            in 100..=4_000, because "each costs memory";
+        /// How long a member of a share group keeps a record that it neither acknowledges nor renews.
+        "group.share.record.lock.duration.ms" => group_share_record_lock_duration: Duration = Duration::from_secs(30);
+        /// The shortest lock that a share group may be given.
+        "group.share.min.record.lock.duration.ms" => group_share_min_record_lock_duration: Duration =
+            Duration::from_secs(15);
+        /// The longest lock that a share group may be given.
+        "group.share.max.record.lock.duration.ms" => group_share_max_record_lock_duration: Duration =
+            Duration::from_secs(60);
+        /// How many partitions `__share_group_state` gets when the first share group needs it.
+        "share.coordinator.state.topic.num.partitions" => share_coordinator_state_topic_num_partitions: i32 = 50,
+            in 1.., because "the state must have a place";
+        /// How large a segment of `__share_group_state` grows.
+        "share.coordinator.state.topic.segment.bytes" => share_coordinator_state_topic_segment_bytes: i32 = 104_857_600,
+            in 1_048_576.., because "each segment costs several files";
+        /// The least limit of deliveries that a share group may be given.
+        "group.share.min.delivery.count.limit" => group_share_min_delivery_count_limit: i32 = 2,
+            in 2..=5, because "a record that was not processed must be tried again";
+        /// The greatest limit of deliveries that a share group may be given.
+        "group.share.max.delivery.count.limit" => group_share_max_delivery_count_limit: i32 = 10,
+            in 5..=25, because "a record that cannot be processed must come to an end";
+        /// The least number of record locks on a partition that a share group may be given.
+        "group.share.min.partition.max.record.locks" => group_share_min_partition_max_record_locks: i32 = 100,
+            in 100..=2_000, because "a member needs records to work on";
+        /// The greatest number of record locks on a partition that a share group may be given.
+        "group.share.max.partition.max.record.locks" => group_share_max_partition_max_record_locks: i32 = 4_000,
+            in 2_000..=10_000, because "each costs memory";
         /// The longest text that may be committed with an offset.
         "offset.metadata.max.bytes" => offset_metadata_max_bytes: i32 = 4096, in 0.., because "it is a length";
         /// The largest request that is read; a connection that announces a larger one is closed.
@@ -372,6 +407,13 @@ fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
                 expected: format!("NAME:PROTOCOL with one of {}", known.join(", ")),
             });
         }
+    }
+    if config.group_share_min_record_lock_duration > config.group_share_max_record_lock_duration {
+        return Err(ConfigError::Conflict {
+            name: "group.share.min.record.lock.duration.ms".to_owned(),
+            other: "group.share.max.record.lock.duration.ms".to_owned(),
+            reason: "the least is more than the most; lower the first or raise the second".to_owned(),
+        });
     }
     if config.group_min_session_timeout > config.group_max_session_timeout {
         return Err(ConfigError::Conflict {

@@ -12,6 +12,7 @@ use rkafka_protocol::records::{
 
 use crate::BrokerState;
 use crate::controller::{Decision, MetadataImage, placed_replicas, topic_records};
+use crate::coordinator::share::SHARE_STATE_TOPIC;
 use crate::log::{LogError, TransactionMarker, VerificationGuard};
 
 /// How much of a partition is read at once while it is replayed.
@@ -194,6 +195,10 @@ impl InternalLog for BrokerState {
             TRANSACTIONS_TOPIC => {
                 (self.config.transaction_state_log_num_partitions, self.config.transaction_state_log_segment_bytes)
             }
+            SHARE_STATE_TOPIC => (
+                self.config.share_coordinator_state_topic_num_partitions,
+                self.config.share_coordinator_state_topic_segment_bytes,
+            ),
             _ => (1, 104_857_600),
         };
         // What Kafka's coordinators give their topics, and this broker knows.

@@ -20,6 +20,7 @@ use crate::fetch::FetchSessions;
 use crate::log::TransactionMarker;
 use crate::replication::{Close, Opening, Partition, Registry};
 use crate::server::Endpoint;
+use crate::share::ShareLeader;
 use crate::unsynced::Unsynced;
 use crate::{Clock, InternalLog, OFFSETS_TOPIC};
 
@@ -47,6 +48,8 @@ pub struct BrokerState {
     pub(crate) fetch_sessions: FetchSessions,
     /// The transactional ids.
     pub(crate) transactions: TransactionCoordinator,
+    /// The share groups on this broker's partitions.
+    pub(crate) shares: ShareLeader,
     pub(crate) broker_epoch: AtomicI64,
     registry: Registry,
     pub(crate) unsynced: Unsynced,
@@ -67,6 +70,10 @@ impl BrokerState {
         Self {
             groups: GroupCoordinator::new(&config, clock.clone()),
             effective: RwLock::new(Arc::new(broker_config::effective(&config, &controller.image()))),
+            shares: ShareLeader::new(
+                usize::try_from(config.group_share_max_share_sessions).unwrap_or(usize::MAX),
+                clock.clone(),
+            ),
             fetch_sessions: FetchSessions::new(
                 usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0),
             ),
@@ -231,6 +238,7 @@ impl BrokerState {
             Decision { records, reply: (reply, doomed) }
         })?;
         for topic in doomed {
+            self.shares.forget_topic(topic.id);
             if let Err(error) = self.groups.forget_topic(self, &topic.name) {
                 tracing::error!(topic = %topic.name, error = error.name(), "offsets of a deleted topic stay");
             }

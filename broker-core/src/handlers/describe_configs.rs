@@ -156,9 +156,13 @@ impl Described {
         let described = group_config::all().map(|setting| {
             let own = set.and_then(|set| set.get(setting.name));
             let first = own.map(|value| synonym(setting.name, value, SOURCE_GROUP));
-            let source = if own.is_some() { SOURCE_GROUP } else { self.levels.source(setting.broker_name) };
+            let source = match setting.broker_name() {
+                _ if own.is_some() => SOURCE_GROUP,
+                Some(name) => self.levels.source(name),
+                None => SOURCE_DEFAULT,
+            };
             let value = own.cloned().unwrap_or_else(|| setting.default(&self.effective));
-            let synonyms = first.into_iter().chain(self.broker_synonyms(Some(setting.broker_name))).collect();
+            let synonyms = first.into_iter().chain(self.broker_synonyms(setting.broker_name())).collect();
             described(setting.name, Some(value), setting.kind, synonyms, setting.documentation, source)
         });
         described.collect()

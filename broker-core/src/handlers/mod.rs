@@ -49,6 +49,8 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod share_acknowledge;
+pub mod share_fetch;
 pub mod sync_group;
 pub mod txn_offset_commit;
 pub mod unregister_broker;

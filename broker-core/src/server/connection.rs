@@ -15,7 +15,7 @@ use crate::BrokerState;
 use crate::handlers::{DispatchError, Envelope, RequestContext, dispatch};
 
 /// The requests whose answers may be long in coming.
-const MAY_WAIT: [ApiKey; 3] = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup];
+const MAY_WAIT: [ApiKey; 4] = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup, ApiKey::ShareFetch];
 
 /// What a connection is served with.
 #[derive(Debug, Clone)]
@@ -31,26 +31,30 @@ pub(crate) struct Connection {
     pub stop: watch::Receiver<bool>,
 }
 
-/// Counts an open connection for as long as it lives.
-struct Counted<'a>(&'a BrokerState);
+/// Counts an open connection for as long as it lives, and ends with it what the broker has open for it.
+struct Counted<'a> {
+    broker: &'a BrokerState,
+    number: u64,
+}
 
 impl<'a> Counted<'a> {
-    fn new(broker: &'a BrokerState) -> Self {
+    fn new(broker: &'a BrokerState, number: u64) -> Self {
         broker.connections.fetch_add(1, Ordering::Relaxed);
-        Self(broker)
+        Self { broker, number }
     }
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.broker.connections.fetch_sub(1, Ordering::Relaxed);
+        self.broker.shares.disconnected(self.broker, self.number);
     }
 }
 
 /// Serves one connection until the client goes, sends what is no request, is silent for too long, or the broker stops.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(connection: Connection, stream: S) {
     let broker = Arc::clone(&connection.broker);
-    let _counted = Counted::new(&broker);
+    let _counted = Counted::new(&broker, connection.number);
     let mut stop = connection.stop.clone();
     let (client, number) = (connection.client_host.clone(), connection.number);
     tokio::select! {

@@ -12,7 +12,7 @@ use rkafka_protocol::wire::EncodeError;
 use uuid::Uuid;
 
 use shard::ShareStateShard;
-pub(crate) use shard::{ShareState, UNINITIALIZED_START};
+pub(crate) use shard::{SHARE_STATE_TOPIC, ShareState, UNINITIALIZED_START};
 
 use super::partitions::{Moment, Outcome, Partitions, Slot, append_error, lock};
 use crate::log::checkpoints::uuid_to_base64;
