@@ -20,9 +20,7 @@ use super::{HandlerError, RequestContext};
 use crate::BrokerState;
 use crate::coordinator::share::ShareKey;
 use crate::replication::Waiter;
-use crate::share::{
-    Acknowledgement, AcquireLimits, AcquireMode, GroupShareSettings, Led, SessionKey, TopicPartition,
-};
+use crate::share::{Acknowledgement, AcquireLimits, AcquireMode, GroupShareSettings, Led, SessionKey, TopicPartition};
 
 /// A fetch does not wait for longer than this at a time, whatever it asks for.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -177,8 +175,7 @@ fn pass(
             Ok(None) => {}
             Ok(Some(delivery)) => {
                 bytes_left = bytes_left.saturating_sub(delivery.records.len());
-                let count: i64 =
-                    delivery.acquired.iter().map(|range| range.last_offset - range.first_offset + 1).sum();
+                let count: i64 = delivery.acquired.iter().map(|range| range.last_offset - range.first_offset + 1).sum();
                 limits.max_records = limits.max_records.saturating_sub(i32::try_from(count).unwrap_or(i32::MAX));
                 has_something = true;
                 let partition = answer.partition(at);

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use super::aborted::aborted_runs;
 use super::settings::{GroupShareSettings, OffsetReset};
-use super::{AcquireLimits, AcquiredRange, Acknowledgement, PersistedState, SharePartition, ShareSessions, StateChange};
+use super::{
+    Acknowledgement, AcquireLimits, AcquiredRange, PersistedState, SharePartition, ShareSessions, StateChange,
+};
 use crate::coordinator::share::{ShareCoordinator, ShareKey, SharePlace, UNINITIALIZED_START};
 use crate::replication::{Partition, Waiter, Waiters};
 use crate::{BrokerState, Clock};
@@ -245,7 +247,8 @@ impl ShareLeader {
         // Whole batches, from the first that has something acquired to the last.
         let (first, last) = (first.first_offset, last.last_offset);
         let before = batches.iter().take_while(|batch| batch.1 < first).map(|batch| batch.2).sum::<usize>();
-        let within = batches.iter().filter(|batch| batch.1 >= first && batch.0 <= last).map(|batch| batch.2).sum::<usize>();
+        let within =
+            batches.iter().filter(|batch| batch.1 >= first && batch.0 <= last).map(|batch| batch.2).sum::<usize>();
         let end = before.saturating_add(within).min(read.records.len());
         Ok(Some(Delivery { records: read.records.slice(before.min(end)..end), acquired }))
     }
@@ -328,11 +331,7 @@ impl Led {
 }
 
 /// Where a group begins that has never been on this partition.
-fn first_offset(
-    broker: &BrokerState,
-    partition: &Partition,
-    settings: &GroupShareSettings,
-) -> Result<i64, ErrorCode> {
+fn first_offset(broker: &BrokerState, partition: &Partition, settings: &GroupShareSettings) -> Result<i64, ErrorCode> {
     let now_ms = broker.clock.now_ms();
     match settings.offset_reset {
         OffsetReset::Earliest => partition.with_log(now_ms, crate::log::Log::log_start_offset),

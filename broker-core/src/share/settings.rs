@@ -78,8 +78,8 @@ impl GroupShareSettings {
             );
         let count_limit =
             number("share.delivery.count.limit").unwrap_or(i64::from(config.group_share_delivery_count_limit));
-        let locks =
-            number("share.partition.max.record.locks").unwrap_or(i64::from(config.group_share_partition_max_record_locks));
+        let locks = number("share.partition.max.record.locks")
+            .unwrap_or(i64::from(config.group_share_partition_max_record_locks));
         Self {
             machine: ShareSettings {
                 record_lock_duration_ms: lock_ms,
@@ -106,7 +106,8 @@ mod tests {
         };
         assert_eq!(by("by_duration:P1DT2H3M4S"), Some(93_784));
         assert_eq!(by("by_duration:PT10M"), Some(600));
-        for bad in ["by_duration:", "by_duration:P", "by_duration:PT", "by_duration:P1H", "by_duration:PT1", "none", ""] {
+        for bad in ["by_duration:", "by_duration:P", "by_duration:PT", "by_duration:P1H", "by_duration:PT1", "none", ""]
+        {
             assert_eq!(OffsetReset::parse(bad), None, "{bad}");
         }
     }
