@@ -1,7 +1,8 @@
 //! API: DescribeProducers (61)
 //! Versions: 0
-//! Behaviour: the idempotent producers that a partition remembers.
-//! Deviations: none known; there are no transactions, so none is ever open.
+//! Behaviour: the idempotent and transactional producers that a partition remembers, with the first offset of the open
+//! transaction of each, and the coordinator epoch of its last marker.
+//! Deviations: none known.
 //! KIPs: 664
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 mod log_dir;
 mod partition;
 mod registry;
+mod transactions;
 mod waiters;
 
 pub(crate) use log_dir::{Fatal, LogDir};

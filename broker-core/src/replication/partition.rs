@@ -11,8 +11,7 @@ use uuid::Uuid;
 use super::log_dir::LogDir;
 use super::waiters::{Waiter, Waiters};
 use crate::log::{
-    AbortedTransaction, AppendError, AppendInfo, Log, LogConfig, LogError, OpenState, TransactionMarker,
-    VerificationGuard, checkpoints,
+    AbortedTransaction, AppendError, AppendInfo, Log, LogConfig, LogError, OpenState, VerificationGuard, checkpoints,
 };
 use crate::storage::{Storage, is_out_of_space};
 
@@ -328,58 +327,8 @@ impl Partition {
         })
     }
 
-    /// Ends a producer's transaction in this partition.
-    ///
-    /// # Errors
-    /// `INVALID_PRODUCER_EPOCH` or `TRANSACTION_COORDINATOR_FENCED` for a marker that comes too late, and as
-    /// [`Partition::append`].
-    pub fn append_marker(&self, marker: &TransactionMarker, now_ms: i64) -> Result<AppendInfo, AppendFailure> {
-        self.append_with(None, now_ms, |log| log.append_marker(marker, self.leader_epoch, now_ms))
-    }
-
-    /// Asks for permission to append a batch that would begin a transaction, before the transaction coordinator is asked;
-    /// `None` where none is needed. See [`Log::begin_verification`].
-    ///
-    /// # Errors
-    /// As [`Partition::with_log`].
-    pub fn begin_verification(
-        &self,
-        producer_id: i64,
-        epoch: i16,
-        sequence: i32,
-        supports_epoch_bump: bool,
-        now_ms: i64,
-    ) -> Result<Option<VerificationGuard>, ErrorCode> {
-        if self.has_ongoing_transaction(producer_id, epoch, now_ms)? {
-            return Ok(None);
-        }
-        self.with_log_mut(now_ms, |log| {
-            log.begin_verification(producer_id, epoch, sequence, supports_epoch_bump, now_ms)
-        })
-    }
-
-    /// Whether a producer has a transaction open here, in this epoch.
-    ///
-    /// # Errors
-    /// As [`Partition::with_log`].
-    pub fn has_ongoing_transaction(&self, producer_id: i64, epoch: i16, now_ms: i64) -> Result<bool, ErrorCode> {
-        self.with_log(now_ms, |log| log.producers().has_ongoing_transaction(producer_id, epoch))
-    }
-
-    /// Up to where a read_committed consumer may read.
-    ///
-    /// # Errors
-    /// As [`Partition::with_log`].
-    pub fn last_stable_offset(&self, now_ms: i64) -> Result<i64, ErrorCode> {
-        match self.last_stable_offset.load(Ordering::Acquire) {
-            // Opening the log publishes it.
-            -1 => self.with_log_mut(now_ms, |log| log.last_stable_offset()),
-            published => Ok(published),
-        }
-    }
-
     /// Appends, and wakes who waits for `bytes`, or everybody where more than they become readable by it.
-    fn append_with(
+    pub(super) fn append_with(
         &self,
         bytes: Option<usize>,
         now_ms: i64,
@@ -496,9 +445,13 @@ impl Partition {
             let (high_watermark, last_stable_offset) = (log.high_watermark(), log.last_stable_offset());
             let log_start_offset = log.log_start_offset();
             let end = if read_committed { last_stable_offset } else { high_watermark };
-            let read = log
-                .read(offset, max_bytes, end, min_one_batch)
-                .and_then(|read| Ok((read.records, read_committed.then(Vec::new))));
+            let read = log.read(offset, max_bytes, end, min_one_batch).and_then(|read| {
+                let aborted = match read_committed {
+                    true => Some(log.aborted_transactions(offset, read.next_offset)?),
+                    false => None,
+                };
+                Ok((read.records, aborted))
+            });
             match read {
                 Ok((records, aborted)) => {
                     Ok(PartitionRead { records, high_watermark, last_stable_offset, log_start_offset, aborted })
