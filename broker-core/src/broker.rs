@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::config::BrokerConfig;
 use crate::controller::{Controller, ControllerError, Decision, MetadataImage, MetadataRecord};
+use crate::coordinator::transaction::{TRANSACTION_VERSION, TRANSACTION_VERSION_MAX};
 use crate::data_dirs::{DataDirError, DataDirs};
 use crate::handlers::api_versions::{FEATURES, GROUP_VERSION, METADATA_VERSION};
 use crate::log::LogError;
@@ -293,7 +294,11 @@ fn first_records(image: &MetadataImage) -> Vec<MetadataRecord> {
     if image.features().contains_key("metadata.version") {
         return Vec::new();
     }
-    let levels = [("metadata.version", METADATA_VERSION), ("group.version", GROUP_VERSION)];
+    let levels = [
+        ("metadata.version", METADATA_VERSION),
+        ("group.version", GROUP_VERSION),
+        (TRANSACTION_VERSION, TRANSACTION_VERSION_MAX),
+    ];
     let record = |(name, feature_level): (&str, i16)| {
         MetadataRecord::FeatureLevel(FeatureLevelRecord { name: name.to_owned(), feature_level, ..Default::default() })
     };

@@ -14,14 +14,18 @@ use rkafka_protocol::{ApiKey, ErrorCode};
 
 use super::{HandlerError, OFFERED, RequestContext};
 use crate::BrokerState;
+use crate::coordinator::transaction::{TRANSACTION_VERSION, TRANSACTION_VERSION_MAX};
 
 /// The level of `metadata.version` that a new cluster gets: that of Kafka 4.3.
 pub(crate) const METADATA_VERSION: i16 = 30;
 /// The level of `group.version` that a new cluster gets: consumer groups of KIP-848.
 pub(crate) const GROUP_VERSION: i16 = 1;
 /// Features that this broker knows: name, lowest and highest level.
-pub(crate) const FEATURES: &[(&str, i16, i16)] =
-    &[("group.version", 0, GROUP_VERSION), ("metadata.version", 7, METADATA_VERSION)];
+pub(crate) const FEATURES: &[(&str, i16, i16)] = &[
+    ("group.version", 0, GROUP_VERSION),
+    ("metadata.version", 7, METADATA_VERSION),
+    (TRANSACTION_VERSION, 0, TRANSACTION_VERSION_MAX),
+];
 
 /// Answers which APIs this broker offers.
 ///

@@ -1,11 +1,8 @@
 //! API: FindCoordinator (10)
 //! Versions: 0-6
-//! Behaviour: this broker coordinates every group, at the address of the listener that was asked; the first question
-//! makes `__consumer_offsets`.
-//! Deviations: there are no transaction and share coordinators yet; their keys are answered by `INVALID_REQUEST`, each
-//! with a message that says so; before version 3, the one for transactions by `TRANSACTIONAL_ID_AUTHORIZATION_FAILED`,
-//! because librdkafka, which asks in version 2, takes every other error for one that passes and asks until its caller's
-//! time is up.
+//! Behaviour: this broker coordinates every group and every transactional id, at the address of the listener that was
+//! asked; the first question makes `__consumer_offsets` or `__transaction_state`.
+//! Deviations: there is no share coordinator yet; its keys are answered by `INVALID_REQUEST`, with a message that says so.
 //! KIPs: 98, 699, 932
 
 use std::sync::Arc;
@@ -19,8 +16,6 @@ use crate::BrokerState;
 
 /// The first version that asks for several keys.
 const FIRST_VERSION_WITH_KEYS: i16 = 4;
-/// The first version that librdkafka does not speak.
-const FIRST_VERSION_WITH_FLEXIBLE_FIELDS: i16 = 3;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
@@ -36,7 +31,7 @@ pub async fn handle(
     version: i16,
 ) -> Result<FindCoordinatorResponse, HandlerError> {
     let keys = if version >= FIRST_VERSION_WITH_KEYS { request.coordinator_keys } else { vec![request.key] };
-    let readiness = readiness(broker, request.key_type, version);
+    let readiness = readiness(broker, request.key_type);
     let (host, port) = broker.endpoint(&context.listener);
     let one = |key: String| match &readiness {
         Ok(()) => Coordinator {
@@ -70,18 +65,17 @@ pub async fn handle(
     })
 }
 
-fn readiness(broker: &BrokerState, key_type: i8, version: i16) -> Result<(), (ErrorCode, String)> {
+fn readiness(broker: &BrokerState, key_type: i8) -> Result<(), (ErrorCode, String)> {
     let not_here = |what: &str| {
-        (ErrorCode::InvalidRequest, format!("this broker has no {what} coordinator; it coordinates groups only"))
+        (ErrorCode::InvalidRequest, format!("this broker has no {what} coordinator; it coordinates groups and transactions"))
     };
     match key_type {
         GROUP => broker.groups.ensure_ready(broker).map(|_| ()).map_err(|error| {
             (error, "the topic __consumer_offsets could not be made; the broker's log says why".to_owned())
         }),
-        TRANSACTION if version < FIRST_VERSION_WITH_FLEXIBLE_FIELDS => {
-            Err((ErrorCode::TransactionalIdAuthorizationFailed, not_here("transaction").1))
-        }
-        TRANSACTION => Err(not_here("transaction")),
+        TRANSACTION => broker.transactions.ensure_ready(broker).map(|_| ()).map_err(|error| {
+            (error, "the topic __transaction_state could not be made; the broker's log says why".to_owned())
+        }),
         SHARE => Err(not_here("share group")),
         other => Err((ErrorCode::InvalidRequest, format!("there is no type of coordinator with the number {other}"))),
     }

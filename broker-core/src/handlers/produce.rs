@@ -4,9 +4,11 @@
 //! came. With `log.flush.policy=group`, `acks=1` and `acks=all` are answered once the batch is on the disk, by
 //! `REQUEST_TIMED_OUT` where `timeout.ms` is over before. With `acks=0` there is no response, and an error closes the connection. Version 0 is advertised for
 //! librdkafka's sake (KAFKA-18659), and versions 0 to 2 are refused, as in Kafka 4.
+//! A transaction's first batch in a partition waits until the transaction coordinator has the partition in it: before
+//! version 12 it must be there, from then on it is added (KIP-890).
 //! Deviations: records inside of a batch are not looked at, so what a broken client packs into a batch with a right
-//! checksum is found by consumers. Transactions are not there: their batches are refused by `INVALID_TXN_STATE`.
-//! KIPs: 98, 467, 516, 951
+//! checksum is found by consumers.
+//! KIPs: 98, 467, 516, 890, 951
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -24,10 +26,11 @@ use rkafka_protocol::records::{BatchHeader, Compression, MAGIC_V2, RecordError};
 
 use tokio::time::{Instant, timeout_at};
 
+use super::produce_admission::{self, Admissions};
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
 use crate::controller::TopicImage;
-use crate::log::AppendInfo;
+use crate::log::{AppendInfo, VerificationGuard};
 use crate::replication::{AppendFailure, Partition};
 
 /// The first version that names topics by id.
@@ -64,6 +67,11 @@ pub async fn handle(
     let image = broker.image();
     let now_ms = broker.clock.now_ms();
     let by_id = version >= FIRST_WITH_TOPIC_ID;
+    let admissions = match &transactional_id {
+        Some(id) => produce_admission::admit(broker, &image, id, &topic_data, by_id, version).await,
+        None => Admissions::default(),
+    };
+    let is_nobodys = transactional_id.is_none() && produce_admission::has_transactional_records(&topic_data);
     let mut first_error = None;
     let mut responses = Vec::with_capacity(topic_data.len());
     let mut unsynced = Vec::new();
@@ -78,10 +86,11 @@ pub async fn handle(
                 refuse(ErrorCode::InvalidRequest, "the partition is in the request more than once")
             } else if !matches!(acks, -1..=1) {
                 refuse(ErrorCode::InvalidRequiredAcks, format!("acks={acks} is none of -1, 0 and 1"))
-            } else if transactional_id.is_some() {
-                refuse(ErrorCode::InvalidTxnState, "this broker has no transactions")
+            } else if is_nobodys {
+                let message = "the request has records of a transaction, and no transactional id";
+                refuse(ErrorCode::TransactionalIdAuthorizationFailed, message)
             } else {
-                produce(broker, context, found.map(|found| &**found), data, version, now_ms)
+                produce(broker, context, found.map(|found| &**found), data, &admissions, version, now_ms)
             };
             match &result {
                 Ok((info, partition)) if acks != 0 && !partition.is_committed(info.last_offset + 1) => {
@@ -178,6 +187,7 @@ fn produce(
     context: &RequestContext,
     topic: Option<&TopicImage>,
     data: PartitionProduceData,
+    admissions: &Admissions,
     version: i16,
     now_ms: i64,
 ) -> Result<(AppendInfo, Arc<Partition>), AppendFailure> {
@@ -198,7 +208,11 @@ fn produce(
     }
     let records = data.records.unwrap_or_default();
     check_records(&records, version)?;
-    append(&partition, records, now_ms).map(|info| (info, partition))
+    let guard = match admissions.of(topic, data.index) {
+        Ok(guard) => guard,
+        Err(error) => return refuse(error, format!("the partition is not in the transaction: {}", error.message())),
+    };
+    append(&partition, records, guard, now_ms).map(|info| (info, partition))
 }
 
 /// Kafka's rules for what a Produce request of this version may hold.
@@ -227,9 +241,6 @@ fn check_records(records: &Bytes, version: i16) -> Result<(), AppendFailure> {
             format!("Produce requests with version {version} are only allowed to contain exactly one record batch"),
         );
     }
-    if header.attributes.is_transactional() {
-        return refuse(ErrorCode::InvalidTxnState, "this broker has no transactions");
-    }
     if version < FIRST_WITH_ZSTD && header.attributes.compression() == Ok(Compression::Zstd) {
         return refuse(
             ErrorCode::UnsupportedCompressionType,
@@ -239,13 +250,18 @@ fn check_records(records: &Bytes, version: i16) -> Result<(), AppendFailure> {
     Ok(())
 }
 
-fn append(partition: &Partition, records: Bytes, now_ms: i64) -> Result<AppendInfo, AppendFailure> {
+fn append(
+    partition: &Partition,
+    records: Bytes,
+    guard: Option<VerificationGuard>,
+    now_ms: i64,
+) -> Result<AppendInfo, AppendFailure> {
     match records.try_into_mut() {
-        Ok(mut owned) => partition.append(&mut owned, None, now_ms),
+        Ok(mut owned) => partition.append(&mut owned, guard, now_ms),
         Err(shared) => SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
             scratch.extend_from_slice(&shared);
-            let appended = partition.append(scratch, None, now_ms);
+            let appended = partition.append(scratch, guard, now_ms);
             if scratch.capacity() > SCRATCH_KEPT_BYTES {
                 *scratch = Vec::new();
             }

@@ -1,6 +1,8 @@
 //! The broker as the transaction coordinator's host, and the door by which requests that write to partitions have their
 //! transaction looked after.
 
+use std::pin::Pin;
+
 use rkafka_protocol::ErrorCode;
 
 use super::{PartitionsMode, ProducerIdentity, TopicPartitions, TransactionHost};
@@ -75,6 +77,9 @@ impl BrokerState {
         partitions: &TopicPartitions,
         support: TransactionSupport,
     ) -> Result<Vec<(String, i32, ErrorCode)>, ErrorCode> {
+        if !self.config.transaction_partition_verification_enable && !support.bumps_epochs() {
+            return Ok(Vec::new());
+        }
         let mode = if support.bumps_epochs() {
             PartitionsMode::Add { version: TRANSACTION_VERSION_MAX }
         } else {
@@ -82,6 +87,8 @@ impl BrokerState {
         };
         let admitted = self.transactions.add_or_verify(self, transactional_id, producer, partitions, mode).await;
         let mut refused = admitted.map_err(|error| support.error(error))?;
+        // Records of a partition rest on the note that it is in the transaction: nobody else would end it there.
+        self.internal_appends_synced().await?;
         for (_, _, error) in &mut refused {
             *error = support.error(*error);
         }
@@ -107,5 +114,9 @@ impl TransactionHost for BrokerState {
 
     fn write_marker(&self, topic: &str, partition: i32, marker: &TransactionMarker) -> Result<(), ErrorCode> {
         self.write_transaction_marker(topic, partition, marker)
+    }
+
+    fn synced(&self) -> Pin<Box<dyn Future<Output = Result<(), ErrorCode>> + Send + '_>> {
+        Box::pin(self.internal_appends_synced())
     }
 }

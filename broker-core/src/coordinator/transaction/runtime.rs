@@ -3,6 +3,7 @@
 //! A step and its record are one critical section under the partition's lock. Markers are written outside of it: they
 //! take the locks of partitions and of groups, whose own requests come here.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -46,6 +47,13 @@ pub trait TransactionHost: InternalLog {
     /// `UNKNOWN_TOPIC_OR_PARTITION` where the partition is no more, `INVALID_PRODUCER_EPOCH` and
     /// `TRANSACTION_COORDINATOR_FENCED` where it has heard of what came later; others pass.
     fn write_marker(&self, topic: &str, partition: i32, marker: &TransactionMarker) -> Result<(), ErrorCode>;
+
+    /// Waits until all that was appended before is as durable as the broker's settings ask for: markers rest on the
+    /// decision to end a transaction, and the record that it is complete rests on the markers.
+    ///
+    /// # Errors
+    /// It may be lost with the next loss of power.
+    fn synced(&self) -> Pin<Box<dyn Future<Output = Result<(), ErrorCode>> + Send + '_>>;
 }
 
 impl Shard for TransactionShard {
@@ -111,7 +119,7 @@ impl TransactionCoordinator {
             self.apply(host, &mut slot, decision.step)?;
             decision.reply
         };
-        self.write_markers(host, &shared, request.transactional_id);
+        self.write_markers(host, &shared, request.transactional_id).await;
         reply
     }
 
@@ -173,7 +181,7 @@ impl TransactionCoordinator {
             self.apply(host, &mut slot, decision.step)?;
             decision.reply
         };
-        self.write_markers(host, &shared, transactional_id);
+        self.write_markers(host, &shared, transactional_id).await;
         Ok(reply)
     }
 
@@ -229,7 +237,7 @@ impl TransactionCoordinator {
             slot.shard.unmarked(now)
         };
         for transactional_id in unmarked {
-            self.write_markers(host, &shared, &transactional_id);
+            self.write_markers(host, &shared, &transactional_id).await;
         }
     }
 
@@ -272,32 +280,21 @@ impl TransactionCoordinator {
 
     /// Writes the markers that a transaction lacks, and closes it once it lacks none. Does nothing while somebody else is
     /// at it.
-    fn write_markers(&self, host: &dyn TransactionHost, shared: &Arc<Mutex<Slot>>, transactional_id: &str) {
+    ///
+    /// Cancel safety: when dropped half-way, the markers are written again later, which does no harm.
+    async fn write_markers(&self, host: &dyn TransactionHost, shared: &Arc<Mutex<Slot>>, transactional_id: &str) {
         let (work, partition) = {
             let mut slot = lock(shared);
             let Some(work) = slot.shard.take_markers(transactional_id) else { return };
             (work, slot.partition)
         };
         let mut report = Report { coordinator: self, host, shared, left: work.partitions.clone(), work };
-        let coordinator_epoch = match host.coordinator_epoch(partition) {
-            Ok(epoch) => epoch,
+        match report.write(partition).await {
+            Ok(left) => report.left = left,
             Err(error) => {
-                tracing::warn!(transactional_id, error = error.name(), "no markers without the coordinator's epoch");
-                return;
+                tracing::warn!(transactional_id, error = error.name(), "the end of a transaction has to wait");
             }
-        };
-        let marker = TransactionMarker {
-            producer_id: report.work.producer_id,
-            producer_epoch: report.work.producer_epoch,
-            coordinator_epoch,
-            commit: report.work.commit,
-            transaction_version: report.work.transaction_version,
-        };
-        report.left.retain(|topic, partitions| {
-            partitions
-                .retain(|partition| is_to_retry(host.write_marker(topic, *partition, &marker), topic, *partition));
-            !partitions.is_empty()
-        });
+        }
     }
 }
 
@@ -322,13 +319,35 @@ fn is_to_retry(written: Result<(), ErrorCode>, topic: &str, partition: i32) -> b
     }
 }
 
-/// Tells the machine what came of the markers, also after a panic on the way.
+/// Tells the machine what came of the markers, also when they were given up half-way.
 struct Report<'a> {
     coordinator: &'a TransactionCoordinator,
     host: &'a dyn TransactionHost,
     shared: &'a Arc<Mutex<Slot>>,
     work: MarkerWork,
     left: TopicPartitions,
+}
+
+impl Report<'_> {
+    /// Writes the markers; answers those that could not be written.
+    async fn write(&self, partition: i32) -> Result<TopicPartitions, ErrorCode> {
+        self.host.synced().await?;
+        let marker = TransactionMarker {
+            producer_id: self.work.producer_id,
+            producer_epoch: self.work.producer_epoch,
+            coordinator_epoch: self.host.coordinator_epoch(partition)?,
+            commit: self.work.commit,
+            transaction_version: self.work.transaction_version,
+        };
+        let mut left = self.work.partitions.clone();
+        left.retain(|topic, partitions| {
+            let write = |partition: &i32| self.host.write_marker(topic, *partition, &marker);
+            partitions.retain(|partition| is_to_retry(write(partition), topic, *partition));
+            !partitions.is_empty()
+        });
+        self.host.synced().await?;
+        Ok(left)
+    }
 }
 
 impl Drop for Report<'_> {
