@@ -35,10 +35,8 @@ pub async fn handle(
     version: i16,
 ) -> Result<AddPartitionsToTxnResponse, HandlerError> {
     if version < FIRST_WITH_TRANSACTIONS {
-        let producer = ProducerIdentity {
-            id: request.v3_and_below_producer_id,
-            epoch: request.v3_and_below_producer_epoch,
-        };
+        let producer =
+            ProducerIdentity { id: request.v3_and_below_producer_id, epoch: request.v3_and_below_producer_epoch };
         let mode = PartitionsMode::Add { version: 0 };
         let transactional_id = &request.v3_and_below_transactional_id;
         let results = decide(broker, transactional_id, producer, &request.v3_and_below_topics, mode).await;

@@ -67,7 +67,10 @@ pub async fn handle(
 
 fn readiness(broker: &BrokerState, key_type: i8) -> Result<(), (ErrorCode, String)> {
     let not_here = |what: &str| {
-        (ErrorCode::InvalidRequest, format!("this broker has no {what} coordinator; it coordinates groups and transactions"))
+        (
+            ErrorCode::InvalidRequest,
+            format!("this broker has no {what} coordinator; it coordinates groups and transactions"),
+        )
     };
     match key_type {
         GROUP => broker.groups.ensure_ready(broker).map(|_| ()).map_err(|error| {

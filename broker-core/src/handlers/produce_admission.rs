@@ -65,9 +65,10 @@ pub(super) async fn admit(
             continue;
         };
         for data in topic.partition_data.iter().filter(|data| is_transactional(data.records.as_ref())) {
-            let (Some(Ok(header)), Some(partition)) =
-                (data.records.as_ref().map(|records| BatchHeader::read(records)), broker.partition_of(found, data.index))
-            else {
+            let (Some(Ok(header)), Some(partition)) = (
+                data.records.as_ref().map(|records| BatchHeader::read(records)),
+                broker.partition_of(found, data.index),
+            ) else {
                 continue;
             };
             let producer = ProducerIdentity { id: header.producer_id, epoch: header.producer_epoch };
