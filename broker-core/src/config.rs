@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rkafka_config::{Check, ConfigError, Setting, setting_enum, settings};
 
+use rkafka_protocol::records::{Codec, Compression};
+
 use crate::log::{CleanupPolicy, LogConfig, TimestampType};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -27,6 +29,38 @@ setting_enum! {
         Interval = "interval",
         /// Before they are acknowledged, many requests at a time.
         Group = "group",
+    }
+}
+
+setting_enum! {
+    /// How batches are compressed in the log.
+    pub enum BrokerCompressionType {
+        /// As their producer made them.
+        Producer = "producer",
+        /// Not at all.
+        Uncompressed = "uncompressed",
+        /// By gzip.
+        Gzip = "gzip",
+        /// By snappy.
+        Snappy = "snappy",
+        /// By LZ4.
+        Lz4 = "lz4",
+        /// By Zstandard.
+        Zstd = "zstd",
+    }
+}
+
+impl BrokerCompressionType {
+    /// The codec, `None` for the producer's.
+    pub(crate) fn compression(self) -> Option<Compression> {
+        match self {
+            Self::Producer => None,
+            Self::Uncompressed => Some(Compression::None),
+            Self::Gzip => Some(Compression::Gzip),
+            Self::Snappy => Some(Compression::Snappy),
+            Self::Lz4 => Some(Compression::Lz4),
+            Self::Zstd => Some(Compression::Zstd),
+        }
     }
 }
 
@@ -149,6 +183,18 @@ settings! {
             in 4.., because "an index must have room for an entry";
         /// The largest batch of records that a producer may send.
         "message.max.bytes" => message_max_bytes: i32 = 1_048_588, in 0.., because "a size is not negative";
+        /// How batches are compressed in the log.
+        "compression.type" => compression_type: BrokerCompressionType = BrokerCompressionType::Producer;
+        /// The level of gzip where `compression.type=gzip`; -1 means the codec's own.
+        "compression.gzip.level" => compression_gzip_level: i32 = Codec::GZIP_LEVEL_DEFAULT,
+            in Check::new("-1, or 1 to 9", |level: &i32| *level == -1 || (1..=9).contains(level)),
+            because "gzip has no other";
+        /// The level of lz4 where `compression.type=lz4`. Only Kafka's default is there, which means fast LZ4.
+        "compression.lz4.level" => compression_lz4_level: i32 = Codec::LZ4_LEVEL_DEFAULT,
+            in 9..=9, because "there is no other LZ4 here than the fast one";
+        /// The level of zstd where `compression.type=zstd`.
+        "compression.zstd.level" => compression_zstd_level: i32 = Codec::ZSTD_LEVEL_DEFAULT,
+            in -131_072..=22, because "zstd has no other";
         /// Which time a record bears.
         "log.message.timestamp.type" => log_message_timestamp_type: MessageTimestampType =
             MessageTimestampType::CreateTime;
@@ -492,6 +538,9 @@ impl BrokerConfig {
             min_cleanable_dirty_ratio: self.log_cleaner_min_cleanable_ratio,
             min_compaction_lag_ms: milliseconds(self.log_cleaner_min_compaction_lag),
             max_compaction_lag_ms: milliseconds(self.log_cleaner_max_compaction_lag),
+            compression: self.compression_type.compression(),
+            compression_gzip_level: self.compression_gzip_level,
+            compression_zstd_level: self.compression_zstd_level,
             message_timestamp_type: match self.log_message_timestamp_type {
                 MessageTimestampType::CreateTime => TimestampType::CreateTime,
                 MessageTimestampType::LogAppendTime => TimestampType::LogAppendTime,

@@ -149,7 +149,6 @@ fn must_be(name: &str) -> Option<(&'static [&'static str], &'static str)> {
         "transaction.two.phase.commit.enable" => {
             (&["false"], "transactions cannot take part in a two-phase commit here; set it to false")
         }
-        "compression.type" => (&["producer"], "batches stay as their producer made them"),
         "metadata.log.dir" => (NONE, "the metadata lies in the first of `log.dirs` here; remove the line"),
         "cordoned.log.dirs" => (NONE, "log directories cannot be cordoned here; remove the line"),
         "offsets.topic.replication.factor"

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use rkafka_config::Setting;
 
-use crate::config::{BrokerConfig, MessageTimestampType, milliseconds};
+use rkafka_protocol::records::{Codec, Compression};
+
+use crate::config::{BrokerCompressionType, BrokerConfig, MessageTimestampType, milliseconds};
 pub(crate) use crate::kafka_settings::ConfigType;
 use crate::log::{CleanupPolicy, LogConfig, TimestampType};
 
@@ -28,6 +30,12 @@ fn number<T: std::str::FromStr + PartialOrd + std::fmt::Display>(text: &str, lea
     Ok(number)
 }
 
+/// Reads a codec's level.
+fn level(text: &str, compression: Compression) -> Result<i32, String> {
+    let level = number(text, i32::MIN, i32::MAX)?;
+    Codec::with_level(compression, level).map(|_| level).map_err(|error| error.to_string())
+}
+
 fn only(text: &str, allowed: &str, reason: &str) -> Result<(), String> {
     if text.trim() == allowed { Ok(()) } else { Err(format!("only `{allowed}` is supported: {reason}")) }
 }
@@ -44,12 +52,44 @@ pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
         apply: |text, log| CleanupPolicy::parse(text).map(|policy| log.cleanup_policy = policy),
     },
     TopicSetting {
+        name: "compression.gzip.level",
+        kind: ConfigType::Int,
+        broker_name: Some("compression.gzip.level"),
+        documentation: "The level of gzip where `compression.type=gzip`: 1 to 9, or -1 for the codec's own.",
+        default: |broker| broker.compression_gzip_level.to_string(),
+        apply: |text, log| level(text, Compression::Gzip).map(|level| log.compression_gzip_level = level),
+    },
+    TopicSetting {
+        name: "compression.lz4.level",
+        kind: ConfigType::Int,
+        broker_name: Some("compression.lz4.level"),
+        documentation: "The level of lz4 where `compression.type=lz4`. Only 9 is there, by which Kafka means fast LZ4.",
+        default: |broker| broker.compression_lz4_level.to_string(),
+        apply: |text, _| level(text, Compression::Lz4).map(drop),
+    },
+    TopicSetting {
         name: "compression.type",
         kind: ConfigType::Text,
-        broker_name: None,
-        documentation: "How batches are compressed in the log. Only `producer` is there: they stay as they came.",
-        default: |_| "producer".to_owned(),
-        apply: |text, _| only(text, "producer", "batches stay as their producer made them"),
+        broker_name: Some("compression.type"),
+        documentation: "How batches are compressed in the log: `uncompressed`, `gzip`, `snappy`, `lz4` or `zstd`; \
+                        `producer` leaves each as it came.",
+        default: |broker| broker.compression_type.to_string(),
+        apply: |text, log| {
+            let kind = text
+                .trim()
+                .parse::<BrokerCompressionType>()
+                .map_err(|_| format!("it must be {}", BrokerCompressionType::expected("")))?;
+            log.compression = kind.compression();
+            Ok(())
+        },
+    },
+    TopicSetting {
+        name: "compression.zstd.level",
+        kind: ConfigType::Int,
+        broker_name: Some("compression.zstd.level"),
+        documentation: "The level of zstd where `compression.type=zstd`: -131072 to 22.",
+        default: |broker| broker.compression_zstd_level.to_string(),
+        apply: |text, log| level(text, Compression::Zstd).map(|level| log.compression_zstd_level = level),
     },
     TopicSetting {
         name: "delete.retention.ms",

@@ -6,6 +6,7 @@ use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::FetchRequest;
 use rkafka_protocol::messages::fetch_request::FetchTopic;
 use rkafka_protocol::messages::fetch_response::{AbortedTransaction, EpochEndOffset, PartitionData};
+use rkafka_protocol::records::Compression;
 use uuid::Uuid;
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
 };
 use crate::BrokerState;
 use crate::controller::MetadataImage;
+use crate::log::Log;
 use crate::replication::{Partition, PartitionRead, ReadFailure, Waiter};
 
 /// A session of at least so many partitions stays registered with them between its fetches. A smaller one registers only
@@ -117,6 +119,8 @@ pub(crate) struct Wants {
     pub read_committed: bool,
     /// The broker that asks, -1 for a consumer.
     pub replica_id: i32,
+    /// Whether the client can read zstd.
+    pub reads_zstd: bool,
     /// Whether only what is new is told.
     pub only_new: bool,
 }
@@ -345,6 +349,12 @@ impl Reading<'_> {
             let knows_epoch = asked.leader_epoch >= 0;
             let error = if knows_epoch { ErrorCode::UnknownLeaderEpoch } else { ErrorCode::NotLeaderOrFollower };
             return Err(ReadFailure::new(error));
+        }
+        if !self.wants.reads_zstd {
+            let is_zstd = |log: &Log| log.config().compression == Some(Compression::Zstd);
+            if partition.with_log(self.now_ms, is_zstd).map_err(ReadFailure::new)? {
+                return Err(ReadFailure::new(ErrorCode::UnsupportedCompressionType));
+            }
         }
         if asked.last_fetched_epoch >= 0
             && let Some((epoch, end_offset)) =

@@ -24,6 +24,8 @@ use crate::fetch::{NO_SESSION, Pass, SharedSession, Topic, TopicKey, Turn, Wants
 const FIRST_WITH_TOPIC_ID: i16 = 13;
 /// The first version whose clients know `KAFKA_STORAGE_ERROR`.
 const FIRST_WITH_STORAGE_ERROR: i16 = 6;
+/// The first version whose clients can read zstd.
+const FIRST_WITH_ZSTD: i16 = 10;
 /// The first version that tells who leads, where this broker does not (KIP-951).
 const FIRST_WITH_LEADER: i16 = 16;
 const READ_COMMITTED: i8 = 1;
@@ -54,6 +56,7 @@ pub async fn handle(
         max_bytes: usize::try_from(request.max_bytes.min(broker.config.fetch_max_bytes)).unwrap_or(0),
         read_committed: request.isolation_level == READ_COMMITTED,
         replica_id: if version >= 15 { request.replica_state.replica_id } else { request.replica_id },
+        reads_zstd: version >= FIRST_WITH_ZSTD,
         only_new: matches!(turn, Turn::Incremental { .. }),
     };
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(wants.max_bytes);

@@ -1,13 +1,14 @@
 //! API: Produce (0)
 //! Versions: 3-13
-//! Behaviour: each partition's one batch is checked by its header and checksum, gets its offset, and is appended as it
-//! came. With `log.flush.policy=group`, `acks=1` and `acks=all` are answered once the batch is on the disk, by
+//! Behaviour: each partition's one batch is checked by its header, its checksum and every record in it, gets its offset,
+//! and is appended as it came, or compressed anew where `compression.type` says otherwise. With `log.flush.policy=group`, `acks=1` and `acks=all` are answered once the batch is on the disk, by
 //! `REQUEST_TIMED_OUT` where `timeout.ms` is over before. With `acks=0` there is no response, and an error closes the connection. Version 0 is advertised for
 //! librdkafka's sake (KAFKA-18659), and versions 0 to 2 are refused, as in Kafka 4.
 //! A transaction's first batch in a partition waits until the transaction coordinator has the partition in it: before
 //! version 12 it must be there, from then on it is added (KIP-890).
-//! Deviations: records inside of a batch are not looked at, so what a broken client packs into a batch with a right
-//! checksum is found by consumers.
+//! Deviations: offset deltas that do not count up are mended in uncompressed batches too; compressed bytes that no codec
+//! reads are `INVALID_RECORD`, where Kafka says `UNKNOWN_SERVER_ERROR`; a batch may unpack to 128 MiB; the time type
+//! LogAppendTime of a producer is refused in every topic; of more than 1000 wrong records the first 1000 are named.
 //! KIPs: 98, 467, 516, 890, 951
 
 use std::cell::RefCell;

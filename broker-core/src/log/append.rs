@@ -4,8 +4,8 @@ use std::mem;
 use std::sync::Arc;
 
 use rkafka_protocol::records::{
-    BatchOptions, Compression, EndTransactionMarker, NO_SEQUENCE, RecordError, TimestampType as WireTimestampType,
-    TransactionResult, set_base_offset, set_log_append_time, set_partition_leader_epoch, verify_crc,
+    BatchOptions, Compression, EndTransactionMarker, NO_SEQUENCE, RecordError, TransactionResult, set_base_offset,
+    set_log_append_time, set_partition_leader_epoch, verify_crc,
 };
 
 use super::batch::{self, HEADER_BYTES, Header, Malformed, NO_TIMESTAMP};
@@ -49,7 +49,7 @@ enum Origin {
 
 impl Log {
     /// Appends batches from a producer. Their base offsets and leader epochs are written into `records`, and the bytes
-    /// are stored as they then are; records are not decoded.
+    /// are stored as they then are; records are not decoded, for which there is [`super::RecordValidator`].
     ///
     /// An idempotent batch that is one of its producer's last five is not appended again; the answer bears its first
     /// offsets and [`AppendInfo::duplicate`].
@@ -164,10 +164,7 @@ impl Log {
     ) -> Result<AppendInfo, AppendError> {
         self.parse(records, headers, origin)?;
         for (position, header) in headers.iter() {
-            self.check_batch(*position, header, origin, headers.len(), now_ms)?;
-            if matches!(origin, Origin::Client(_)) && self.config.cleanup_policy.compact {
-                self.check_keys(records.get(*position..).unwrap_or_default(), *position)?;
-            }
+            self.check_batch(*position, header, origin, headers.len())?;
         }
         let checked = match origin {
             Origin::Client(guard) => Some((Writer::Client, guard)),
@@ -214,7 +211,7 @@ impl Log {
         self.parse(records, headers, origin)?;
         let mut expected = self.log_end_offset;
         for (position, header) in headers.iter() {
-            self.check_batch(*position, header, origin, headers.len(), now_ms)?;
+            self.check_batch(*position, header, origin, headers.len())?;
             // A compacted log of the leader has holes, but what was compacted away never comes back: offsets may skip
             // forward between batches of one fetch, and must not go back.
             if header.base_offset < expected {
@@ -264,14 +261,7 @@ impl Log {
         self.config.segment_bytes.min(SEGMENT_BYTES_MAX)
     }
 
-    fn check_batch(
-        &self,
-        position: usize,
-        header: &Header,
-        origin: Origin,
-        batches: usize,
-        now_ms: i64,
-    ) -> Result<(), AppendError> {
+    fn check_batch(&self, position: usize, header: &Header, origin: Origin, batches: usize) -> Result<(), AppendError> {
         let invalid = |reason: String| Err(AppendError::InvalidRecord { position, reason });
         if origin == Origin::Leader {
             return Ok(());
@@ -317,48 +307,6 @@ impl Log {
             }
         } else if header.attributes.is_transactional() {
             return invalid("it is transactional and has no producer id".to_owned());
-        }
-        self.check_timestamps(header, now_ms)
-    }
-
-    /// The cleaner goes by keys, so in a compacted log each record must have one.
-    fn check_keys(&self, batch: &[u8], position: usize) -> Result<(), AppendError> {
-        let missing = batch::records_without_key(batch)
-            .map_err(|error| AppendError::InvalidRecord { position, reason: error.to_string() })?;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
-        let reason = format!("Compacted topic cannot accept message without key in topic partition {name}.");
-        Err(AppendError::InvalidRecords { records: missing.into_iter().map(|index| (index, reason.clone())).collect() })
-    }
-
-    fn check_timestamps(&self, header: &Header, now_ms: i64) -> Result<(), AppendError> {
-        let invalid = |timestamp_ms, reason: String| Err(AppendError::InvalidTimestamp { timestamp_ms, reason });
-        if self.config.message_timestamp_type == TimestampType::LogAppendTime {
-            return Ok(());
-        }
-        if header.attributes.timestamp_type() == WireTimestampType::LogAppendTime {
-            return invalid(header.max_timestamp, "a producer may not set the type LogAppendTime".to_owned());
-        }
-        let after = self.config.message_timestamp_after_max_ms;
-        if header.max_timestamp.saturating_sub(now_ms) > after {
-            return invalid(
-                header.max_timestamp,
-                format!(
-                    "it is further ahead of the broker's time {now_ms} than message.timestamp.after.max.ms={after}"
-                ),
-            );
-        }
-        let before = self.config.message_timestamp_before_max_ms;
-        let oldest = header.base_timestamp.min(header.max_timestamp);
-        if oldest != NO_TIMESTAMP && now_ms.saturating_sub(oldest) > before {
-            return invalid(
-                oldest,
-                format!(
-                    "it is further behind the broker's time {now_ms} than message.timestamp.before.max.ms={before}"
-                ),
-            );
         }
         Ok(())
     }

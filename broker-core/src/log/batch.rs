@@ -116,19 +116,6 @@ pub(crate) fn marker(batch: &[u8]) -> Result<Option<EndTransactionMarker>, Recor
     }
 }
 
-/// The places in the batch of the records without a key. Decodes the batch.
-pub(crate) fn records_without_key(batch: &[u8]) -> Result<Vec<i32>, RecordError> {
-    let batch = RecordBatch::read(batch)?;
-    let mut arena = DecompressArena::default();
-    let mut found = Vec::new();
-    for (index, record) in (0..).zip(batch.records(&mut arena)?) {
-        if record?.key.is_none() {
-            found.push(index);
-        }
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

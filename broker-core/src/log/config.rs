@@ -1,5 +1,7 @@
 //! The settings of one log, under Kafka's own names.
 
+use rkafka_protocol::records::{Codec, Compression};
+
 /// Which time a record bears (`message.timestamp.type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TimestampType {
@@ -58,6 +60,13 @@ pub struct LogConfig {
     pub segment_index_bytes: u32,
     /// `max.message.bytes`: the largest batch that a producer may append. Default 1,048,588.
     pub max_message_bytes: u32,
+    /// `compression.type`: how batches are compressed in the log; `None` is Kafka's `producer`, the default, which leaves
+    /// each as it came.
+    pub compression: Option<Compression>,
+    /// `compression.gzip.level`: 1 to 9, or -1, the default, for the codec's own.
+    pub compression_gzip_level: i32,
+    /// `compression.zstd.level`: -131072 to 22. Default 3.
+    pub compression_zstd_level: i32,
     /// `message.timestamp.type`. Default `CreateTime`.
     pub message_timestamp_type: TimestampType,
     /// `message.timestamp.before.max.ms`: how far behind the broker's clock a record's time may be. Default no limit.
@@ -92,6 +101,20 @@ pub struct LogConfig {
     pub group_commit: bool,
 }
 
+impl LogConfig {
+    /// How batches are to be compressed, `None` where each stays as it came.
+    pub(crate) fn codec(&self) -> Option<Codec> {
+        let compression = self.compression?;
+        let codec = match compression {
+            Compression::Gzip => Codec::with_level(compression, self.compression_gzip_level),
+            Compression::Zstd => Codec::with_level(compression, self.compression_zstd_level),
+            Compression::None | Compression::Snappy | Compression::Lz4 => Ok(Codec::new(compression)),
+        };
+        // Levels are checked where they are set.
+        Some(codec.unwrap_or(Codec::new(compression)))
+    }
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         LogConfig {
@@ -101,6 +124,9 @@ impl Default for LogConfig {
             index_interval_bytes: 4096,
             segment_index_bytes: 10 * 1024 * 1024,
             max_message_bytes: 1_048_588,
+            compression: None,
+            compression_gzip_level: Codec::GZIP_LEVEL_DEFAULT,
+            compression_zstd_level: Codec::ZSTD_LEVEL_DEFAULT,
             message_timestamp_type: TimestampType::CreateTime,
             message_timestamp_before_max_ms: i64::MAX,
             message_timestamp_after_max_ms: 60 * 60 * 1000,

@@ -89,6 +89,13 @@ pub enum AppendError {
         /// Place of each such record in its batch, and what is wrong with it.
         records: Vec<(i32, String)>,
     },
+    /// Times of single records are out of the bounds that the topic sets (`INVALID_TIMESTAMP`, with the records' places
+    /// in the response).
+    #[error("One or more records have been rejected due to invalid timestamp")]
+    InvalidTimestamps {
+        /// Place of each such record in its batch, and what is wrong with it.
+        records: Vec<(i32, String)>,
+    },
     /// A batch has an old format (`UNSUPPORTED_FOR_MESSAGE_FORMAT`).
     #[error("the batch at byte {position} of the records has magic {magic}, only 2 is supported")]
     UnsupportedMagic {
@@ -211,7 +218,7 @@ impl AppendError {
             AppendError::CorruptMessage { .. } => 2,
             AppendError::MessageTooLarge { .. } => 10,
             AppendError::RecordListTooLarge { .. } => 18,
-            AppendError::InvalidTimestamp { .. } => 32,
+            AppendError::InvalidTimestamp { .. } | AppendError::InvalidTimestamps { .. } => 32,
             AppendError::UnsupportedMagic { .. } => 43,
             AppendError::OutOfOrderSequence { .. } => 45,
             AppendError::InvalidProducerEpoch { .. } => 47,

@@ -27,6 +27,7 @@ mod time_index;
 mod transaction;
 mod transaction_index;
 mod truncate;
+mod validate;
 mod walk;
 
 pub use append::AppendInfo;
@@ -39,6 +40,7 @@ pub use producer_state::{BatchMetadata, ProducerEntry, ProducerStates};
 pub use read::{LogRead, TimestampAndOffset};
 pub use recovery::RecoveryReport;
 pub use transaction::{AbortedTransaction, TransactionMarker, VerificationGuard};
+pub use validate::{RecordRules, RecordValidator};
 
 #[cfg(test)]
 mod tests;

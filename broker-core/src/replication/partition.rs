@@ -1,5 +1,6 @@
 //! One partition: its log, the bounds that readers may go to, and who waits for more.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock, Weak};
@@ -11,7 +12,8 @@ use uuid::Uuid;
 use super::log_dir::LogDir;
 use super::waiters::{Waiter, Waiters};
 use crate::log::{
-    AbortedTransaction, AppendError, AppendInfo, Log, LogConfig, LogError, OpenState, VerificationGuard, checkpoints,
+    AbortedTransaction, AppendError, AppendInfo, Log, LogConfig, LogError, OpenState, RecordRules, RecordValidator,
+    VerificationGuard, checkpoints,
 };
 use crate::storage::{Storage, is_out_of_space};
 
@@ -56,6 +58,32 @@ pub(crate) struct AppendFailure {
     pub log_start_offset: i64,
     /// The records that are to blame, by their place in the batch, with words for each.
     pub records: Vec<(i32, String)>,
+}
+
+impl AppendFailure {
+    /// A failure that its error says all about.
+    fn of(error: ErrorCode) -> Self {
+        Self { error, message: error.message().to_owned(), log_start_offset: -1, records: Vec::new() }
+    }
+}
+
+impl From<AppendError> for AppendFailure {
+    fn from(error: AppendError) -> Self {
+        Self {
+            error: ErrorCode::from_code(error.kafka_error_code()),
+            message: error.to_string(),
+            log_start_offset: -1,
+            records: match error {
+                AppendError::InvalidRecords { records } | AppendError::InvalidTimestamps { records } => records,
+                _ => Vec::new(),
+            },
+        }
+    }
+}
+
+thread_local! {
+    /// Buffers and codecs for the walk over a producer's records.
+    static VALIDATOR: RefCell<RecordValidator> = RefCell::new(RecordValidator::default());
 }
 
 /// What a read found.
@@ -293,7 +321,8 @@ impl Partition {
         checkpoints::write_partition_metadata(opening.storage.as_ref(), &opening.dir, self.topic_id)
     }
 
-    /// Appends batches of a producer: checks, patches and writes `records` as they are, and wakes who waits for them.
+    /// Appends a batch of a producer: checks, patches and writes it as it is, unless it must be compressed otherwise, and
+    /// wakes who waits for records.
     /// The write goes to the page cache, so it runs here and now: a thread to hand it to would cost more than it does.
     ///
     /// A batch that begins a transaction needs the `guard` of [`Partition::begin_verification`].
@@ -306,6 +335,13 @@ impl Partition {
         guard: Option<VerificationGuard>,
         now_ms: i64,
     ) -> Result<AppendInfo, AppendFailure> {
+        let rules = self.with_log(now_ms, |log| RecordRules::of(log.config())).map_err(AppendFailure::of)?;
+        // Records are walked before the log is locked, which others wait for.
+        let name = format_args!("{}-{}", self.topic, self.index);
+        let rewritten = VALIDATOR.with_borrow_mut(|validator| validator.validate(records, &rules, now_ms, name));
+        let mut rewritten = rewritten
+            .map_err(|error| AppendFailure { log_start_offset: self.bounds().1, ..AppendFailure::from(error) })?;
+        let records = rewritten.as_deref_mut().unwrap_or(records);
         self.append_with(Some(records.len()), now_ms, |log| {
             log.append_as_leader(records, guard, self.leader_epoch, now_ms)
         })
@@ -339,16 +375,9 @@ impl Partition {
                 let is_unsynced = log.config().group_commit && log.synced_end() < log.log_end_offset();
                 Ok((info, log.config().flush_ms, is_unsynced))
             }
-            Err(error) => Err(AppendFailure {
-                error: ErrorCode::from_code(error.kafka_error_code()),
-                message: error.to_string(),
-                log_start_offset: log.log_start_offset(),
-                records: if let AppendError::InvalidRecords { records } = error { records } else { Vec::new() },
-            }),
+            Err(error) => Err(AppendFailure { log_start_offset: log.log_start_offset(), ..AppendFailure::from(error) }),
         });
-        let (info, flush_ms, sync) = appended.unwrap_or_else(|error| {
-            Err(AppendFailure { error, message: error.message().to_owned(), log_start_offset: -1, records: Vec::new() })
-        })?;
+        let (info, flush_ms, sync) = appended.unwrap_or_else(|error| Err(AppendFailure::of(error)))?;
         if info.rolled || flush_ms < i64::MAX {
             let due_ms = if info.rolled { now_ms } else { now_ms.saturating_add(flush_ms) };
             self.flush_due_ms.fetch_min(due_ms, Ordering::AcqRel);

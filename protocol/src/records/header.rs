@@ -325,6 +325,17 @@ pub fn set_log_append_time(batch: &mut [u8], timestamp_ms: i64) -> Result<(), Re
     Ok(())
 }
 
+/// Sets the greatest time of the batch's records in place, and refreshes the CRC.
+///
+/// # Errors
+/// `batch` is not exactly one well-formed batch.
+pub fn set_max_timestamp(batch: &mut [u8], timestamp_ms: i64) -> Result<(), RecordError> {
+    checked(batch)?;
+    batch[MAX_TIMESTAMP_AT..][..8].copy_from_slice(&timestamp_ms.to_be_bytes());
+    refresh_crc(batch);
+    Ok(())
+}
+
 /// Sets producer id, epoch and base sequence in place, and refreshes the CRC.
 ///
 /// # Errors

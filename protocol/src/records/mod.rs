@@ -28,7 +28,7 @@ pub use error::RecordError;
 pub use header::{
     Attributes, BATCH_OVERHEAD, BatchHeader, LOG_OVERHEAD, MAGIC_V2, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH,
     NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, TimestampType, compute_crc, increment_sequence, set_base_offset,
-    set_log_append_time, set_partition_leader_epoch, set_producer, verify_crc,
+    set_log_append_time, set_max_timestamp, set_partition_leader_epoch, set_producer, verify_crc,
 };
 pub use owned::{OwnedBatch, RecordCursor};
 pub use reader::{BatchIter, DecompressArena, RecordBatch, RecordIter};

@@ -327,6 +327,11 @@ impl<'a> RecordIter<'a> {
         RecordIter { data, position }
     }
 
+    /// The same records, each with its offset delta as it is written.
+    pub fn with_deltas(mut self) -> impl Iterator<Item = Result<(RecordView<'a>, i32), RecordError>> {
+        std::iter::from_fn(move || self.next_with_delta())
+    }
+
     #[inline(always)]
     fn next_with_delta(&mut self) -> Option<Result<(RecordView<'a>, i32), RecordError>> {
         self.position.next(self.data)

@@ -5,6 +5,7 @@ mod crash;
 mod files;
 mod model;
 mod transactions;
+mod validate;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
