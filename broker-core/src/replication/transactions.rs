@@ -68,7 +68,7 @@ mod tests {
         let opening = Opening {
             storage: Arc::new(MemStorage::new()),
             dir: "/data/t-0".into(),
-            log_dir: LogDir::new("/data".into(), None),
+            log_dir: LogDir::new("/data".into(), 16, None),
             config,
             state: OpenState::clean(),
         };
