@@ -1,5 +1,7 @@
 //! Random schedules of clients, clocks, failing appends and falling coordinators.
 //!
+//! Offsets are committed in transactions and without, deleted and forgotten by age between.
+//!
 //! At each step the persisted part is what a replay of the log makes ([`World::check`]); each generation has one plan;
 //! what was acknowledged is there. When all is calm again, every client that lives is a member of one stable group.
 
@@ -7,14 +9,18 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::offset_delete_request::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
 
 use super::super::{ClassicState, WaiterId};
-use super::world::{World, join_request};
+use super::world::{GROUP, TOPIC, World, join_request};
 
 const CLIENTS: usize = 5;
 /// The first so many clients are static members.
 const STATICS: usize = 2;
 const PARTITIONS: i32 = 3;
+const PRODUCERS: i64 = 3;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -27,6 +33,14 @@ enum Step {
     /// A member asks to join again, as at a change of its subscription.
     Rejoin(usize),
     Commit(usize, i32),
+    /// A producer commits in its transaction, for a member or, as old ones do, for nobody.
+    CommitInTransaction(usize, bool, i64, i32),
+    /// The transaction of a producer is committed or aborted.
+    Mark(i64, bool),
+    /// Somebody looks for expired offsets, so many days later.
+    Expire(i64),
+    DeleteOffset(i32),
+    DeleteGroup,
     Pass(i64),
     FailAppends(bool),
     /// The coordinator falls.
@@ -41,7 +55,13 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (client.clone(), any::<bool>()).prop_map(|(client, hangs_up)| Step::Crash(client, hangs_up)),
         6 => client.clone().prop_map(Step::Heartbeat),
         1 => client.clone().prop_map(Step::Rejoin),
-        4 => (client, 0..PARTITIONS).prop_map(|(client, partition)| Step::Commit(client, partition)),
+        4 => (client.clone(), 0..PARTITIONS).prop_map(|(client, partition)| Step::Commit(client, partition)),
+        4 => (client, any::<bool>(), 0..PRODUCERS, 0..PARTITIONS)
+            .prop_map(|(client, says, producer, partition)| Step::CommitInTransaction(client, says, producer, partition)),
+        3 => (0..PRODUCERS, any::<bool>()).prop_map(|(producer, commit)| Step::Mark(producer, commit)),
+        1 => (0i64..10).prop_map(Step::Expire),
+        1 => (0..PARTITIONS).prop_map(Step::DeleteOffset),
+        1 => Just(Step::DeleteGroup),
         6 => (1i64..15_000).prop_map(Step::Pass),
         1 => any::<bool>().prop_map(Step::FailAppends),
         1 => Just(Step::Restart),
@@ -72,8 +92,11 @@ struct Play {
     /// Each generation's plan, as the first who was told it says.
     plans: BTreeMap<i32, String>,
     plan_count: u64,
-    /// The last acknowledged offset of each partition, and the next to commit.
+    /// The last acknowledged offset of each partition, and the next to commit. Offsets that are committed later are
+    /// larger, so that of two the larger one was written later.
     acknowledged: BTreeMap<i32, i64>,
+    /// What transactions have written that are not over.
+    pending: BTreeMap<i64, BTreeMap<i32, i64>>,
     next_offset: i64,
     has_restarted: bool,
 }
@@ -92,6 +115,7 @@ impl Play {
             plans: BTreeMap::new(),
             plan_count: 0,
             acknowledged: BTreeMap::new(),
+            pending: BTreeMap::new(),
             next_offset: 0,
             has_restarted: false,
         }
@@ -125,6 +149,13 @@ impl Play {
                 }
             }
             Step::Commit(index, partition) => self.commit(index, partition),
+            Step::CommitInTransaction(index, says, producer, partition) => {
+                self.commit_in_transaction(index, says, producer, partition);
+            }
+            Step::Mark(producer, commit) => self.mark(producer, commit),
+            Step::Expire(days) => self.expire(days),
+            Step::DeleteOffset(partition) => self.delete_offset(partition),
+            Step::DeleteGroup => self.delete_group(),
             Step::Pass(milliseconds) => self.world.pass(milliseconds),
             Step::FailAppends(fail) => self.world.fail_appends = fail,
             Step::Restart => {
@@ -138,8 +169,104 @@ impl Play {
             }
         }
         self.let_clients_act();
-        for (partition, offset) in &self.acknowledged {
-            assert_eq!(self.world.committed(*partition), *offset, "an acknowledged offset is there");
+        self.check_offsets();
+    }
+
+    fn check_offsets(&self) {
+        for partition in 0..PARTITIONS {
+            let expected = self.acknowledged.get(&partition).copied().unwrap_or(-1);
+            assert_eq!(self.world.committed(partition), expected, "what was acknowledged is there, and nothing else");
+            let is_pending = self.is_pending(partition);
+            let stable = if is_pending { Err(ErrorCode::UnstableOffsetCommit) } else { Ok(expected) };
+            assert_eq!(self.world.stable_offset(partition), stable);
+        }
+    }
+
+    fn is_pending(&self, partition: i32) -> bool {
+        self.pending.values().any(|written| written.contains_key(&partition))
+    }
+
+    fn commit_in_transaction(&mut self, index: usize, says: bool, producer: i64, partition: i32) {
+        let client = self.clients[index].clone();
+        if says && client.mood != Mood::Member {
+            return;
+        }
+        let member =
+            if says { (client.member_id.as_str(), client.instance, client.generation) } else { ("", None, -1) };
+        self.next_offset += 1;
+        match self.world.commit_in_transaction(producer, member, partition, self.next_offset) {
+            Ok(()) => {
+                self.pending.entry(producer).or_default().insert(partition, self.next_offset);
+            }
+            Err(ErrorCode::NotCoordinator) => assert!(self.world.fail_appends),
+            Err(error) => {
+                assert!(says, "{error:?} to nobody");
+                self.turned_away(index, error);
+            }
+        }
+    }
+
+    fn mark(&mut self, producer: i64, commit: bool) {
+        if self.world.fail_appends {
+            return;
+        }
+        self.world.mark(producer, commit);
+        for (partition, offset) in self.pending.remove(&producer).unwrap_or_default() {
+            let known = self.acknowledged.get(&partition).copied().unwrap_or(-1);
+            if commit && offset > known {
+                self.acknowledged.insert(partition, offset);
+            }
+        }
+    }
+
+    fn expire(&mut self, days: i64) {
+        self.world.now.date_ms += days * 24 * 60 * 60 * 1000;
+        let has_members = self.world.group().is_some_and(|group| !group.members.is_empty());
+        self.world.expire();
+        let expired: Vec<i32> =
+            self.acknowledged.keys().copied().filter(|partition| self.world.committed(*partition) == -1).collect();
+        for partition in expired {
+            assert!(!has_members, "the members subscribe to the topic");
+            assert!(!self.is_pending(partition), "a transaction that is open has written it");
+            self.acknowledged.remove(&partition);
+        }
+        self.plans_may_come_anew();
+    }
+
+    fn delete_offset(&mut self, partition: i32) {
+        let request = OffsetDeleteRequest {
+            group_id: GROUP.to_owned(),
+            topics: vec![OffsetDeleteRequestTopic {
+                name: TOPIC.to_owned(),
+                partitions: vec![OffsetDeleteRequestPartition { partition_index: partition }],
+            }],
+        };
+        let Ok(outcome) = self.world.shard.decide_delete_offsets(&request) else { return };
+        if let Ok(response) = self.world.take_outcome(outcome)
+            && response.topics[0].partitions[0].error_code == 0
+        {
+            self.acknowledged.remove(&partition);
+            self.pending.values_mut().for_each(|written| {
+                written.remove(&partition);
+            });
+        }
+    }
+
+    fn delete_group(&mut self) {
+        let Ok(outcome) = self.world.shard.decide_delete(GROUP) else { return };
+        if self.world.take_outcome(outcome).is_ok() {
+            let effects = self.world.shard.deleted(self.world.now, GROUP);
+            self.world.settle(effects);
+            self.acknowledged.clear();
+            self.pending.clear();
+        }
+        self.plans_may_come_anew();
+    }
+
+    /// A group that is gone begins to count its generations anew.
+    fn plans_may_come_anew(&mut self) {
+        if self.world.shard.list(&[], &[]).is_empty() {
+            self.plans.clear();
         }
     }
 
@@ -173,7 +300,8 @@ impl Play {
     fn turned_away(&mut self, index: usize, error: ErrorCode) {
         let client = &mut self.clients[index];
         client.mood = match error {
-            ErrorCode::UnknownMemberId => {
+            // The group may have been deleted behind the back of a member that was out of it.
+            ErrorCode::UnknownMemberId | ErrorCode::GroupIdNotFound => {
                 client.member_id.clear();
                 Mood::Eager
             }
@@ -289,8 +417,6 @@ proptest! {
         }
         play.calm_down();
         play.world.restart();
-        for (partition, offset) in &play.acknowledged {
-            prop_assert_eq!(play.world.committed(*partition), *offset);
-        }
+        play.check_offsets();
     }
 }
