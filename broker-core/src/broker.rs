@@ -177,6 +177,7 @@ impl BrokerBuilder {
         seed.listener = first_listener;
         tasks.spawn(run_groups(Arc::clone(&state), stopped.clone()));
         tasks.spawn(run_transaction_timers(Arc::clone(&state), stopped.clone()));
+        tasks.spawn(server::clean_logs(Arc::clone(&state), stopped.clone()));
         tasks.spawn(server::maintain(Arc::clone(&state), stopped));
         server::recover_in_background(&state, &stop.subscribe());
         tasks.spawn(stop_when_disks_fail(Arc::clone(&state), stop.clone()));

@@ -77,6 +77,7 @@ pub(crate) struct DataDir {
 struct Checkpoints {
     recovery_points: Offsets,
     log_starts: Offsets,
+    cleaned_to: Offsets,
     /// True when the files do not hold the offsets as they are.
     changed: bool,
     /// True when the directory may belong to another broker by now.
@@ -245,6 +246,7 @@ impl DataDirs {
             clean_shutdown: dir.clean,
             recovery_point: offsets.recovery_points.get(&key).copied().unwrap_or(0),
             log_start_offset: offsets.log_starts.get(&key).copied().unwrap_or(0),
+            cleaned_to: offsets.cleaned_to.get(&key).copied().unwrap_or(0),
             high_watermark: i64::MAX,
         };
         (checkpoints::partition_dir(&dir.path, topic, index), Arc::clone(&dir.log_dir), state)
@@ -278,6 +280,7 @@ impl DataDirs {
             let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
             offsets.changed |= offsets.recovery_points.remove(&key).is_some();
             offsets.changed |= offsets.log_starts.remove(&key).is_some();
+            offsets.cleaned_to.remove(&key);
         }
         let path = checkpoints::partition_dir(&dir.path, topic, index);
         if !self.storage.exists(&path).map_err(|source| io("find", &path, source))? {
@@ -347,6 +350,25 @@ impl DataDirs {
         Ok(true)
     }
 
+    /// Up to where a compacted log is clean; `None` where it was never cleaned.
+    pub fn cleaned_to(&self, topic: &str, index: i32) -> Option<i64> {
+        let dir = self.position(topic, index).and_then(|at| self.dirs.get(at))?;
+        let offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        offsets.cleaned_to.get(&(topic.to_owned(), index)).copied()
+    }
+
+    /// Takes note of how far a compacted log is clean, and writes the checkpoint of its directory.
+    pub fn set_cleaned_to(&self, topic: &str, index: i32, offset: i64) -> Result<(), LogError> {
+        let Some(dir) = self.position(topic, index).and_then(|at| self.dirs.get(at)) else { return Ok(()) };
+        let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        if offsets.given_up {
+            return Ok(());
+        }
+        offsets.cleaned_to.insert((topic.to_owned(), index), offset);
+        let file = checkpoints::CLEANER_OFFSET_FILE;
+        checkpoints::write_offsets(self.storage.as_ref(), &dir.path, file, &offsets.cleaned_to)
+    }
+
     /// Lets another broker have the directories. Nothing is written to their checkpoints afterwards.
     pub fn unlock(&self) {
         for dir in &self.dirs {
@@ -414,5 +436,13 @@ fn read_checkpoints(storage: &dyn Storage, dir: &Path) -> Result<Checkpoints, Lo
         other => other?,
     };
     let log_starts = checkpoints::read_offsets(storage, dir, checkpoints::LOG_START_OFFSET_FILE)?;
-    Ok(Checkpoints { recovery_points, log_starts, changed: false, given_up: false })
+    let cleaned_to = match checkpoints::read_offsets(storage, dir, checkpoints::CLEANER_OFFSET_FILE) {
+        // Without it everything is cleaned once more, which is slow and safe.
+        Err(error @ LogError::Corrupt { .. }) => {
+            tracing::warn!(dir = %dir.display(), %error, "what was cleaned is not known and is cleaned again");
+            Offsets::new()
+        }
+        other => other?,
+    };
+    Ok(Checkpoints { recovery_points, log_starts, cleaned_to, changed: false, given_up: false })
 }

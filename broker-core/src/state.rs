@@ -152,6 +152,11 @@ impl BrokerState {
         })
     }
 
+    /// Whether nobody has asked for the partition's log since the start.
+    pub(crate) fn is_asleep(&self, topic: &TopicImage, index: i32) -> bool {
+        self.registry.get((topic.id, index)).is_none_or(|partition| partition.is_asleep())
+    }
+
     /// The partition of this name.
     ///
     /// # Errors

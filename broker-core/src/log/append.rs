@@ -131,7 +131,7 @@ impl Log {
     /// Appends batches fetched from the leader, with the offsets and epochs that they bear.
     ///
     /// # Errors
-    /// [`AppendError::OffsetGap`] where they do not begin at the log's end; the others as for a leader.
+    /// [`AppendError::OffsetGap`] where they begin before the log's end; the others as for a leader.
     pub fn append_as_follower(&mut self, records: &[u8], now_ms: i64) -> Result<AppendInfo, AppendError> {
         self.check_online()?;
         let mut headers = mem::take(&mut self.headers);
@@ -212,17 +212,11 @@ impl Log {
         let mut expected = self.log_end_offset;
         for (position, header) in headers.iter() {
             self.check_batch(*position, header, origin, headers.len())?;
-            // A compacted log of the leader has holes, but what was compacted away never comes back: offsets may skip
-            // forward between batches of one fetch, and must not go back.
+            // A compacted log of the leader has holes: offsets may skip forward, and must not go back.
             if header.base_offset < expected {
                 return Err(AppendError::OffsetGap { base_offset: header.base_offset, log_end_offset: expected });
             }
             expected = header.last_offset() + 1;
-        }
-        if let Some((_, first)) = headers.first()
-            && first.base_offset != self.log_end_offset
-        {
-            return Err(AppendError::OffsetGap { base_offset: first.base_offset, log_end_offset: self.log_end_offset });
         }
         self.store(records, headers, NO_TIMESTAMP, now_ms)
     }
@@ -354,9 +348,13 @@ impl Log {
             });
         }
         let max_timestamp = headers.iter().map(|(_, header)| header.max_timestamp).max().unwrap_or(NO_TIMESTAMP);
-        let rolled = self.should_roll(records.len(), last.last_offset(), max_timestamp, now_ms)?;
+        let rolled = self.should_roll(records.len(), first.base_offset, last.last_offset(), max_timestamp, now_ms)?;
         if rolled {
-            self.roll(now_ms).map_err(|error| self.write_failed(error))?;
+            // A new segment begins where the last one ends, and behind a hole only where it could not address its records
+            // otherwise.
+            let is_far = last.last_offset() - self.log_end_offset > i64::from(i32::MAX);
+            let base_offset = if is_far { first.base_offset } else { self.log_end_offset };
+            self.roll_at(base_offset, now_ms).map_err(|error| self.write_failed(error))?;
         }
         let start = self.write_active(records)?;
         // The bytes are in the file now, so a log that cannot take note of them must not go on.
@@ -377,6 +375,7 @@ impl Log {
     fn should_roll(
         &mut self,
         bytes: usize,
+        first_offset: i64,
         last_offset: i64,
         max_timestamp: i64,
         now_ms: i64,
@@ -384,15 +383,15 @@ impl Log {
         let storage = Arc::clone(&self.storage);
         let (interval, segment_bytes) = (self.config.index_interval_bytes, self.segment_bytes_max());
         let index_bytes = self.config.segment_index_bytes as usize;
-        let segment_ms = self.config.segment_ms;
+        // What must be compacted after a while must not stay in the active segment for longer.
+        let lag_ms = if self.config.cleanup_policy.compact { self.config.max_compaction_lag_ms } else { i64::MAX };
+        let segment_ms = self.config.segment_ms.min(lag_ms);
         let jitter_ms = self.jitter_ms();
         let Some(active) = self.segments.last_mut() else { return Ok(false) };
         if active.size == 0 {
             // Only a relative offset that does not fit can speak against an empty segment, and a roll would not help
-            // unless the log's end has moved away from the segment's base.
-            return Ok(
-                last_offset - active.base_offset > i64::from(i32::MAX) && self.log_end_offset > active.base_offset
-            );
+            // unless the segment can begin later.
+            return Ok(last_offset - active.base_offset > i64::from(i32::MAX) && first_offset > active.base_offset);
         }
         if active.size + bytes as u64 > segment_bytes || last_offset - active.base_offset > i64::from(i32::MAX) {
             return Ok(true);

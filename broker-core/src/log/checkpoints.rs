@@ -22,6 +22,8 @@ pub const RECOVERY_POINT_FILE: &str = "recovery-point-offset-checkpoint";
 pub const LOG_START_OFFSET_FILE: &str = "log-start-offset-checkpoint";
 /// File of the high watermarks.
 pub const HIGH_WATERMARK_FILE: &str = "replication-offset-checkpoint";
+/// File of the offsets below which compacted logs are clean.
+pub const CLEANER_OFFSET_FILE: &str = "cleaner-offset-checkpoint";
 /// File that names the node and the cluster.
 pub const META_PROPERTIES_FILE: &str = "meta.properties";
 /// Marker of a stop in good order.

@@ -23,6 +23,9 @@ pub struct OpenState {
     pub recovery_point: i64,
     /// From `log-start-offset-checkpoint`: what is below was deleted. Zero when there is no entry.
     pub log_start_offset: i64,
+    /// From `cleaner-offset-checkpoint`: below this offset the log was cleaned, so that offsets may be missing there
+    /// between two segments. Zero for a log that was never cleaned.
+    pub cleaned_to: i64,
     /// All below is known to be replicated, so that transactions whose markers are there are decided for good.
     /// `i64::MAX` for the only replica.
     pub high_watermark: i64,
@@ -31,12 +34,24 @@ pub struct OpenState {
 impl OpenState {
     /// A log that was closed in good order, or is new.
     pub fn clean() -> Self {
-        OpenState { clean_shutdown: true, recovery_point: 0, log_start_offset: 0, high_watermark: i64::MAX }
+        OpenState {
+            clean_shutdown: true,
+            recovery_point: 0,
+            log_start_offset: 0,
+            cleaned_to: 0,
+            high_watermark: i64::MAX,
+        }
     }
 
     /// A log whose broker stopped in the middle of things; everything from `recovery_point` on is checked.
     pub fn unclean(recovery_point: i64) -> Self {
-        OpenState { clean_shutdown: false, recovery_point, log_start_offset: 0, high_watermark: i64::MAX }
+        OpenState {
+            clean_shutdown: false,
+            recovery_point,
+            log_start_offset: 0,
+            cleaned_to: 0,
+            high_watermark: i64::MAX,
+        }
     }
 }
 
@@ -253,9 +268,13 @@ impl Log {
 
     /// Closes the active segment and begins a new one at the log's end. May be repeated after it failed.
     pub(super) fn roll(&mut self, now_ms: i64) -> Result<(), LogError> {
+        self.roll_at(self.log_end_offset, now_ms)
+    }
+
+    /// As [`Log::roll`], with the new segment beginning at or behind the log's end.
+    pub(super) fn roll_at(&mut self, new_base: i64, now_ms: i64) -> Result<(), LogError> {
         let storage = Arc::clone(&self.storage);
         let interval = self.config.index_interval_bytes;
-        let new_base = self.log_end_offset;
         let promised = self.promised_recovery_point;
         self.directory_changed = true;
         let mut is_promised = false;

@@ -10,6 +10,7 @@
 mod append;
 mod batch;
 pub mod checkpoints;
+pub mod cleaner;
 mod config;
 mod epoch_cache;
 mod error;
@@ -23,6 +24,7 @@ mod read;
 mod recovery;
 mod retention;
 mod segment;
+mod sleeping;
 mod time_index;
 mod transaction;
 mod transaction_index;
@@ -39,6 +41,7 @@ pub use log_impl::{Log, OpenState, SegmentInfo};
 pub use producer_state::{BatchMetadata, ProducerEntry, ProducerStates};
 pub use read::{LogRead, TimestampAndOffset};
 pub use recovery::RecoveryReport;
+pub(crate) use sleeping::SleepingLog;
 pub use transaction::{AbortedTransaction, TransactionMarker, VerificationGuard};
 pub use validate::{RecordRules, RecordValidator};
 

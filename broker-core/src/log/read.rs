@@ -73,7 +73,7 @@ impl Log {
             }
             // The offset lies in the hole that compaction left at the end of this segment.
         }
-        Ok(nothing)
+        Ok(LogRead { next_offset: up_to, ..nothing })
     }
 
     /// `None` where the segment has no batch at or beyond `offset`.

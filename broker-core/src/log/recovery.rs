@@ -11,6 +11,7 @@ use std::sync::Arc;
 use rkafka_protocol::records::{EndTransactionMarker, verify_crc};
 
 use super::batch::{self, Header};
+use super::cleaner::complete_swaps;
 use super::config::LogConfig;
 use super::epoch_cache::EpochCache;
 use super::error::LogError;
@@ -66,6 +67,10 @@ pub(super) fn open(
     let dir: Arc<Path> = Arc::from(dir);
     let mut report = RecoveryReport::default();
 
+    let entries = match complete_swaps(storage.as_ref(), &dir, &entries)? {
+        true => storage.list_dir(&dir).map_err(io("list", &dir))?,
+        false => entries,
+    };
     let (segments, snapshots) = collect_files(storage.as_ref(), &dir, &entries, now_ms)?;
     let is_new = segments.is_empty();
     let mut log = Log {
@@ -120,7 +125,8 @@ pub(super) fn open(
         None => {
             // Also after a clean stop, when the active segment does not end in whole batches: then the marker lies.
             let first = if state.clean_shutdown { log.segments.len() - 1 } else { log.segment_of(log.recovery_point) };
-            log.recover_from(first, epochs_known, &mut report)?;
+            let hole_allowed_to = state.cleaned_to.max(state.recovery_point);
+            log.recover_from(first, hole_allowed_to, epochs_known, &mut report)?;
         }
     }
     if let Some(first) = log.segments.first() {
@@ -404,7 +410,17 @@ impl Log {
     }
 
     /// Checks all batches from the segment `first` on, and cuts the log at the first that is not valid.
-    fn recover_from(&mut self, first: usize, epochs_known: bool, report: &mut RecoveryReport) -> Result<(), LogError> {
+    ///
+    /// A segment that begins behind the end of the one before is what a torn disk leaves; only at or below
+    /// `hole_allowed_to`, where all was on the disk or was cleaned, it is a hole that compaction has left (Kafka's cleaner
+    /// does, ours never).
+    fn recover_from(
+        &mut self,
+        first: usize,
+        hole_allowed_to: i64,
+        epochs_known: bool,
+        report: &mut RecoveryReport,
+    ) -> Result<(), LogError> {
         let start = self.segments.get(first).map_or(0, |segment| segment.base_offset);
         if epochs_known {
             self.epochs_changed |= self.epochs.truncate_from_end(start);
@@ -428,6 +444,9 @@ impl Log {
         let mut at = first;
         while at < self.segments.len() {
             let base_offset = self.segments.get(at).map_or(0, |segment| segment.base_offset);
+            if base_offset > self.log_end_offset && base_offset <= hole_allowed_to {
+                self.log_end_offset = base_offset;
+            }
             if base_offset != self.log_end_offset {
                 let reason =
                     format!("segment {base_offset} does not continue the log, which ends at {}", self.log_end_offset);

@@ -59,7 +59,8 @@ impl Indexes {
 
     /// Takes note of a batch that lies at this position of the segment.
     pub fn add(&mut self, segment_base: i64, position: u64, header: &Header, interval_bytes: u32) {
-        if header.max_timestamp > self.max_timestamp {
+        // What the cleaner has emptied keeps its time and has no record of it.
+        if header.record_count > 0 && header.max_timestamp > self.max_timestamp {
             self.max_timestamp = header.max_timestamp;
             self.max_timestamp_offset = header.last_offset();
         }

@@ -11,5 +11,5 @@ mod waiters;
 
 pub(crate) use log_dir::{Fatal, LogDir};
 pub(crate) use partition::{AppendFailure, Close, Opening, Partition, PartitionRead, ReadFailure};
-pub(crate) use registry::Registry;
+pub(crate) use registry::{PartitionKey, Registry};
 pub(crate) use waiters::{Waiter, Waiters};

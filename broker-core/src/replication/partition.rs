@@ -583,6 +583,11 @@ impl Partition {
         Some(result)
     }
 
+    /// Whether nobody has asked for the log yet, so that it costs no memory and no files.
+    pub fn is_asleep(&self) -> bool {
+        self.log.read().is_ok_and(|state| matches!(*state, LogState::Unopened(_)))
+    }
+
     /// Whether a flush is due that nobody waits for; true once.
     pub fn take_flush_due(&self, now_ms: i64) -> bool {
         self.flush_due_ms.load(Ordering::Acquire) <= now_ms

@@ -1,5 +1,7 @@
 //! What has to be done from time to time: old segments go, closed segments are synced, checkpoints are written.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,9 @@ use tokio::time::timeout;
 
 use crate::BrokerState;
 use crate::config::FlushPolicy;
+use crate::controller::{ConfigResource, topic_config};
+use crate::log::SleepingLog;
+use crate::replication::PartitionKey;
 
 /// How often logs are looked for that should be synced, at least.
 const FLUSH_CHECK: Duration = Duration::from_secs(1);
@@ -30,6 +35,7 @@ pub(crate) async fn maintain(broker: Arc<BrokerState>, mut stop: watch::Receiver
         .min(config.log_retention_check_interval)
         .min(checkpoint_interval);
     let mut checkpoint_due = started + checkpoint_interval;
+    let mut sleeping = Sleeping::new();
     loop {
         if timeout(wait, stop.wait_for(|stop| *stop)).await.is_ok() {
             return;
@@ -55,6 +61,7 @@ pub(crate) async fn maintain(broker: Arc<BrokerState>, mut stop: watch::Receiver
             continue;
         }
         let broker = Arc::clone(&broker);
+        let mut known = std::mem::take(&mut sleeping);
         let done = spawn_blocking(move || {
             for partition in flush {
                 if let Err(error) = partition.flush() {
@@ -62,27 +69,55 @@ pub(crate) async fn maintain(broker: Arc<BrokerState>, mut stop: watch::Receiver
                 }
             }
             if retention {
-                apply_retention(&broker);
+                apply_retention(&broker, &mut known);
             }
             if checkpoint && let Err(error) = broker.write_checkpoints() {
                 tracing::error!(%error, "the checkpoints cannot be written");
             }
+            known
         });
-        if let Err(error) = done.await {
-            tracing::error!(%error, "the maintenance of the logs failed");
+        match done.await {
+            Ok(known) => sleeping = known,
+            Err(error) => tracing::error!(%error, "the maintenance of the logs failed"),
         }
     }
 }
 
-fn apply_retention(broker: &BrokerState) {
+/// What is known of a log that sleeps: its files, and where it begins.
+type Sleeping = HashMap<PartitionKey, (SleepingLog, i64)>;
+
+fn apply_retention(broker: &BrokerState, sleeping: &mut Sleeping) {
     let now_ms = broker.clock.now_ms();
     let image = broker.image();
-    // The broker's own topics are kept whole: they are for compaction, not for deletion.
-    for topic in image.topics().filter(|topic| !topic.is_internal()) {
+    let mut asleep = HashSet::new();
+    for topic in image.topics() {
+        let set = image.configs(ConfigResource::Topic, &topic.name);
+        let config = topic_config::log_config(&broker.config, set.map(|set| &**set));
         for index in (0..).take(topic.partitions.len()) {
-            // A partition that lies on the disk may be old, though nobody has asked for it since the start.
             if !broker.dirs.has(&topic.name, index) {
                 continue;
+            }
+            // A partition that lies on the disk may be old, though nobody has asked for it since the start. It is looked
+            // at once, and woken when something is due.
+            let key = (topic.id, index);
+            if broker.is_asleep(topic, index) {
+                asleep.insert(key);
+                let (log, start) = match sleeping.entry(key) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(place) => {
+                        let (dir, _, state) = broker.dirs.place(&topic.name, index);
+                        match SleepingLog::look(broker.dirs.storage.as_ref(), &dir) {
+                            Ok(log) => place.insert((log, state.log_start_offset)),
+                            Err(error) => {
+                                tracing::warn!(dir = %dir.display(), %error, "a log cannot be looked at");
+                                continue;
+                            }
+                        }
+                    }
+                };
+                if log.retention_due_ms(&config, *start, now_ms) > now_ms {
+                    continue;
+                }
             }
             let Some(partition) = broker.partition_of(topic, index) else { continue };
             let removed = partition.with_log_mut(now_ms, |log| {
@@ -99,4 +134,5 @@ fn apply_retention(broker: &BrokerState) {
             }
         }
     }
+    sleeping.retain(|key, _| asleep.contains(key));
 }

@@ -1,12 +1,14 @@
 //! Frames in and out: listeners, connections, and what has to be done from time to time. Drivers, all of it.
 
 mod address;
+mod cleaner;
 mod connection;
 mod listener;
 mod maintenance;
 mod recovery;
 
 pub(crate) use address::{Endpoint, advertised, listener_addresses};
+pub(crate) use cleaner::clean_logs;
 pub(crate) use connection::{Connection, serve};
 pub(crate) use listener::accept_all;
 pub(crate) use maintenance::maintain;

@@ -17,6 +17,7 @@ mod error;
 mod header;
 mod owned;
 mod reader;
+mod retain;
 mod sealed;
 mod varint;
 mod view;
@@ -32,5 +33,6 @@ pub use header::{
 };
 pub use owned::{OwnedBatch, RecordCursor};
 pub use reader::{BatchIter, DecompressArena, RecordBatch, RecordIter};
+pub use retain::{BatchRetainer, DeleteHorizon, Retained, emptied_batch};
 pub use sealed::SealedBatch;
 pub use view::{HeaderRef, HeadersIter, HeadersView, RecordView};

@@ -130,11 +130,24 @@ impl<'a> RecordBatch<'a> {
     where
         'a: 's,
     {
-        let data = match self.header.attributes.compression()? {
-            Compression::None => self.payload(),
-            compression => arena.unpack(compression, self.payload())?,
-        };
-        RecordIter::new(&self.header, data)
+        let data = self.plain_records(arena)?;
+        self.records_in(data)
+    }
+
+    /// The bytes of the records, unpacked into `arena` where they are compressed.
+    pub(super) fn plain_records<'s>(&self, arena: &'s mut DecompressArena) -> Result<&'s [u8], RecordError>
+    where
+        'a: 's,
+    {
+        match self.header.attributes.compression()? {
+            Compression::None => Ok(self.payload()),
+            compression => arena.unpack(compression, self.payload()),
+        }
+    }
+
+    /// The records in their bytes.
+    pub(super) fn records_in<'s>(&self, plain: &'s [u8]) -> Result<RecordIter<'s>, RecordError> {
+        RecordIter::new(&self.header, plain)
     }
 
     /// Checks everything that a broker must before it appends a batch from outside: the CRC, every record to its last
@@ -330,6 +343,11 @@ impl<'a> RecordIter<'a> {
     /// The same records, each with its offset delta as it is written.
     pub fn with_deltas(mut self) -> impl Iterator<Item = Result<(RecordView<'a>, i32), RecordError>> {
         std::iter::from_fn(move || self.next_with_delta())
+    }
+
+    /// Where the next record begins in the bytes of the records.
+    pub(super) const fn position(&self) -> usize {
+        self.position.at
     }
 
     #[inline(always)]

@@ -72,6 +72,12 @@ impl<'a> FieldWriter<'a> {
         self.at = end;
     }
 
+    /// A byte as it is.
+    #[inline(always)]
+    pub(crate) fn raw(&mut self, byte: u8) {
+        self.byte(byte);
+    }
+
     #[inline(always)]
     fn unsigned(&mut self, mut value: u64) {
         while value >= 0x80 {

@@ -1,6 +1,7 @@
 //! Tests of the log as a whole; the parts have theirs beside them.
 
 mod append;
+mod cleaner;
 mod crash;
 mod files;
 mod model;
@@ -151,7 +152,10 @@ pub(super) fn assert_derived_from_bytes(log: &Log, storage: &dyn Storage) {
     let (from_bytes, report) = open_in(&bare, log.config(), state);
     assert_eq!(report.truncated_bytes, 0, "{report:?}");
     assert_eq!(from_bytes.log_end_offset(), log.log_end_offset());
-    assert_eq!(from_bytes.epochs(), log.epochs());
+    if !log.config().cleanup_policy.compact {
+        // What the cleaner has removed was maybe the first of its epoch, which the epochs' file still knows.
+        assert_eq!(from_bytes.epochs(), log.epochs());
+    }
     let last = |log: &Log| {
         let known = log.producers().iter().map(|(id, entry)| {
             let transaction = (entry.coordinator_epoch, entry.current_txn_first_offset);
