@@ -238,7 +238,9 @@ settings! {
         /// What becomes of old records where a topic does not say: `delete` removes segments by time and size, `compact`
         /// keeps the last record of each key, both may be said, and nothing keeps everything.
         "log.cleanup.policy" => log_cleanup_policy: Vec<String> = vec!["delete".to_owned()],
-            in Check::new("delete, compact, both, or nothing", is_cleanup_policy),
+            in Check::new("delete, compact, both, or nothing", |names: &Vec<String>| {
+                CleanupPolicy::parse(&names.join(",")).is_ok()
+            }),
             because "there are no other policies";
         /// Whether topics with `cleanup.policy=compact` are cleaned. Without it the internal topics grow without end.
         "log.cleaner.enable" => log_cleaner_enable: bool = true;
@@ -423,10 +425,6 @@ fn voter_id(text: &str) -> Option<i32> {
     let (_, port) = address.rsplit_once(':')?;
     port.parse::<u16>().ok()?;
     id.trim().parse().ok()
-}
-
-fn is_cleanup_policy(names: &Vec<String>) -> bool {
-    CleanupPolicy::parse(&names.join(",")).is_ok()
 }
 
 fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
