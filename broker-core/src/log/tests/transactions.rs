@@ -225,6 +225,7 @@ impl World {
             recovery_point,
             log_start_offset: self.model.log_start,
             high_watermark: self.model.high_watermark,
+            cleaned_to: 0,
         };
         let storage: Arc<dyn Storage> = Arc::new(self.disk.clone());
         self.log = open_in(&storage, &self.config, state).0;
