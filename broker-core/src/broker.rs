@@ -21,6 +21,7 @@ use crate::handlers::api_versions::{FEATURES, GROUP_VERSION, METADATA_VERSION};
 use crate::log::LogError;
 use crate::server::{self, Connection, Endpoint, ListenerError};
 use crate::storage::Storage;
+use crate::telemetry::PushedTelemetry;
 use crate::{BrokerState, Clock};
 
 /// Memory of read buffers that is kept for later connections, in bytes.
@@ -167,6 +168,7 @@ impl BrokerBuilder {
             listener: addresses.first().map_or_else(|| "".into(), |address| Arc::clone(&address.name)),
             number: 0,
             client_host: String::new(),
+            client_port: 0,
             stop: stopped.clone(),
         };
         let first_listener = Arc::clone(&seed.listener);
@@ -341,6 +343,13 @@ impl BrokerHandle {
                 format!("{}:{}", endpoint.host, endpoint.port)
             }
         })
+    }
+
+    /// The metrics that clients pushed lately (KIP-714), the oldest first: the last 1024 of them at most, and 16 MiB.
+    ///
+    /// Clients push what the settings of client-metrics resources ask for, as `kafka-client-metrics` sets them.
+    pub fn pushed_telemetry(&self) -> Vec<PushedTelemetry> {
+        self.state.telemetry.pushed()
     }
 
     /// What the broker's connections share, for looking in.

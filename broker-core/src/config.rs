@@ -396,6 +396,9 @@ settings! {
             in Duration::from_millis(1).., because "0 would close every connection at once";
         /// How many connections may be open at a time; more wait to be taken until others are gone.
         "max.connections" => max_connections: i32 = i32::MAX, in 1.., because "a broker without one cannot be reached";
+        /// The largest push of a client's metrics that is taken (KIP-714).
+        "telemetry.max.bytes" => telemetry_max_bytes: i32 = 1_048_576,
+            in 1.., because "a push has at least a byte";
         /// The most partitions that the answer to one DescribeTopicPartitions request holds.
         "max.request.partition.size.limit" => max_request_partition_size_limit: i32 = 2000,
             in 1.., because "answers without partitions do not move a client on";

@@ -22,6 +22,7 @@ mod server;
 pub mod share;
 mod state;
 pub mod storage;
+mod telemetry;
 mod unsynced;
 
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
@@ -36,3 +37,4 @@ pub use internal_log::{
 pub use properties_file::LoadedConfig;
 pub use server::ListenerError;
 pub use state::BrokerState;
+pub use telemetry::PushedTelemetry;

@@ -21,6 +21,7 @@ use crate::log::TransactionMarker;
 use crate::replication::{Close, Opening, Partition, Registry};
 use crate::server::Endpoint;
 use crate::share::ShareLeader;
+use crate::telemetry::Telemetry;
 use crate::unsynced::Unsynced;
 use crate::{Clock, InternalLog, OFFSETS_TOPIC};
 
@@ -50,6 +51,8 @@ pub struct BrokerState {
     pub(crate) transactions: TransactionCoordinator,
     /// The share groups on this broker's partitions.
     pub(crate) shares: ShareLeader,
+    /// The metrics that clients push.
+    pub(crate) telemetry: Telemetry,
     pub(crate) broker_epoch: AtomicI64,
     registry: Registry,
     pub(crate) unsynced: Unsynced,
@@ -83,6 +86,7 @@ impl BrokerState {
             dirs,
             controller,
             endpoints,
+            telemetry: Telemetry::default(),
             broker_epoch: AtomicI64::new(-1),
             registry: Registry::default(),
             unsynced: Unsynced::default(),

@@ -33,7 +33,7 @@ pub(crate) const FEATURES: &[(&str, i16, i16)] = &[
 /// None.
 pub async fn handle(
     broker: &Arc<BrokerState>,
-    _context: &RequestContext,
+    context: &RequestContext,
     request: ApiVersionsRequest,
     version: i16,
 ) -> Result<ApiVersionsResponse, HandlerError> {
@@ -41,6 +41,11 @@ pub async fn handle(
         && !(is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version))
     {
         return Ok(ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() });
+    }
+    if version >= 3 {
+        // Told once per connection; what a client says later about itself is not looked at.
+        let told = (request.client_software_name, request.client_software_version);
+        drop(context.client_software.set(told));
     }
     let image = broker.image();
     Ok(ApiVersionsResponse {

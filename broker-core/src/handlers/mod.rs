@@ -2,7 +2,7 @@
 //!
 //! A handler takes a decoded request and answers with a response of the same version. It never sees a frame.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use rkafka_protocol::ApiKey;
@@ -10,6 +10,7 @@ use rkafka_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request, 
 use thiserror::Error;
 
 use crate::BrokerState;
+use crate::telemetry::ClientInfo;
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
@@ -38,6 +39,7 @@ pub mod elect_leaders;
 pub mod end_txn;
 pub mod fetch;
 pub mod find_coordinator;
+pub mod get_telemetry_subscriptions;
 pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
@@ -55,6 +57,7 @@ pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 mod produce_admission;
+pub mod push_telemetry;
 pub mod share_acknowledge;
 pub mod share_fetch;
 pub mod sync_group;
@@ -74,6 +77,24 @@ pub struct RequestContext {
     pub connection_id: u64,
     /// The name of the listener that took the connection; answers name the endpoints of this listener.
     pub listener: Arc<str>,
+    /// The client's port, 0 where it has none.
+    pub client_port: u16,
+    /// Name and version of the client's software, once it has told them (KIP-511).
+    pub client_software: Arc<OnceLock<(String, String)>>,
+}
+
+impl RequestContext {
+    /// What subscriptions to metrics are matched by.
+    pub(crate) fn client_info(&self) -> ClientInfo {
+        let (software_name, software_version) = self.client_software.get().cloned().unwrap_or_default();
+        ClientInfo {
+            client_id: self.client_id.clone(),
+            software_name,
+            software_version,
+            source_address: self.client_host.trim_start_matches('/').to_owned(),
+            source_port: self.client_port,
+        }
+    }
 }
 
 /// Why there is no response.
@@ -258,6 +279,8 @@ apis! {
     UnregisterBroker 0..=0 => unregister_broker;
     DescribeTransactions 0..=0 => describe_transactions;
     ListTransactions 0..=2 => list_transactions;
+    GetTelemetrySubscriptions 0..=0 => get_telemetry_subscriptions;
+    PushTelemetry 0..=0 => push_telemetry;
     ListConfigResources 0..=1 => list_config_resources;
     ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
     ConsumerGroupDescribe 0..=1 => consumer_group_describe;

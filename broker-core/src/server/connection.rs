@@ -27,6 +27,8 @@ pub(crate) struct Connection {
     pub number: u64,
     /// The client's address as Kafka shows it, such as `/127.0.0.1`.
     pub client_host: String,
+    /// The client's port, 0 where it has none.
+    pub client_port: u16,
     /// Becomes true when the broker stops.
     pub stop: watch::Receiver<bool>,
 }
@@ -69,11 +71,18 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(connection: Connect
 
 /// Answers one request after the other. `Err` says why the broker closes the connection.
 async fn answer_all<S: AsyncRead + AsyncWrite + Unpin>(connection: Connection, stream: S) -> Result<(), String> {
-    let Connection { broker, slabs, listener, number, client_host, .. } = connection;
+    let Connection { broker, slabs, listener, number, client_host, client_port, .. } = connection;
     let idle = broker.config.connections_max_idle;
     let max_frame = usize::try_from(broker.config.socket_request_max_bytes).unwrap_or(usize::MAX);
     let mut framed = Framed::new(stream, FrameReader::new(max_frame, slabs));
-    let mut context = RequestContext { client_id: String::new(), client_host, connection_id: number, listener };
+    let mut context = RequestContext {
+        client_id: String::new(),
+        client_host,
+        connection_id: number,
+        listener,
+        client_port,
+        client_software: Arc::default(),
+    };
     let mut ahead: Option<Bytes> = None;
     loop {
         let frame = match ahead.take() {

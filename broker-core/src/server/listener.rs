@@ -33,6 +33,7 @@ pub(crate) async fn accept_all(listener: Listener, seed: Connection, numbers: Ar
         let mut connection = seed.clone();
         connection.number = numbers.fetch_add(1, Ordering::Relaxed);
         connection.client_host = format!("/{}", peer.ip());
+        connection.client_port = peer.port();
         open.spawn(async move {
             serve(connection, stream).await;
             drop(permit);
