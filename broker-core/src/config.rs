@@ -159,6 +159,9 @@ settings! {
         /// How many replicas a partition gets that was created without saying so.
         "default.replication.factor" => default_replication_factor: i16 = 1,
             in 1..=1, because "this broker is alone, and a partition has one replica per broker at most";
+        /// How many replicas must be in sync for a write with `acks=all` to be taken. A partition has one replica here, so
+        /// that more than 1 refuses such writes.
+        "min.insync.replicas" => min_insync_replicas: i32 = 1, in 1.., because "the leader itself is one";
         /// Whether topics can be deleted.
         "delete.topic.enable" => delete_topic_enable: bool = true;
         /// Whether asking for a topic's metadata creates the topic.
@@ -529,6 +532,7 @@ impl BrokerConfig {
             segment_jitter_ms: milliseconds(self.log_roll_jitter_ms.unwrap_or(self.log_roll_jitter_hours)),
             index_interval_bytes: self.log_index_interval_bytes.max(0) as u32,
             segment_index_bytes: self.log_index_size_max_bytes.max(4) as u32,
+            min_insync_replicas: self.min_insync_replicas,
             max_message_bytes: self.message_max_bytes.max(0) as u32,
             retention_ms: self.retention_ms(),
             retention_bytes: self.log_retention_bytes,

@@ -29,6 +29,23 @@ pub(crate) enum ConfigType {
 }
 
 impl ConfigType {
+    /// Whether values are numbers.
+    pub fn is_number(self) -> bool {
+        matches!(self, Self::Int | Self::Short | Self::Long | Self::Double)
+    }
+
+    /// Why a text is no value of the type, in Kafka's words.
+    pub fn refusal(self) -> String {
+        match self {
+            Self::Boolean => "Expected value to be either true or false".to_owned(),
+            Self::Int => "Not a number of type INT".to_owned(),
+            Self::Short => "Not a number of type SHORT".to_owned(),
+            Self::Long => "Not a number of type LONG".to_owned(),
+            Self::Double => "Not a number of type DOUBLE".to_owned(),
+            other => format!("Expected {other}"),
+        }
+    }
+
     /// Whether a text is a value of the type. An empty one is: Kafka takes it for none.
     pub fn reads(self, text: &str) -> bool {
         let text = text.trim();

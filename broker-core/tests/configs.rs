@@ -127,7 +127,14 @@ async fn what_cannot_be_set_is_refused_and_changes_nothing() {
     for (kind, name, key, value, code, words) in [
         (BROKER, "1", "num.partitions", "7", request, "Cannot update these configs dynamically: [num.partitions]"),
         (BROKER, "1", "no.such", "7", request, "Cannot update"),
-        (BROKER, "1", "message.max.bytes", "x", request, "Invalid value x for configuration message.max.bytes: Not"),
+        (
+            BROKER,
+            "1",
+            "message.max.bytes",
+            "x",
+            request,
+            "Invalid value x for configuration message.max.bytes: Not a number of type INT",
+        ),
         (BROKER, "1", "message.max.bytes", "-1", request, "Invalid value -1"),
         (BROKER, "9", "message.max.bytes", "1", request, "Unexpected broker id, expected 1 but received 9"),
         (BROKER, "x", "message.max.bytes", "1", request, "Broker id must be an integer"),
@@ -178,4 +185,36 @@ async fn brokers_settings_have_kafkas_types() {
     assert_eq!((of("listeners").config_type, of("num.partitions").config_type), (7, 3));
     assert!(of("num.partitions").read_only && !of("log.retention.ms").read_only);
     assert!(configs.iter().all(|config| config.documentation.as_ref().is_some_and(|text| !text.is_empty())));
+}
+
+#[tokio::test]
+async fn too_few_replicas_refuse_acks_all_only() {
+    let broker = start_in_memory().await;
+    let mut client = Client::connect(&broker).await;
+    client.create_topic("safe", 1, &[("min.insync.replicas", "2")]).await;
+    let refused = client.produce("safe", 0, batch(&["a"])).await;
+    assert_eq!(refused.error_code, ErrorCode::NotEnoughReplicas.code());
+    let leader_only = common::produce_request("safe", 0, batch(&["b"]), 1);
+    assert_eq!(client.call(&leader_only, 9).await.responses[0].partition_responses[0].error_code, 0);
+    set(&mut client, TOPIC, "safe", "min.insync.replicas", "1").await;
+    assert_eq!(client.produce("safe", 0, batch(&["c"])).await.error_code, 0);
+    assert_eq!(client.values("safe", 0, 0).await, ["b", "c"]);
+    set(&mut client, BROKER, "", "min.insync.replicas", "2").await;
+    client.create_topic("other", 1, &[]).await;
+    assert_eq!(client.produce("other", 0, batch(&["a"])).await.error_code, ErrorCode::NotEnoughReplicas.code());
+}
+
+#[tokio::test]
+async fn what_is_not_set_can_be_removed() {
+    let broker = start_in_memory().await;
+    let mut client = Client::connect(&broker).await;
+    client.create_topic("there", 1, &[]).await;
+    for (kind, name, key) in [
+        (TOPIC, "there", "leader.replication.throttled.replicas"),
+        (BROKER, "1", "leader.replication.throttled.rate"),
+        (GROUP, "g", "consumer.session.timeout.ms"),
+        (CLIENT_METRICS, "m", "match"),
+    ] {
+        assert_eq!(alter(&mut client, kind, name, (key, DELETE, None)).await, (0, String::new()));
+    }
 }

@@ -13,6 +13,11 @@ use rkafka::consumer::ConsumerConfig;
 use rkafka::producer::ProducerConfig;
 use rkafka::protocol::ApiKey;
 
+#[path = "docs/kafka_apis.rs"]
+mod kafka_apis;
+
+use kafka_apis::KAFKA;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_owned()
 }
@@ -122,27 +127,63 @@ fn protocol_support_is_documented() {
             .unwrap_or_else(|| panic!("{}: `API: Name (key)` expected", path.display()));
         handlers.insert(key, fields);
     }
-    let mut out = String::from(
-        "# What the broker answers\n\nGenerated from the heads of the handlers; do not edit. A request that is not \
-         answered is not in ApiVersions either.\n\n| API | key | Kafka 4.3.1 | here | deviations | KIPs |\n\
-         |---|---|---|---|---|---|\n",
+    let offered: BTreeMap<i16, String> = rkafka::broker::handlers::OFFERED
+        .iter()
+        .map(|(key, versions)| {
+            // KAFKA-18659: advertised from 0 on, as Kafka does, and refused below 3.
+            let least = if *key == ApiKey::Produce { 0 } else { versions.min };
+            (*key as i16, range(least, versions.max))
+        })
+        .collect();
+    handlers.retain(|key, _| offered.contains_key(key));
+    assert!(handlers.len() == offered.len(), "a handler has no head: `//! API: Name (key)` expected");
+    for (key, fields) in &handlers {
+        let said = fields.get("Versions").map_or("", String::as_str);
+        assert!(said.starts_with(|first: char| first.is_ascii_digit()), "API {key}: `Versions: 0-1` expected");
+        for name in ["Behaviour", "Deviations", "KIPs"] {
+            assert!(fields.get(name).is_some_and(|text| !text.is_empty()), "API {key} says nothing about its {name}");
+        }
+    }
+    let kafka: BTreeMap<i16, (&str, String)> =
+        KAFKA.iter().map(|(key, name, least, most)| (*key, (*name, range(*least, *most)))).collect();
+    let field =
+        |key: i16, name: &str| cell(handlers.get(&key).and_then(|fields| fields.get(name)).map_or("", String::as_str));
+    let same = offered.iter().filter(|(key, here)| kafka.get(key).is_some_and(|(_, there)| there == *here));
+    let mut out = format!(
+        "# What the broker answers\n\nGenerated from the heads of the handlers and the table of what is offered; do not \
+         edit. Kafka's versions are those of\na broker of Kafka 4.3.1 with the settings of its distribution, as \
+         `kafka-broker-api-versions` shows them. A request that is\nnot answered is not in ApiVersions either.\n\n\
+         Kafka answers {} requests, this broker {}, {} of them in the same versions.\n\n\
+         | API | key | here | Kafka 4.3.1 | deviations | KIPs |\n|---|---|---|---|---|---|\n",
+        kafka.len(),
+        offered.len(),
+        same.count(),
     );
-    for key in ApiKey::ALL {
-        let kafka = key.versions();
-        let here = handlers.get(&(*key as i16));
-        let field = |name: &str| cell(here.and_then(|fields| fields.get(name)).map_or("", String::as_str));
-        let versions = if here.is_some() { field("Versions") } else { "–".to_owned() };
-        writeln!(
-            out,
-            "| {} | {} | {}-{} | {versions} | {} | {} |",
-            key.name(),
-            *key as i16,
-            kafka.min,
-            kafka.max,
-            field("Deviations"),
-            field("KIPs")
-        )
-        .expect("a String takes all");
+    for (key, here) in &offered {
+        let name = ApiKey::ALL.iter().find(|api| **api as i16 == *key).map_or("", |api| api.name());
+        let there = kafka.get(key).map_or("–", |(_, versions)| versions);
+        let (deviations, kips) = (field(*key, "Deviations"), field(*key, "KIPs"));
+        writeln!(out, "| {name} | {key} | {here} | {there} | {deviations} | {kips} |").expect("a String takes all");
+    }
+    out += "\n## What Kafka answers, and this broker does not\n\n| API | key | Kafka 4.3.1 |\n|---|---|---|\n";
+    for (key, (name, versions)) in kafka.iter().filter(|(key, _)| !offered.contains_key(key)) {
+        writeln!(out, "| {name} | {key} | {versions} |").expect("a String takes all");
     }
     check("protocol-support.md", &out);
+}
+
+fn range(least: i16, most: i16) -> String {
+    if least == most { least.to_string() } else { format!("{least}-{most}") }
+}
+
+/// The generated schemas, and the list that was taken from a broker, speak of the same versions.
+#[test]
+fn kafkas_list_fits_its_schemas() {
+    for (key, name, least, most) in KAFKA {
+        let api = ApiKey::ALL.iter().find(|api| **api as i16 == *key).unwrap_or_else(|| panic!("{name} has no schema"));
+        let schema = api.versions();
+        assert_eq!(api.name(), *name);
+        // A broker may hold back the newest version, and never goes beyond it.
+        assert!(schema.max >= *most && schema.min <= (*least).max(schema.min), "{name}");
+    }
 }

@@ -186,8 +186,9 @@ fn changed_value(
     const SUBTRACT: i8 = 3;
     let name = &config.name;
     let (setting_kind, default) = match find(kind, effective, name) {
-        // What an older broker recorded must be removable.
-        Err(_) if config.config_operation == DELETE && present.is_some() => return Ok(None),
+        // What is not set can be removed, as in Kafka: `kafka-reassign-partitions --verify` removes throttles that it never
+        // set. And what an older broker recorded must be removable.
+        Err(_) if config.config_operation == DELETE => return Ok(None),
         found => found?,
     };
     let value = match config.config_operation {
@@ -234,7 +235,7 @@ fn check_value(kind: ConfigResource, effective: &BrokerConfig, name: &str, value
             };
             let kind = broker_config::kind_of(name);
             if !kind.reads(value) {
-                return invalid(format!("Not {kind}"));
+                return invalid(kind.refusal());
             }
             effective.clone().set(name, value).or_else(|error| invalid(error.to_string()))
         }

@@ -25,7 +25,12 @@ pub(crate) struct TopicSetting {
 fn number<T: std::str::FromStr + PartialOrd + std::fmt::Display>(text: &str, least: T, most: T) -> Result<T, String> {
     let number: T = text.trim().parse().map_err(|_| format!("it is not a number from {least} to {most}"))?;
     if !(&least..=&most).contains(&&number) {
-        return Err(format!("it must be a number from {least} to {most}"));
+        // Kafka's words for the one bound that matters.
+        return Err(if number < least {
+            format!("Value must be at least {least}")
+        } else {
+            format!("Value must be no more than {most}")
+        });
     }
     Ok(number)
 }
@@ -189,10 +194,11 @@ pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
     TopicSetting {
         name: "min.insync.replicas",
         kind: ConfigType::Int,
-        broker_name: None,
-        documentation: "How many replicas must have a record before `acks=all` counts. Only 1 is there.",
-        default: |_| "1".to_owned(),
-        apply: |text, _| only(text, "1", "this broker is alone"),
+        broker_name: Some("min.insync.replicas"),
+        documentation: "How many replicas must be in sync for a write with `acks=all` to be taken. A partition has one \
+                        replica here, so that more than 1 refuses such writes.",
+        default: |broker| broker.min_insync_replicas.to_string(),
+        apply: |text, log| number(text, 1, i32::MAX).map(|replicas| log.min_insync_replicas = replicas),
     },
     TopicSetting {
         name: "retention.bytes",
@@ -260,6 +266,9 @@ impl TopicSetting {
     /// # Errors
     /// Why the setting cannot have it, in Kafka's form of words.
     pub fn check(&self, value: &str) -> Result<(), String> {
+        if value.trim().is_empty() && self.kind.is_number() || !self.kind.reads(value) {
+            return Err(format!("Invalid value {value} for configuration {}: {}", self.name, self.kind.refusal()));
+        }
         (self.apply)(value, &mut LogConfig::default())
             .map_err(|reason| format!("Invalid value {value} for configuration {}: {reason}", self.name))
     }

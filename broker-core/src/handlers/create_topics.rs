@@ -2,7 +2,8 @@
 //! Versions: 2-7
 //! Behaviour: topics with their partitions and settings are in the metadata log, synced, before the answer goes. Names,
 //! counts, manual assignments and settings are checked as Kafka does, with its words.
-//! Deviations: only settings that this broker acts on can be given; others are refused as unknown. `timeout.ms` is not
+//! Deviations: only settings that this broker acts on can be given; others (tiered storage, replication throttles) are
+//! refused as unknown. Names that would collide are also looked for among the topics of the request. `timeout.ms` is not
 //! needed, for the answer is never late.
 //! KIPs: 4, 195, 516, 525, 599
 

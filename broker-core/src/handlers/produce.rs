@@ -91,7 +91,7 @@ pub async fn handle(
                 let message = "the request has records of a transaction, and no transactional id";
                 refuse(ErrorCode::TransactionalIdAuthorizationFailed, message)
             } else {
-                produce(broker, context, found.map(|found| &**found), data, &admissions, version, now_ms)
+                produce(broker, context, found.map(|found| &**found), data, &admissions, (version, acks), now_ms)
             };
             match &result {
                 Ok((info, partition)) if acks != 0 && !partition.is_committed(info.last_offset + 1) => {
@@ -189,7 +189,7 @@ fn produce(
     topic: Option<&TopicImage>,
     data: PartitionProduceData,
     admissions: &Admissions,
-    version: i16,
+    (version, acks): (i16, i16),
     now_ms: i64,
 ) -> Result<(AppendInfo, Arc<Partition>), AppendFailure> {
     let Some(topic) = topic else {
@@ -206,6 +206,18 @@ fn produce(
     // Kafka's own tools that must, say so by their client id.
     if topic.is_internal() && context.client_id != "__admin_client" {
         return refuse(ErrorCode::InvalidTopicException, format!("Cannot append to internal topic {}", topic.name));
+    }
+    let in_sync = topic.partition(data.index).map_or(0, |partition| partition.isr.len());
+    if acks == -1 && usize::try_from(partition.min_insync_replicas()).is_ok_and(|least| in_sync < least) {
+        return refuse(
+            ErrorCode::NotEnoughReplicas,
+            format!(
+                "{}-{} has {in_sync} replica in sync, and min.insync.replicas={} for acks=all",
+                topic.name,
+                data.index,
+                partition.min_insync_replicas()
+            ),
+        );
     }
     let records = data.records.unwrap_or_default();
     check_records(&records, version)?;

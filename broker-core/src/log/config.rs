@@ -58,6 +58,8 @@ pub struct LogConfig {
     pub index_interval_bytes: u32,
     /// `segment.index.bytes`: the largest an index file may become before its segment is closed. Default 10 MiB.
     pub segment_index_bytes: u32,
+    /// `min.insync.replicas`: how many replicas must be in sync for `acks=all` to be taken. Default 1.
+    pub min_insync_replicas: i32,
     /// `max.message.bytes`: the largest batch that a producer may append. Default 1,048,588.
     pub max_message_bytes: u32,
     /// `compression.type`: how batches are compressed in the log; `None` is Kafka's `producer`, the default, which leaves
@@ -123,6 +125,7 @@ impl Default for LogConfig {
             segment_jitter_ms: 0,
             index_interval_bytes: 4096,
             segment_index_bytes: 10 * 1024 * 1024,
+            min_insync_replicas: 1,
             max_message_bytes: 1_048_588,
             compression: None,
             compression_gzip_level: Codec::GZIP_LEVEL_DEFAULT,

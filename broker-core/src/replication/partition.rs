@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock, Weak};
 
 use bytes::Bytes;
@@ -124,6 +124,8 @@ pub(crate) struct Partition {
     log: RwLock<LogState>,
     log_dir: Arc<LogDir>,
     /// The offset behind the last record that readers may see; -1 until the log is open.
+    /// `min.insync.replicas`.
+    min_insync_replicas: AtomicI32,
     high_watermark: AtomicI64,
     /// Up to where a read_committed consumer may read; never beyond the high watermark, -1 until the log is open.
     last_stable_offset: AtomicI64,
@@ -151,6 +153,7 @@ impl Partition {
             index,
             leader_epoch,
             log_dir: Arc::clone(&opening.log_dir),
+            min_insync_replicas: AtomicI32::new(opening.config.min_insync_replicas),
             log: RwLock::new(LogState::Unopened(opening)),
             high_watermark: AtomicI64::new(-1),
             last_stable_offset: AtomicI64::new(-1),
@@ -560,8 +563,14 @@ impl Partition {
         self.waiters.remove(waiter);
     }
 
+    /// `min.insync.replicas`.
+    pub fn min_insync_replicas(&self) -> i32 {
+        self.min_insync_replicas.load(Ordering::Relaxed)
+    }
+
     /// Puts new settings in force.
     pub fn set_config(&self, config: LogConfig) {
+        self.min_insync_replicas.store(config.min_insync_replicas, Ordering::Relaxed);
         if let Ok(mut state) = self.log.write() {
             match &mut *state {
                 LogState::Open(log) => log.set_config(config),

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::controller::client_metrics_config::{INTERVAL, INTERVAL_DEFAULT_MS, MATCH, METRICS, MatchKey, parse_match};
 use crate::controller::{ConfigResource, MetadataImage};
+use crate::log::checkpoints::uuid_to_base64;
 
 /// What a client is matched by, besides its instance id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
