@@ -234,7 +234,6 @@ mod tests {
             "offsets.topic.replication.factor=3",
             "inter.broker.listener.name=INSIDE",
             "listener.security.protocol.map=PLAINTEXT",
-            "compression.type=gzip",
         ] {
             let error = refused(&format!("# first\n{line}\n"));
             assert!(error.starts_with("line 2: ") || error.starts_with("line 3: "), "{line}: {error}");
