@@ -225,8 +225,9 @@ mod tests {
     #[test]
     fn the_lowest_sequence_that_asked_comes_first() {
         let mut verifications = Verifications::default();
-        let guard = Some(verifications.begin(1, 0, 5, false, 0));
-        assert_eq!(verifications.begin(1, 0, 3, false, 0), guard.unwrap());
+        let first = verifications.begin(1, 0, 5, false, 0);
+        assert_eq!(verifications.begin(1, 0, 3, false, 0), first);
+        let guard = Some(first);
         verifications.begin(1, 0, 7, false, 0);
         assert_eq!(verifications.check(1, guard, 5, false), Err(Unverified::OutOfOrder { expected: 3 }));
         assert_eq!(verifications.check(1, guard, 3, false), Ok(()));
