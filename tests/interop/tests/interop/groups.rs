@@ -17,9 +17,7 @@ on_both! {
             return;
         }
         let bootstrap = cluster.bootstrap();
-        // The new protocol (KIP-848) is on real Kafka only.
-        let protocols: &[&str] = if cluster.is_real() { &["classic", "consumer"] } else { &["classic"] };
-        for protocol in protocols {
+        for protocol in ["classic", "consumer"] {
             let (topic, group) = (cluster.topic("java-group", 2, &[]).await, cluster.unique("java-group"));
             send_values(&bootstrap, &topic, 2, (0..100).map(|number| number.to_string())).await;
             let protocol = format!("group.protocol={protocol}");

@@ -4,6 +4,7 @@
 //! missing, each test that needs it says `SKIPPED` with its name and the reason on stderr.
 
 mod admin_tools;
+mod consumer_protocol;
 mod dump_log;
 mod groups;
 mod process;

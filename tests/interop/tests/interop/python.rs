@@ -12,7 +12,7 @@ use crate::support::{headers_text, read_all, run, text};
 const PACKAGE: &str = "confluent-kafka==2.16.1";
 
 /// A Python that has the package: made once, in the cache that also holds Kafka's jars.
-fn python() -> Result<PathBuf, String> {
+pub fn python() -> Result<PathBuf, String> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     PYTHON.get_or_init(install).clone()
 }

@@ -20,7 +20,7 @@ use rkafka_protocol::messages::sync_group_response::SyncGroupResponse;
 use rkafka_protocol::wire::{DecodeError, Message, Reader, Writer};
 
 use super::draft::Draft;
-use super::group::{ConsumerGroup, ConsumerMember, MemberState, Partitions};
+use super::group::{ConsumerGroup, ConsumerMember, MemberState, Partitions, blank_metadata};
 use super::heartbeat::unknown_member;
 use super::migration::{Conversion, cannot_write, classic_group, put_tombstones};
 use super::step::{After, consumer_write};
@@ -113,7 +113,7 @@ impl GroupShard {
             Some(instance_id) => draft.check_static(instance_id, member_id)?,
             None => {}
         }
-        let before = draft.group.members.get(member_id).map(|member| member.metadata.clone()).unwrap_or_default();
+        let before = draft.group.members.get(member_id).map_or_else(blank_metadata, |member| member.metadata.clone());
         let metadata = ConsumerGroupMemberMetadataValue {
             instance_id: request.group_instance_id.clone().or(before.instance_id),
             rack_id: subscription.rack_id.clone().or(before.rack_id),

@@ -126,10 +126,27 @@ impl CurrentAssignment {
 }
 
 /// A member of a consumer group, of either protocol.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub(in crate::coordinator::group) struct ConsumerMember {
     pub metadata: ConsumerGroupMemberMetadataValue,
     pub current: CurrentAssignment,
+}
+
+impl Default for ConsumerMember {
+    fn default() -> Self {
+        Self { metadata: blank_metadata(), current: CurrentAssignment::default() }
+    }
+}
+
+/// What is known of a member that has said nothing: the message's own defaults have empty texts in place of null.
+pub(super) fn blank_metadata() -> ConsumerGroupMemberMetadataValue {
+    ConsumerGroupMemberMetadataValue {
+        instance_id: None,
+        rack_id: None,
+        subscribed_topic_regex: None,
+        server_assignor: None,
+        ..Default::default()
+    }
 }
 
 impl ConsumerMember {

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::classic_members::{assignment_bytes, read_subscription};
 use super::draft::{Draft, Surroundings};
-use super::group::{AssignedPartitions, ConsumerGroup, CurrentAssignment, MemberState, Partitions};
+use super::group::{AssignedPartitions, ConsumerGroup, CurrentAssignment, MemberState, Partitions, blank_metadata};
 use super::records::ConsumerRecord;
 use super::step::consumer_group_not_found;
 use super::{GroupError, subscription};
@@ -208,7 +208,7 @@ fn upgrade(draft: &mut Draft<'_>, group: &ClassicGroup, around: Surroundings<'_>
                 supported_protocols: protocols.collect(),
                 ..Default::default()
             }),
-            ..Default::default()
+            ..blank_metadata()
         };
         draft.put(ConsumerRecord::Member { member_id: member_id.clone(), value: Some(metadata) })?;
         targets.push((member_id, target));

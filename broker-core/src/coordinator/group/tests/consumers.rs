@@ -140,6 +140,8 @@ fn a_partition_moves_once_its_owner_gave_it_up() {
     let mut world = World::new();
     world.topic("t", 2);
     assert_eq!(world.come_848("a", &["t"]), (1, named(&[("t", &[0, 1])])));
+    let metadata = &world.consumer().members["a"].metadata;
+    assert_eq!((&metadata.instance_id, &metadata.rack_id, &metadata.server_assignor), (&None, &None, &None));
     world.pass(2_000);
     // The second member is in, and waits; the first is told to keep one partition only.
     assert_eq!(world.come_848("b", &["t"]), (2, Named::new()));
