@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use rkafka_assignor::{
     Assignment, Assignor, CooperativeSticky, Member, Range, RebalanceProtocol, RoundRobin, Sticky, TopicPartition,
-    TopicPartitions, by_name,
+    TopicPartitions, Uniform, by_name,
 };
 
 const TOPICS: [&str; 4] = ["a", "b", "c", "d"];
@@ -158,6 +158,14 @@ proptest! {
         let best = owned.iter().map(|&count| count.min(share)).sum::<usize>()
             + owned.iter().filter(|&&count| count > share).count().min(extra);
         prop_assert_eq!(kept, best);
+    }
+
+    #[test]
+    fn uniform_owes_what_sticky_does((members, topics) in group()) {
+        // The coordinator's assignor differs in where the ownership comes from, not in what it decides.
+        let uniform = Uniform.assign(&members, &topics).expect("an assignment");
+        prop_assert_eq!(keys(&owners(&members, &uniform)), expected(&members, &topics));
+        prop_assert_eq!(uniform, Sticky.assign(&members, &topics).expect("an assignment"));
     }
 
     #[test]

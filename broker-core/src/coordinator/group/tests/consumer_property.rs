@@ -172,7 +172,8 @@ impl Course {
             }
             Err(error) => match error.code {
                 ErrorCode::UnknownMemberId | ErrorCode::FencedMemberEpoch | ErrorCode::GroupIdNotFound => {
-                    *client = Client { id: client.id.clone(), reads: client.reads, says_all: true, ..Client::default() };
+                    *client =
+                        Client { id: client.id.clone(), reads: client.reads, says_all: true, ..Client::default() };
                 }
                 ErrorCode::FencedInstanceId => *client = Client::default(),
                 ErrorCode::UnreleasedInstanceId => {}
@@ -243,7 +244,8 @@ impl Course {
         let image = &self.world.shard.image;
         let reads = |client: &Client, topic: &str| {
             let (names, pattern) = READS[client.reads];
-            names.contains(&topic) || pattern.is_some_and(|pattern| topic == pattern || pattern == "a.*" && topic.starts_with('a'))
+            names.contains(&topic)
+                || pattern.is_some_and(|pattern| topic == pattern || pattern == "a.*" && topic.starts_with('a'))
         };
         let mut expected = Held::new();
         for topic in image.topics() {

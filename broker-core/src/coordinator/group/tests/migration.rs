@@ -68,7 +68,10 @@ fn a_classic_group_goes_up_and_down_with_its_members_in_it() {
     assert_eq!(world.heartbeat(&old, None, generation), Ok(()));
     let (epoch, given) = world.go_on("new", epoch, &[]);
     assert_eq!(given.expect("the other half")[TOPIC].len(), 1);
-    assert_eq!(world.shard.describe_consumer(GROUP).members.iter().map(|one| i32::from(one.member_type)).sum::<i32>(), 1);
+    assert_eq!(
+        world.shard.describe_consumer(GROUP).members.iter().map(|one| i32::from(one.member_type)).sum::<i32>(),
+        1
+    );
     world.restart();
     assert_eq!(world.heartbeat(&old, None, generation), Ok(()));
 
