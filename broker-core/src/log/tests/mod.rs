@@ -172,7 +172,15 @@ pub(super) fn assert_derived_from_bytes(log: &Log, storage: &dyn Storage) {
         let full = log.segments.iter().filter(|segment| segment.size > 0);
         full.map(|segment| segment.aborted(storage).unwrap().to_vec()).collect::<Vec<_>>()
     };
-    assert_eq!(aborted(&from_bytes, bare.as_ref()), aborted(log, storage));
+    let (from_bytes, known) = (aborted(&from_bytes, bare.as_ref()), aborted(log, storage));
+    if log.config().cleanup_policy.compact {
+        // The cleaner's index may still name transactions whose records it has removed.
+        for (derived, known) in from_bytes.iter().zip(&known) {
+            assert!(derived.iter().all(|one| known.iter().any(|other| other.last_offset == one.last_offset)));
+        }
+    } else {
+        assert_eq!(from_bytes, known);
+    }
 }
 
 pub(super) fn file_names(storage: &dyn Storage, dir: &Path) -> Vec<String> {
