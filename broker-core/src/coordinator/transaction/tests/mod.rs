@@ -1,1 +1,5 @@
-//! Tests of the machine.
+//! The machine under requests, timeouts, failing appends and restarts.
+
+mod course;
+mod property;
+mod world;
