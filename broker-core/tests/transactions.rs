@@ -6,7 +6,9 @@ mod common;
 use common::{Client, config_at, produce_request, read_values, start_in_memory};
 use rkafka_broker_core::{Broker, BrokerHandle, Clock};
 use rkafka_protocol::ErrorCode;
-use rkafka_protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
+use rkafka_protocol::messages::add_partitions_to_txn_request::{
+    AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+};
 use rkafka_protocol::messages::fetch_response::PartitionData;
 use rkafka_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiVersionsRequest, DescribeTransactionsRequest, EndTxnRequest,
@@ -266,11 +268,7 @@ async fn partitions_that_were_not_added_are_refused_in_the_clients_own_words() {
         producer_id: producer.id,
         producer_epoch: producer.epoch,
         verify_only,
-        topics: vec![AddPartitionsToTxnTopic {
-            name: TOPIC.to_owned(),
-            partitions: vec![0, 1],
-            ..Default::default()
-        }],
+        topics: vec![AddPartitionsToTxnTopic { name: TOPIC.to_owned(), partitions: vec![0, 1], ..Default::default() }],
         ..Default::default()
     };
     let errors = |response: rkafka_protocol::messages::AddPartitionsToTxnResponse| -> Vec<i16> {

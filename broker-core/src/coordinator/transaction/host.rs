@@ -6,9 +6,9 @@ use std::pin::Pin;
 use rkafka_protocol::ErrorCode;
 
 use super::{PartitionsMode, ProducerIdentity, TopicPartitions, TransactionHost};
+use crate::BrokerState;
 use crate::internal_log::TRANSACTIONS_TOPIC;
 use crate::log::TransactionMarker;
-use crate::BrokerState;
 
 /// The feature that says which transactions a cluster has.
 pub(crate) const TRANSACTION_VERSION: &str = "transaction.version";

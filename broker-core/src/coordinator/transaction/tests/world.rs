@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rkafka_protocol::ErrorCode;
 
 use super::super::{
-    records, Decision, InitRequest, ProducerIdentity, Step, TopicPartitions, Transaction, TransactionSettings, TransactionShard,
-    TransactionState,
+    Decision, InitRequest, ProducerIdentity, Step, TopicPartitions, Transaction, TransactionSettings, TransactionShard,
+    TransactionState, records,
 };
 use crate::InternalRecord;
 use crate::coordinator::Moment;
