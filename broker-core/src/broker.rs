@@ -165,6 +165,7 @@ impl BrokerBuilder {
         let mut seed = Connection {
             broker: Arc::clone(&state),
             slabs,
+            limits: server::Limits::of(&state.config),
             listener: addresses.first().map_or_else(|| "".into(), |address| Arc::clone(&address.name)),
             number: 0,
             client_host: String::new(),

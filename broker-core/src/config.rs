@@ -409,6 +409,15 @@ settings! {
         /// names them in each fetch.
         "max.incremental.fetch.session.cache.slots" => max_incremental_fetch_session_cache_slots: i32 = 1000,
             in 0.., because "it is a count; 0 keeps none";
+        /// How many connections one address may have; one more is closed at once.
+        "max.connections.per.ip" => max_connections_per_ip: i32 = i32::MAX,
+            in 1.., because "an address that may have none is for a firewall to keep out";
+        /// How many bytes the requests together may have that are being answered; those behind them wait. A request may
+        /// take many times its size in memory while it is answered. Requests of up to 4 KiB are not counted; -1 for no
+        /// limit.
+        "queued.max.request.bytes" => queued_max_request_bytes: i64 = -1,
+            in Check::new("a size, or -1 for no limit", |bytes: &i64| *bytes == -1 || *bytes > 0),
+            because "with 0 no request would be answered";
         /// The most bytes that the answer to one fetch holds, whatever the consumer asks for.
         "fetch.max.bytes" => fetch_max_bytes: i32 = 57_671_680,
             in 1024.., because "smaller answers do not move a consumer on";

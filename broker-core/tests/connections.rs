@@ -202,3 +202,32 @@ async fn a_broker_serves_streams_in_memory_under_a_simulated_clock() {
     let response = client.call(&fetch_request("t", 0, 1, 30_000, 1), 12).await;
     assert_eq!(response.responses[0].partitions[0].high_watermark, 1);
 }
+
+#[tokio::test]
+async fn an_address_has_no_more_connections_than_it_may() {
+    let broker = Broker::builder().with(|config| config.max_connections_per_ip(1)).start().await.unwrap();
+    let mut first = Client::connect(&broker).await;
+    assert_eq!(first.call(&api_versions(), 4).await.error_code, 0);
+    let mut second = Client::connect(&broker).await;
+    assert!(second.frame().await.is_none());
+    assert_eq!(first.call(&api_versions(), 4).await.error_code, 0);
+}
+
+#[tokio::test]
+async fn large_requests_wait_for_each_other_and_are_all_answered() {
+    let broker = Broker::builder().with(|config| config.queued_max_request_bytes(20 * 1024)).start().await.unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(Client::connect(&broker).await);
+    }
+    clients[0].create_topic("t", 1, &[]).await;
+    let value = "v".repeat(15 * 1024);
+    let request = produce_request("t", 0, batch(&[&value]), -1);
+    for client in &mut clients {
+        client.send(&request, 9).await;
+    }
+    for client in &mut clients {
+        let answer = client.receive::<ProduceRequest>(9, client.last_correlation_id()).await;
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    }
+}

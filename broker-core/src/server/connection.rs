@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::limits::Limits;
 use crate::BrokerState;
 use crate::handlers::{DispatchError, Envelope, RequestContext, dispatch};
 
@@ -22,6 +23,7 @@ const MAY_WAIT: [ApiKey; 4] = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGro
 pub(crate) struct Connection {
     pub broker: Arc<BrokerState>,
     pub slabs: Arc<SlabPool>,
+    pub limits: Limits,
     /// The name of the listener that took it.
     pub listener: Arc<str>,
     pub number: u64,
@@ -71,7 +73,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(connection: Connect
 
 /// Answers one request after the other. `Err` says why the broker closes the connection.
 async fn answer_all<S: AsyncRead + AsyncWrite + Unpin>(connection: Connection, stream: S) -> Result<(), String> {
-    let Connection { broker, slabs, listener, number, client_host, client_port, .. } = connection;
+    let Connection { broker, slabs, limits, listener, number, client_host, client_port, .. } = connection;
     let idle = broker.config.connections_max_idle;
     let max_frame = usize::try_from(broker.config.socket_request_max_bytes).unwrap_or(usize::MAX);
     let mut framed = Framed::new(stream, FrameReader::new(max_frame, slabs));
@@ -98,6 +100,8 @@ async fn answer_all<S: AsyncRead + AsyncWrite + Unpin>(connection: Connection, s
                 Err(_) => return Err(format!("nothing came for {idle:?} (connections.max.idle.ms)")),
             },
         };
+        // Held until the answer is away.
+        let _taken_in = limits.take_in(frame.len()).await;
         let envelope = Envelope::read(frame).map_err(|error| error.to_string())?;
         match &envelope.client_id {
             Some(id) => context.client_id.clone_from(id),

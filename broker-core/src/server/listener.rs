@@ -30,13 +30,17 @@ pub(crate) async fn accept_all(listener: Listener, seed: Connection, numbers: Ar
             }
         };
         while open.try_join_next().is_some() {}
+        let Some(of_address) = seed.limits.admit(peer.ip()) else {
+            tracing::info!(client = %peer.ip(), "the address has as many connections as it may (max.connections.per.ip)");
+            continue;
+        };
         let mut connection = seed.clone();
         connection.number = numbers.fetch_add(1, Ordering::Relaxed);
         connection.client_host = format!("/{}", peer.ip());
         connection.client_port = peer.port();
         open.spawn(async move {
             serve(connection, stream).await;
-            drop(permit);
+            drop((permit, of_address));
         });
     }
     drop(listener);
