@@ -141,3 +141,38 @@ on_both! {
         assert!(row.contains(", 60000, "), "{printed}");
     }
 }
+
+on_both! {
+    async fn the_cluster_as_its_tools_see_it(cluster: &Cluster) {
+        if !has_java("admin_tools::the_cluster_as_its_tools_see_it").await {
+            return;
+        }
+        let (bootstrap, topic) = (cluster.bootstrap(), cluster.topic("tools-cluster", 1, &[]).await);
+        let at = ["--bootstrap-server", bootstrap.as_str()];
+        let features = tool("org.apache.kafka.tools.FeatureCommand", &[&at[..], &["describe"]].concat(), b"").await;
+        assert!(has_line(&features, &["Feature:", "metadata.version", "FinalizedVersionLevel:", "4.3-IV0"]), "{features}");
+
+        let quorum = "org.apache.kafka.tools.MetadataQuorumCommand";
+        let status = tool(quorum, &[&at[..], &["describe", "--status"]].concat(), b"").await;
+        assert!(has_line(&status, &["LeaderId:", "1"]) && has_line(&status, &["MaxFollowerLag:", "0"]), "{status}");
+        let replication = tool(quorum, &[&at[..], &["describe", "--replication"]].concat(), b"").await;
+        assert!(has_line(&replication, &["1", "0", "Leader"]), "{replication}");
+
+        let election = "org.apache.kafka.tools.LeaderElectionCommand";
+        let one = ["--election-type", "preferred", "--topic", &topic, "--partition", "0"];
+        let (_, stdout, stderr) = try_tool(election, &[&at[..], &one].concat(), b"").await;
+        assert!(stdout.contains("Valid replica already elected"), "{stdout}{stderr}");
+
+        let dirs = ["--describe", "--topic-list", &topic];
+        let dirs = tool("org.apache.kafka.tools.LogDirsCommand", &[&at[..], &dirs].concat(), b"").await;
+        assert!(dirs.contains(&format!("\"partition\":\"{topic}-0\"")), "{dirs}");
+
+        let metrics = "org.apache.kafka.tools.ClientMetricsCommand";
+        let name = cluster.unique("metrics");
+        let add = ["--alter", "--name", &name, "--metrics", "org.apache.kafka.producer.", "--interval", "1000"];
+        tool(metrics, &[&at[..], &add].concat(), b"").await;
+        let described = tool(metrics, &[&at[..], &["--describe", "--name", &name]].concat(), b"").await;
+        assert!(described.contains("interval.ms=1000"), "{described}");
+        tool(metrics, &[&at[..], &["--delete", "--name", &name]].concat(), b"").await;
+    }
+}
