@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use rkafka::consumer::Consumer;
 use rkafka::producer::Record;
-use rkafka_testkit::{TestCluster, create_topic};
+use rkafka_testkit::{TestCluster, create_topic, skipped};
 
-use crate::support::{CODECS, consumer_config, has_java, in_time, producer, try_tool};
+use crate::python::python;
+use crate::support::{CODECS, consumer_config, has_java, in_time, producer, run, try_tool};
 
 const DUMP: &str = "org.apache.kafka.tools.DumpLogSegments";
 const EACH: usize = 4_000;
@@ -131,4 +132,52 @@ async fn kafka_reads_every_file() {
     for name in ["meta.properties", "leader-epoch-checkpoint"] {
         assert!(all.iter().any(|path| path.ends_with(name)), "{name} is there: {all:?}");
     }
+}
+
+const MEMBER: &str = r#"
+import os, sys, time
+from confluent_kafka import Consumer
+bootstrap, topic, group = sys.argv[1:]
+consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "group.protocol": "consumer"})
+consumer.subscribe(["^" + topic + ".*"])
+end = time.monotonic() + 120
+while len(consumer.assignment()) < 2:
+    assert time.monotonic() < end, consumer.assignment()
+    consumer.poll(0.1)
+# Gone without a word, so that the group stays as it is.
+os._exit(0)
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kafka_reads_the_records_of_consumer_groups() {
+    let name = "dump_log::kafka_reads_the_records_of_consumer_groups";
+    let python = match tokio::task::spawn_blocking(python).await.expect("no panic") {
+        Ok(python) => python,
+        Err(why) => return skipped(name, &why),
+    };
+    if !has_java(name).await {
+        return;
+    }
+    let mut cluster = TestCluster::builder().topic("records", 2).on_disk().start().await;
+    let arguments = ["-c", MEMBER, &cluster.bootstrap(), "records", "group"].map(str::to_owned).to_vec();
+    let output = run(python.to_str().expect("text"), arguments, b"").await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    cluster.stop().await;
+
+    let mut all = Vec::new();
+    files_in(&cluster.data_dir(), &mut all);
+    let is_groups = |path: &&PathBuf| {
+        let folder = path.parent().and_then(Path::file_name);
+        folder.is_some_and(|name| name.to_string_lossy().starts_with("__consumer_offsets-"))
+            && path.extension().is_some_and(|extension| extension == "log")
+    };
+    let files: Vec<&PathBuf> = all.iter().filter(is_groups).collect();
+    let printed = dump(&files, &["--offsets-decoder"]).await;
+    for record_type in [3, 5, 6, 7, 8, 16] {
+        let key = format!("\"type\":\"{record_type}\"");
+        let found = printed.lines().find(|line| line.contains(&key) && line.contains("\"group\""));
+        let line = found.unwrap_or_else(|| panic!("type {record_type}: {printed}"));
+        assert!(line.contains("\"version\":\"0\"") && line.contains("\"data\""), "it is read: {line}");
+    }
+    assert!(printed.contains("\"topics\":[\"records\"]"), "the pattern is resolved: {printed}");
 }
