@@ -59,7 +59,8 @@ fn fetch_jars() -> Result<PathBuf, String> {
         Some(folder) => PathBuf::from(folder),
         None => PathBuf::from(std::env::var_os("HOME").ok_or("HOME is not set")?).join(".cache/rkafka-tests"),
     };
-    let jars = cache.join(format!("kafka-{KAFKA_VERSION}"));
+    // The number goes up with each change of what the project file asks for.
+    let jars = cache.join(format!("kafka-{KAFKA_VERSION}.2"));
     let complete = jars.join(".complete");
     if complete.exists() {
         return Ok(jars);
@@ -101,7 +102,7 @@ fn java(jars: &Path, heap: &str) -> Command {
 /// # Errors
 /// The jars are missing.
 pub fn kafka_tool_command(class: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Command, String> {
-    let mut command = java(&kafka_jars()?, "256m");
+    let mut command = java(&kafka_jars()?, "384m");
     command.arg(class).args(arguments);
     Ok(command)
 }

@@ -4,11 +4,15 @@
 //! missing, each test that needs it says `SKIPPED` with its name and the reason on stderr.
 
 mod admin_tools;
+mod connect;
 mod consumer_protocol;
 mod dump_log;
 mod groups;
+mod http;
+mod mirror_maker;
 mod process;
 mod python;
 mod read_by_others;
+mod streams;
 mod support;
 mod written_by_others;
