@@ -119,14 +119,14 @@ settings! {
         "node.id" aka "broker.id" => node_id: i32 = 1, in 0.., because "ids below 0 stand for no broker";
         /// What the node does. This broker is always both.
         "process.roles" => process_roles: Vec<String> = vec!["broker".to_owned(), "controller".to_owned()],
-            in Check::new("broker,controller", is_both_roles),
+            in Check::new("broker,controller", |roles: &Vec<String>| is_both_roles(roles)),
             because "this broker is its own controller, and can neither join another's cluster nor be only a controller";
         /// The listeners that Kafka keeps for controllers. They are not opened: the controller lives in the broker, and
         /// nobody else may take part.
         "controller.listener.names" => controller_listener_names: Vec<String> = Vec::new();
         /// The controllers as `id@host:port`, of which this node is the only one.
         "controller.quorum.voters" => controller_quorum_voters: Vec<String> = Vec::new(),
-            in Check::new("none, or one as id@host:port", is_one_voter),
+            in Check::new("none, or one as id@host:port", |voters: &Vec<String>| is_one_voter(voters)),
             because "this broker is its own controller, and the only one";
         /// Where to find the controllers: this node, if anything is said.
         "controller.quorum.bootstrap.servers" => controller_quorum_bootstrap_servers: Vec<String> = Vec::new(),
@@ -425,11 +425,11 @@ settings! {
     validate = validate;
 }
 
-fn is_both_roles(roles: &Vec<String>) -> bool {
+fn is_both_roles(roles: &[String]) -> bool {
     roles.len() == 2 && ["broker", "controller"].iter().all(|role| roles.iter().any(|other| other == role))
 }
 
-fn is_one_voter(voters: &Vec<String>) -> bool {
+fn is_one_voter(voters: &[String]) -> bool {
     let is_voter = |text: &String| voter_id(text).is_some();
     voters.len() <= 1 && voters.iter().all(is_voter)
 }

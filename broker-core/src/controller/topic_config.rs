@@ -41,10 +41,6 @@ fn level(text: &str, compression: Compression) -> Result<i32, String> {
     Codec::with_level(compression, level).map(|_| level).map_err(|error| error.to_string())
 }
 
-fn only(text: &str, allowed: &str, reason: &str) -> Result<(), String> {
-    if text.trim() == allowed { Ok(()) } else { Err(format!("only `{allowed}` is supported: {reason}")) }
-}
-
 /// Every setting that a topic may have, by name.
 pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
     TopicSetting {

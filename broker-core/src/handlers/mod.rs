@@ -259,9 +259,9 @@ apis! {
     EndTxn 0..=5 => end_txn;
     WriteTxnMarkers 1..=2 => write_txn_markers;
     TxnOffsetCommit 0..=5 => txn_offset_commit;
+    DescribeAcls 1..=3 => describe_acls;
     CreateAcls 1..=3 => create_acls;
     DeleteAcls 1..=3 => delete_acls;
-    DescribeAcls 1..=3 => describe_acls;
     DescribeConfigs 1..=4 => describe_configs;
     AlterConfigs 0..=2 => alter_configs;
     DescribeLogDirs 1..=5 => describe_log_dirs;
@@ -279,11 +279,11 @@ apis! {
     UnregisterBroker 0..=0 => unregister_broker;
     DescribeTransactions 0..=0 => describe_transactions;
     ListTransactions 0..=2 => list_transactions;
+    ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
+    ConsumerGroupDescribe 0..=1 => consumer_group_describe;
     GetTelemetrySubscriptions 0..=0 => get_telemetry_subscriptions;
     PushTelemetry 0..=0 => push_telemetry;
     ListConfigResources 0..=1 => list_config_resources;
-    ConsumerGroupHeartbeat 0..=1 => consumer_group_heartbeat;
-    ConsumerGroupDescribe 0..=1 => consumer_group_describe;
     DescribeTopicPartitions 0..=0 => describe_topic_partitions;
 }
 

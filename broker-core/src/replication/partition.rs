@@ -31,7 +31,7 @@ pub(crate) struct Opening {
 #[derive(Debug)]
 enum LogState {
     /// Nobody has asked for the log yet.
-    Unopened(Opening),
+    Unopened(Box<Opening>),
     Open(Box<Log>),
     /// The log could not be opened; why.
     Failed(String),
@@ -154,7 +154,7 @@ impl Partition {
             leader_epoch,
             log_dir: Arc::clone(&opening.log_dir),
             min_insync_replicas: AtomicI32::new(opening.config.min_insync_replicas),
-            log: RwLock::new(LogState::Unopened(opening)),
+            log: RwLock::new(LogState::Unopened(Box::new(opening))),
             high_watermark: AtomicI64::new(-1),
             last_stable_offset: AtomicI64::new(-1),
             log_start_offset: AtomicI64::new(-1),

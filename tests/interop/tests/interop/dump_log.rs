@@ -158,7 +158,7 @@ async fn kafka_reads_the_records_of_consumer_groups() {
     if !has_java(name).await {
         return;
     }
-    let mut cluster = TestCluster::builder().topic("records", 2).on_disk().start().await;
+    let cluster = TestCluster::builder().topic("records", 2).on_disk().start().await;
     let arguments = ["-c", MEMBER, &cluster.bootstrap(), "records", "group"].map(str::to_owned).to_vec();
     let output = run(python.to_str().expect("text"), arguments, b"").await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -151,10 +151,13 @@ impl Course {
         }
         let request = self.request(at);
         let result = self.world.beat(&request);
+        let client = &mut self.clients[at];
         if !arrives {
+            // Nobody knows what was answered, so the next heartbeat says everything and is answered in full, as with
+            // Kafka's consumer. Without that, partitions that came within one epoch would never be heard of.
+            client.says_all = true;
             return;
         }
-        let client = &mut self.clients[at];
         match result {
             Ok(response) => {
                 assert!(response.member_epoch > 0, "{response:?}");
@@ -282,6 +285,31 @@ proptest! {
         course.calm();
         course.check_settled();
     }
+}
+
+/// Client 3 waits in its epoch for partitions of client 0, and gets them with an answer that is lost.
+#[test]
+fn what_came_with_a_lost_answer_is_told_again() {
+    let mut course = Course::new();
+    for step in [
+        Step::Grow(1, 1),
+        Step::Start(0, 0),
+        Step::Start(1, 3),
+        Step::Pass(17_485),
+        Step::Start(3, 1),
+        Step::Read(0, 0),
+        Step::Pass(13_875),
+        Step::Leave(0),
+        Step::Beat(2, false),
+        Step::Pass(13_640),
+        Step::Start(0, 0),
+        Step::Crash(1),
+        Step::Beat(3, false),
+    ] {
+        course.take(&step);
+    }
+    course.calm();
+    course.check_settled();
 }
 
 #[test]
