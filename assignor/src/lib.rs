@@ -23,12 +23,14 @@ mod group;
 mod order;
 mod range;
 mod round_robin;
+mod simple;
 mod sticky;
 mod uniform;
 
 pub use group::{AssignError, Assignment, Member, TopicPartition, TopicPartitions};
 pub use range::Range;
 pub use round_robin::RoundRobin;
+pub use simple::Simple;
 pub use sticky::{CooperativeSticky, Sticky};
 pub use uniform::Uniform;
 
@@ -49,7 +51,8 @@ pub trait Assignor: std::fmt::Debug + Send + Sync {
     /// The rebalance protocols that may carry this assignor's answers, the preferred one first.
     fn protocols(&self) -> &'static [RebalanceProtocol];
 
-    /// Gives each partition of each subscribed topic to one subscriber. Every member has an entry in the answer, empty
+    /// Gives each partition of each subscribed topic to one subscriber, or to several where the assignor is one of share
+    /// groups. Every member has an entry in the answer, empty
     /// where it gets nothing; topics that are absent from `topics` or have no partition are passed over.
     ///
     /// # Errors

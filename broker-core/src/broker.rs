@@ -17,7 +17,7 @@ use crate::config::BrokerConfig;
 use crate::controller::{Controller, ControllerError, Decision, MetadataImage, MetadataRecord};
 use crate::coordinator::transaction::{TRANSACTION_VERSION, TRANSACTION_VERSION_MAX};
 use crate::data_dirs::{DataDirError, DataDirs};
-use crate::handlers::api_versions::{FEATURES, GROUP_VERSION, METADATA_VERSION};
+use crate::handlers::api_versions::{FEATURES, GROUP_VERSION, METADATA_VERSION, SHARE_VERSION};
 use crate::log::LogError;
 use crate::server::{self, Connection, Endpoint, ListenerError};
 use crate::storage::Storage;
@@ -301,6 +301,7 @@ fn first_records(image: &MetadataImage) -> Vec<MetadataRecord> {
     let levels = [
         ("metadata.version", METADATA_VERSION),
         ("group.version", GROUP_VERSION),
+        ("share.version", SHARE_VERSION),
         (TRANSACTION_VERSION, TRANSACTION_VERSION_MAX),
     ];
     let record = |(name, feature_level): (&str, i16)| {

@@ -354,6 +354,34 @@ settings! {
         /// Which groups may change their kind while they have members.
         "group.consumer.migration.policy" => group_consumer_migration_policy: ConsumerGroupMigrationPolicy =
             ConsumerGroupMigrationPolicy::Bidirectional;
+        /// How long the session of a share group's member lasts without a heartbeat (KIP-932).
+        "group.share.session.timeout.ms" => group_share_session_timeout: Duration = Duration::from_secs(45),
+            in Duration::from_millis(1).., because "a session must last";
+        /// The shortest session timeout that a share group may be given.
+        "group.share.min.session.timeout.ms" => group_share_min_session_timeout: Duration = Duration::from_secs(45),
+            in Duration::from_millis(1).., because "a session must last";
+        /// The longest session timeout that a share group may be given.
+        "group.share.max.session.timeout.ms" => group_share_max_session_timeout: Duration = Duration::from_secs(60),
+            in Duration::from_millis(1).., because "a session must last";
+        /// How often members of share groups are to send heartbeats.
+        "group.share.heartbeat.interval.ms" => group_share_heartbeat_interval: Duration = Duration::from_secs(5),
+            in Duration::from_millis(1).., because "there must be a moment between";
+        /// The shortest heartbeat interval that a share group may be given.
+        "group.share.min.heartbeat.interval.ms" => group_share_min_heartbeat_interval: Duration =
+            Duration::from_secs(5), in Duration::from_millis(1).., because "there must be a moment between";
+        /// The longest heartbeat interval that a share group may be given.
+        "group.share.max.heartbeat.interval.ms" => group_share_max_heartbeat_interval: Duration =
+            Duration::from_secs(15), in Duration::from_millis(1).., because "there must be a moment between";
+        /// How long a share group keeps an assignment before it makes another (KIP-1263).
+        "group.share.assignment.interval.ms" => group_share_assignment_interval: Duration = Duration::from_secs(1);
+        /// The shortest assignment interval that a share group may be given.
+        "group.share.min.assignment.interval.ms" => group_share_min_assignment_interval: Duration = Duration::ZERO;
+        /// The longest assignment interval that a share group may be given.
+        "group.share.max.assignment.interval.ms" => group_share_max_assignment_interval: Duration =
+            Duration::from_secs(15);
+        /// How many members a share group may have.
+        "group.share.max.size" => group_share_max_size: i32 = 200,
+            in 1..=1000, because "a group needs a member, and each heartbeat looks at all";
         /// How many share sessions there may be: one for each member of a share group that fetches here.
         "group.share.max.share.sessions" => group_share_max_share_sessions: i32 = 2_000,
             in 1.., because "a member that fetches has a session";
@@ -443,7 +471,7 @@ fn voter_id(text: &str) -> Option<i32> {
 }
 
 fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
-    check_consumer_group_bounds(config)?;
+    check_group_bounds(config)?;
     if let Some(voter) = config.controller_quorum_voters.first()
         && voter_id(voter) != Some(config.node_id)
     {
@@ -485,21 +513,45 @@ fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
 }
 
 /// Kafka's own rule: what a group gets by default must be what it may be given.
-fn check_consumer_group_bounds(config: &BrokerConfig) -> Result<(), ConfigError> {
+fn check_group_bounds(config: &BrokerConfig) -> Result<(), ConfigError> {
     let bounds = [
         (
+            "share.",
+            "session.timeout",
+            config.group_share_min_session_timeout,
+            config.group_share_session_timeout,
+            config.group_share_max_session_timeout,
+        ),
+        (
+            "share.",
+            "heartbeat.interval",
+            config.group_share_min_heartbeat_interval,
+            config.group_share_heartbeat_interval,
+            config.group_share_max_heartbeat_interval,
+        ),
+        (
+            "share.",
+            "assignment.interval",
+            config.group_share_min_assignment_interval,
+            config.group_share_assignment_interval,
+            config.group_share_max_assignment_interval,
+        ),
+        (
+            "consumer.",
             "session.timeout",
             config.group_consumer_min_session_timeout,
             config.group_consumer_session_timeout,
             config.group_consumer_max_session_timeout,
         ),
         (
+            "consumer.",
             "heartbeat.interval",
             config.group_consumer_min_heartbeat_interval,
             config.group_consumer_heartbeat_interval,
             config.group_consumer_max_heartbeat_interval,
         ),
         (
+            "consumer.",
             "assignment.interval",
             config.group_consumer_min_assignment_interval,
             config.group_consumer_assignment_interval,
@@ -509,8 +561,8 @@ fn check_consumer_group_bounds(config: &BrokerConfig) -> Result<(), ConfigError>
     let conflict = |name: String, other: String, reason: &str| {
         Err(ConfigError::Conflict { name, other, reason: reason.to_owned() })
     };
-    for (what, least, value, most) in bounds {
-        let named = |bound: &str| format!("group.consumer.{bound}{what}.ms");
+    for (kind, what, least, value, most) in bounds {
+        let named = |bound: &str| format!("group.{kind}{bound}{what}.ms");
         if value < least {
             return conflict(named(""), named("min."), "the value is less than the least; raise it or lower the least");
         }

@@ -248,7 +248,10 @@ impl BrokerState {
         })?;
         for topic in doomed {
             self.shares.forget_topic(topic.id);
-            if let Err(error) = self.groups.forget_topic(self, &topic.name) {
+            if let Err(error) = self.shares.coordinator.forget_topic(self, topic.id) {
+                tracing::error!(topic = %topic.name, error = error.name(), "share groups' states of a deleted topic stay");
+            }
+            if let Err(error) = self.groups.forget_topic(self, &topic.name, topic.id) {
                 tracing::error!(topic = %topic.name, error = error.name(), "offsets of a deleted topic stay");
             }
             for index in (0..).take(topic.partitions.len()) {

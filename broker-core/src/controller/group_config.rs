@@ -52,6 +52,16 @@ const GROUP_SETTINGS: &[GroupSetting] = &[
         documentation: "How long a member of the group may be silent before it is taken for dead.",
     },
     GroupSetting {
+        name: "share.assignment.interval.ms",
+        kind: ConfigType::Int,
+        rule: Rule::Number {
+            broker_name: "group.share.assignment.interval.ms",
+            least: "group.share.min.assignment.interval.ms",
+            most: "group.share.max.assignment.interval.ms",
+        },
+        documentation: "How long the coordinator waits between two assignments of the share group.",
+    },
+    GroupSetting {
         name: "share.auto.offset.reset",
         kind: ConfigType::Text,
         rule: Rule::Word {

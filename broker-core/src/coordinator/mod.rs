@@ -9,12 +9,13 @@ mod group;
 mod partitions;
 mod runtime;
 pub(crate) mod share;
+mod share_driver;
 pub mod transaction;
 
 pub use group::{
     After, ClassicState, ConsumerGroupSettings, Effects, Expired, GroupError, GroupSettings, GroupShard,
-    HeartbeatingClient, JoinContext, Moment, Outcome, RecordPlace, ReplayError, Reply, TransactionalCommit, WaiterId,
-    Write,
+    HeartbeatingClient, JoinContext, Moment, NewSharePartition, Outcome, RecordPlace, ReplayError, Reply,
+    ShareGroupSettings, SharePartitions, TransactionalCommit, WaiterId, Write,
 };
 pub(crate) use partitions::append_error;
 pub use runtime::{GroupCoordinator, JoiningClient};

@@ -337,15 +337,15 @@ impl GroupCoordinator {
         Ok(())
     }
 
-    /// Forgets all offsets of a topic that was deleted, in the partitions that are loaded; [`GroupCoordinator::load_all`]
+    /// Forgets all offsets of a topic that was deleted, and that share groups are on it, in the partitions that are loaded; [`GroupCoordinator::load_all`]
     /// is to be called first.
     ///
     /// # Errors
     /// `NOT_COORDINATOR` where a partition cannot be written; those before it are done.
-    pub fn forget_topic(&self, log: &dyn InternalLog, topic: &str) -> Result<(), ErrorCode> {
+    pub fn forget_topic(&self, log: &dyn InternalLog, topic: &str, topic_id: Uuid) -> Result<(), ErrorCode> {
         for slot in self.partitions.loaded_slots() {
             let mut slot = lock(&slot);
-            let records = slot.shard.decide_forget_topic(topic);
+            let records = slot.shard.decide_forget_topic(topic, topic_id);
             self.partitions.append_many(log, &mut slot, &records).map_err(append_error)?;
         }
         Ok(())

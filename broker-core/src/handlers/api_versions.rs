@@ -20,10 +20,13 @@ use crate::coordinator::transaction::{TRANSACTION_VERSION, TRANSACTION_VERSION_M
 pub(crate) const METADATA_VERSION: i16 = 30;
 /// The level of `group.version` that a new cluster gets: consumer groups of KIP-848.
 pub(crate) const GROUP_VERSION: i16 = 1;
+/// The level of `share.version` that a new cluster gets: share groups of KIP-932.
+pub(crate) const SHARE_VERSION: i16 = 1;
 /// Features that this broker knows: name, lowest and highest level.
 pub(crate) const FEATURES: &[(&str, i16, i16)] = &[
     ("group.version", 0, GROUP_VERSION),
     ("metadata.version", 7, METADATA_VERSION),
+    ("share.version", 0, SHARE_VERSION),
     (TRANSACTION_VERSION, 0, TRANSACTION_VERSION_MAX),
 ];
 

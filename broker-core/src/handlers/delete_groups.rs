@@ -25,7 +25,7 @@ pub async fn handle(
 ) -> Result<DeleteGroupsResponse, HandlerError> {
     let mut results = Vec::new();
     for group_id in request.groups_names {
-        let error = broker.groups.delete(&**broker, &group_id).await.err().unwrap_or(ErrorCode::None);
+        let error = broker.groups.delete_any(broker, &group_id).await.err().unwrap_or(ErrorCode::None);
         results.push(DeletableGroupResult { group_id, error_code: error.code(), ..Default::default() });
     }
     Ok(DeleteGroupsResponse { results, ..Default::default() })

@@ -1,8 +1,9 @@
 //! API: FindCoordinator (10)
 //! Versions: 0-6
-//! Behaviour: this broker coordinates every group and every transactional id, at the address of the listener that was
-//! asked; the first question makes `__consumer_offsets` or `__transaction_state`.
-//! Deviations: there is no share coordinator yet; its keys are answered by `INVALID_REQUEST`, with a message that says so.
+//! Behaviour: this broker coordinates every group, every transactional id, and every share group's partition
+//! (`group:topicId:partition`), at the address of the listener that was asked; the first question makes
+//! `__consumer_offsets`, `__transaction_state` or `__share_group_state`.
+//! Deviations: none known.
 //! KIPs: 98, 699, 932
 
 use std::sync::Arc;
@@ -13,12 +14,16 @@ use rkafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse}
 
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
+use crate::log::checkpoints::uuid_from_base64;
 
 /// The first version that asks for several keys.
 const FIRST_VERSION_WITH_KEYS: i16 = 4;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
+
+/// The first version that may ask for the share coordinator (KIP-932).
+const FIRST_VERSION_WITH_SHARE: i16 = 6;
 
 /// Answers who coordinates a group.
 ///
@@ -31,9 +36,9 @@ pub async fn handle(
     version: i16,
 ) -> Result<FindCoordinatorResponse, HandlerError> {
     let keys = if version >= FIRST_VERSION_WITH_KEYS { request.coordinator_keys } else { vec![request.key] };
-    let readiness = readiness(broker, request.key_type);
+    let readiness = readiness(broker, request.key_type, version);
     let (host, port) = broker.endpoint(&context.listener);
-    let one = |key: String| match &readiness {
+    let one = |key: String| match check_key(&readiness, request.key_type, &key) {
         Ok(()) => Coordinator {
             key,
             node_id: broker.config.node_id,
@@ -46,7 +51,7 @@ pub async fn handle(
             node_id: -1,
             port: -1,
             error_code: error.code(),
-            error_message: Some(message.clone()),
+            error_message: Some(message),
             ..Default::default()
         },
     };
@@ -65,13 +70,27 @@ pub async fn handle(
     })
 }
 
-fn readiness(broker: &BrokerState, key_type: i8) -> Result<(), (ErrorCode, String)> {
-    let not_here = |what: &str| {
-        (
-            ErrorCode::InvalidRequest,
-            format!("this broker has no {what} coordinator; it coordinates groups and transactions"),
-        )
-    };
+/// Why a coordinator cannot be told.
+type NoCoordinator = (ErrorCode, String);
+
+/// The keys of the share coordinator have a form.
+fn check_key(readiness: &Result<(), NoCoordinator>, key_type: i8, key: &str) -> Result<(), NoCoordinator> {
+    readiness.clone()?;
+    if key_type == SHARE && !is_share_key(key) {
+        return Err((ErrorCode::InvalidRequest, format!("Invalid share coordinator key: {key}")));
+    }
+    Ok(())
+}
+
+/// Whether a key is a group, the id of a topic and a partition. Groups may have colons in their names.
+fn is_share_key(key: &str) -> bool {
+    let mut parts = key.rsplitn(3, ':');
+    let is_partition = parts.next().is_some_and(|text| text.parse::<i32>().is_ok_and(|number| number >= 0));
+    let is_topic = parts.next().is_some_and(|text| uuid_from_base64(text).is_some());
+    is_partition && is_topic && parts.next().is_some_and(|group_id| !group_id.is_empty())
+}
+
+fn readiness(broker: &BrokerState, key_type: i8, version: i16) -> Result<(), NoCoordinator> {
     match key_type {
         GROUP => broker.groups.ensure_ready(broker).map(|_| ()).map_err(|error| {
             (error, "the topic __consumer_offsets could not be made; the broker's log says why".to_owned())
@@ -79,7 +98,13 @@ fn readiness(broker: &BrokerState, key_type: i8) -> Result<(), (ErrorCode, Strin
         TRANSACTION => broker.transactions.ensure_ready(broker).map(|_| ()).map_err(|error| {
             (error, "the topic __transaction_state could not be made; the broker's log says why".to_owned())
         }),
-        SHARE => Err(not_here("share group")),
+        SHARE if version < FIRST_VERSION_WITH_SHARE => {
+            let message = format!("version {version} cannot ask for a share coordinator; version 6 can");
+            Err((ErrorCode::InvalidRequest, message))
+        }
+        SHARE => broker.shares.coordinator.ensure_ready(broker).map(|_| ()).map_err(|error| {
+            (error, "the topic __share_group_state could not be made; the broker's log says why".to_owned())
+        }),
         other => Err((ErrorCode::InvalidRequest, format!("there is no type of coordinator with the number {other}"))),
     }
 }

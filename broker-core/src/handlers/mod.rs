@@ -16,6 +16,7 @@ pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
+pub mod alter_share_group_offsets;
 pub mod api_versions;
 pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
@@ -25,6 +26,7 @@ pub mod create_topics;
 pub mod delete_acls;
 pub mod delete_groups;
 pub mod delete_records;
+pub mod delete_share_group_offsets;
 pub mod delete_topics;
 pub mod describe_acls;
 pub mod describe_cluster;
@@ -33,6 +35,7 @@ pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
 pub mod describe_quorum;
+pub mod describe_share_group_offsets;
 pub mod describe_topic_partitions;
 pub mod describe_transactions;
 pub mod elect_leaders;
@@ -60,6 +63,8 @@ mod produce_admission;
 pub mod push_telemetry;
 pub mod share_acknowledge;
 pub mod share_fetch;
+pub mod share_group_describe;
+pub mod share_group_heartbeat;
 pub mod sync_group;
 pub mod txn_offset_commit;
 pub mod unregister_broker;
@@ -285,6 +290,13 @@ apis! {
     PushTelemetry 0..=0 => push_telemetry;
     ListConfigResources 0..=1 => list_config_resources;
     DescribeTopicPartitions 0..=0 => describe_topic_partitions;
+    ShareGroupHeartbeat 1..=1 => share_group_heartbeat;
+    ShareGroupDescribe 1..=1 => share_group_describe;
+    ShareFetch 1..=2 => share_fetch;
+    ShareAcknowledge 1..=2 => share_acknowledge;
+    DescribeShareGroupOffsets 0..=1 => describe_share_group_offsets;
+    AlterShareGroupOffsets 0..=0 => alter_share_group_offsets;
+    DeleteShareGroupOffsets 0..=0 => delete_share_group_offsets;
 }
 
 /// The versions in which this broker offers `key`, `None` where it does not offer it.

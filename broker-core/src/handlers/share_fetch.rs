@@ -148,7 +148,7 @@ async fn fetch(
             return;
         }
         // A partition that ended is found anew by the next fetch.
-        let is_over = led.is_empty() || led.iter().any(|led| led.partition.is_closed());
+        let is_over = led.is_empty() || led.iter().any(|led| led.is_over());
         if is_over || timeout_at(deadline, registered.waiter.woken(1)).await.is_err() {
             return;
         }

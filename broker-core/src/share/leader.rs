@@ -2,6 +2,7 @@
 //! fetches, and ends locks when their time has come.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ pub(crate) struct Led {
     pub key: ShareKey,
     pub partition: Arc<Partition>,
     place: SharePlace,
+    /// The epoch of the state that this one goes on with. Where the state has begun anew, it must not write any more.
+    state_epoch: i32,
+    /// Somebody has altered the state, or taken it away: what is here is over.
+    is_over: AtomicBool,
     machine: Mutex<SharePartition>,
     /// Fetches that wait for records to come back.
     waiters: Waiters,
@@ -95,27 +100,36 @@ impl ShareLeader {
         settings: &GroupShareSettings,
     ) -> Result<Arc<Led>, ErrorCode> {
         if let Some(led) = lock(&self.led).get(key)
-            && !led.partition.is_closed()
+            && !led.is_over()
         {
             return Ok(Arc::clone(led));
         }
         let image = broker.image();
         let topic = image.topic_by_id(key.topic_id).ok_or(ErrorCode::UnknownTopicId)?;
         let partition = broker.partition_of(topic, key.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let (place, state) = self.coordinator.read(broker, key).await?;
-        let offsets = match state.map(|state| state.offsets) {
-            Some(offsets) if offsets.start_offset != UNINITIALIZED_START => offsets,
+        let (place, state) = self.coordinator.ensure(broker, key).await?;
+        let state_epoch = state.state_epoch;
+        let offsets = match state.offsets {
+            offsets if offsets.start_offset != UNINITIALIZED_START => offsets,
             _ => {
                 let start_offset = first_offset(broker, &partition, settings)?;
                 PersistedState { start_offset, batches: Vec::new() }
             }
         };
         let machine = Mutex::new(SharePartition::restored(&offsets));
-        let led = Led { key: key.clone(), partition, place, machine, waiters: Waiters::default() };
+        let led = Led {
+            key: key.clone(),
+            partition,
+            place,
+            state_epoch,
+            is_over: AtomicBool::new(false),
+            machine,
+            waiters: Waiters::default(),
+        };
         let mut all = lock(&self.led);
         // Somebody else may have been quicker.
         match all.get(key) {
-            Some(led) if !led.partition.is_closed() => Ok(Arc::clone(led)),
+            Some(led) if !led.is_over() => Ok(Arc::clone(led)),
             _ => {
                 let led = Arc::new(led);
                 all.insert(key.clone(), Arc::clone(&led));
@@ -127,8 +141,30 @@ impl ShareLeader {
     /// Forgets what is in memory of a group on a partition: its state was altered, or it ended. Who waits looks again.
     pub fn forget(&self, key: &ShareKey) {
         if let Some(led) = lock(&self.led).remove(key) {
-            led.waiters.wake();
+            led.end();
         }
+    }
+
+    /// Lets a group begin at an offset of a partition; what it did before does not count any more.
+    ///
+    /// # Errors
+    /// `NOT_COORDINATOR` where the state cannot be written.
+    pub async fn alter_state(&self, broker: &BrokerState, key: &ShareKey, offset: i64) -> Result<(), ErrorCode> {
+        let (place, _) = self.coordinator.read(broker, key).await?;
+        self.coordinator.initialize(broker, &place, key, offset)?;
+        self.forget(key);
+        Ok(())
+    }
+
+    /// Takes away what is kept of a group on a partition.
+    ///
+    /// # Errors
+    /// As [`ShareLeader::alter_state`].
+    pub async fn delete_state(&self, broker: &BrokerState, key: &ShareKey) -> Result<(), ErrorCode> {
+        let (place, _) = self.coordinator.read(broker, key).await?;
+        self.coordinator.delete(broker, &place, key)?;
+        self.forget(key);
+        Ok(())
     }
 
     /// Forgets the partitions of a topic that was deleted.
@@ -136,7 +172,7 @@ impl ShareLeader {
         lock(&self.led).retain(|key, led| {
             let stays = key.topic_id != topic_id;
             if !stays {
-                led.waiters.wake();
+                led.end();
             }
             stays
         });
@@ -191,7 +227,7 @@ impl ShareLeader {
         let mut after = machine.clone();
         after.apply(change);
         if change.is_persistent() {
-            self.coordinator.write(broker, &led.place, &led.key, led.partition.leader_epoch, &after)?;
+            self.coordinator.write(broker, &led.place, &led.key, (led.partition.leader_epoch, led.state_epoch), &after)?;
         }
         *machine = after;
         self.note_due(&led.key, machine);
@@ -212,6 +248,9 @@ impl ShareLeader {
         limits: AcquireLimits,
         settings: &GroupShareSettings,
     ) -> Result<Option<Delivery>, ErrorCode> {
+        if led.is_over() {
+            return Ok(None);
+        }
         let mut machine = lock(&led.machine);
         let now_ms = broker.clock.now_ms();
         let log_start_offset = led.partition.with_log(now_ms, crate::log::Log::log_start_offset)?;
@@ -251,12 +290,6 @@ impl ShareLeader {
             batches.iter().filter(|batch| batch.1 >= first && batch.0 <= last).map(|batch| batch.2).sum::<usize>();
         let end = before.saturating_add(within).min(read.records.len());
         Ok(Some(Delivery { records: read.records.slice(before.min(end)..end), acquired }))
-    }
-
-    /// The start of a group on a partition, and how many of its offsets behind that are done with.
-    pub fn progress(&self, led: &Led) -> (i64, i32) {
-        let machine = lock(&led.machine);
-        (machine.start_offset(), machine.delivery_complete_count())
     }
 
     fn note_due(&self, key: &ShareKey, machine: &SharePartition) {
@@ -317,6 +350,16 @@ impl ShareLeader {
 }
 
 impl Led {
+    /// Whether a fetch has nothing to wait for here any more; the next one finds the group anew.
+    pub fn is_over(&self) -> bool {
+        self.partition.is_closed() || self.is_over.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.waiters.wake();
+    }
+
     /// Registers a fetch that waits, for new records and for those that come back.
     pub fn add_waiter(&self, waiter: &Arc<Waiter>) {
         self.partition.add_waiter(waiter);

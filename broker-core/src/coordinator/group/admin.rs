@@ -7,11 +7,14 @@ use rkafka_protocol::messages::list_groups_response::ListedGroup;
 
 use super::classic::CONSUMER_PROTOCOL_TYPE;
 use super::consumer::{Draft, put_tombstones};
+use super::share::ShareDraft;
 use super::{ClassicState, GroupShard, Outcome, records};
 
 /// The types of groups here; Kafka compares types without regard to case.
 const CLASSIC_TYPE: &str = "Classic";
 const CONSUMER_TYPE: &str = "Consumer";
+const SHARE_TYPE: &str = "Share";
+const SHARE_PROTOCOL_TYPE: &str = "share";
 /// The first version of DescribeGroups that says that there is no such group, rather than that it is dead (KIP-1043).
 const FIRST_VERSION_WITH_NOT_FOUND: i16 = 6;
 
@@ -37,6 +40,8 @@ impl GroupShard {
         for (group_id, group) in self.persisted.groups().filter(|(id, _)| self.living(id).is_none()) {
             if let Some(consumer) = &group.consumer {
                 list(group_id, CONSUMER_PROTOCOL_TYPE, consumer.state().name(), CONSUMER_TYPE);
+            } else if let Some(share) = &group.share {
+                list(group_id, SHARE_PROTOCOL_TYPE, share.state_name(), SHARE_TYPE);
             } else {
                 let protocol_type = group.metadata.as_ref().map_or("", |metadata| metadata.protocol_type.as_str());
                 list(group_id, protocol_type, ClassicState::Empty.name(), CLASSIC_TYPE);
@@ -54,8 +59,8 @@ impl GroupShard {
             described.protocol_type = group.protocol_type.clone().unwrap_or_default();
             described.protocol_data = protocol.unwrap_or_default().to_owned();
             described.members = group.members.values().map(|member| member.described(protocol)).collect();
-        } else if self.persisted.consumer(group_id).is_some() {
-            // Only ConsumerGroupDescribe tells of these.
+        } else if self.persisted.consumer(group_id).is_some() || self.persisted.share(group_id).is_some() {
+            // Only ConsumerGroupDescribe and ShareGroupDescribe tell of these.
             described.group_state = ClassicState::Dead.name().to_owned();
             if version >= FIRST_VERSION_WITH_NOT_FOUND {
                 described.error_code = ErrorCode::GroupIdNotFound.code();
@@ -92,10 +97,18 @@ impl GroupShard {
         if consumer.is_some_and(|group| !group.members.is_empty()) {
             return Err(ErrorCode::NonEmptyGroup);
         }
+        let share = self.persisted.share(group_id);
+        if share.is_some_and(|group| !group.members.is_empty()) {
+            return Err(ErrorCode::NonEmptyGroup);
+        }
         let mut records = self.offset_tombstones(group_id)?;
         if consumer.is_some() {
             let mut draft = Draft::of(group_id, consumer);
             put_tombstones(&mut draft).map_err(|error| error.code)?;
+            records.append(&mut draft.records);
+        } else if share.is_some() {
+            let mut draft = ShareDraft::of(group_id, share);
+            draft.put_tombstones().map_err(|error| error.code)?;
             records.append(&mut draft.records);
         } else {
             records.push(records::group_tombstone(group_id).map_err(|_| ErrorCode::InvalidRequest)?);

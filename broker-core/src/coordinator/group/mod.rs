@@ -16,6 +16,7 @@ mod persisted;
 mod rebalance;
 mod records;
 mod shard;
+mod share;
 mod state;
 mod sync;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub(super) use super::partitions::append_error;
 pub use super::partitions::{Moment, Outcome, RecordPlace};
 use crate::{BrokerConfig, InternalRecord};
 pub(super) use classic::{join_error, sync_error};
+use consumer::{TimerChange, coordinated_write};
 use member::Member;
 
 pub use consumer::{After, ConsumerGroupSettings, GroupError, HeartbeatingClient};
@@ -41,6 +43,7 @@ pub use join::JoinContext;
 pub use offsets::{Expired, TransactionalCommit};
 pub use records::ReplayError;
 pub use shard::GroupShard;
+pub use share::{NewSharePartition, ShareGroupSettings, SharePartitions};
 pub use state::ClassicState;
 
 /// Who waits for a late answer: a number that the driver gives out.
@@ -59,6 +62,8 @@ pub struct GroupSettings {
     pub max_size: usize,
     /// Those of consumer groups.
     pub consumer: ConsumerGroupSettings,
+    /// Those of share groups.
+    pub share: ShareGroupSettings,
     /// `offset.metadata.max.bytes`, which Kafka compares with the number of UTF-16 code units.
     pub offset_metadata_max_length: usize,
     /// `offsets.retention.minutes`, in milliseconds.
@@ -75,6 +80,7 @@ impl GroupSettings {
             initial_rebalance_delay_ms: milliseconds(config.group_initial_rebalance_delay),
             max_size: usize::try_from(config.group_max_size).unwrap_or(usize::MAX),
             consumer: ConsumerGroupSettings::of(config),
+            share: ShareGroupSettings::of(config),
             offset_metadata_max_length: usize::try_from(config.offset_metadata_max_bytes).unwrap_or(0),
             offsets_retention_ms: crate::config::milliseconds(config.offsets_retention),
         }
@@ -126,7 +132,7 @@ enum Then {
     Assigned { group: String, generation: i32, assignments: BTreeMap<String, Bytes> },
     /// The last member is gone.
     Emptied { group: String, generation: i32 },
-    /// A step of a consumer group. `removing` is the member that a timer takes out.
+    /// A step of a consumer group or a share group. `removing` is the member that a timer takes out.
     Consumer { after: Box<After>, removing: Option<String> },
     /// A static member has a new id. `leader_told` is the leader that older clients are told.
     Replaced { group: String, member_id: String, old: Box<Member>, leader_told: Option<String> },

@@ -10,6 +10,7 @@ use super::RecordPlace;
 use super::consumer::{ConsumerGroup, ConsumerRecord};
 use super::offsets::OffsetStore;
 use super::records::{GroupRecord, ReplayError};
+use super::share::{ShareGroup, ShareGroupRecord};
 
 /// What the log says of one group.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -18,6 +19,8 @@ pub(super) struct PersistedGroup {
     pub metadata: Option<GroupMetadataValue>,
     /// What it is as a consumer group.
     pub consumer: Option<ConsumerGroup>,
+    /// What it is as a share group.
+    pub share: Option<ShareGroup>,
 }
 
 /// What the log says of all groups of a partition.
@@ -39,6 +42,10 @@ impl Persisted {
 
     pub fn consumer(&self, group_id: &str) -> Option<&ConsumerGroup> {
         self.groups.get(group_id)?.consumer.as_ref()
+    }
+
+    pub fn share(&self, group_id: &str) -> Option<&ShareGroup> {
+        self.groups.get(group_id)?.share.as_ref()
     }
 
     /// Takes a record for true.
@@ -70,6 +77,13 @@ impl Persisted {
                 self.forget_if_blank(&group_id);
             }
             GroupRecord::Consumer { group_id, record } => self.replay_consumer(group_id, record),
+            GroupRecord::Share { group_id, record: ShareGroupRecord::Group(None) } => {
+                if let Some(group) = self.groups.get_mut(&group_id) {
+                    group.share = None;
+                }
+                self.forget_if_blank(&group_id);
+            }
+            GroupRecord::Share { group_id, record } => self.replay_share(group_id, record),
             GroupRecord::Other { record_type } => {
                 tracing::warn!(record_type, "a record of a newer kind of group was skipped");
             }
@@ -85,6 +99,17 @@ impl Persisted {
             }
         } else {
             self.groups.entry(group_id).or_default().consumer.get_or_insert_default().replay(record);
+        }
+    }
+
+    fn replay_share(&mut self, group_id: String, record: ShareGroupRecord) {
+        if record.is_tombstone() {
+            // Compaction may leave the tombstones of a group that is gone.
+            if let Some(group) = self.groups.get_mut(&group_id).and_then(|group| group.share.as_mut()) {
+                group.replay(record);
+            }
+        } else {
+            self.groups.entry(group_id).or_default().share.get_or_insert_default().replay(record);
         }
     }
 

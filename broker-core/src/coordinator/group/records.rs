@@ -1,7 +1,7 @@
 //! Keys and values of `__consumer_offsets`, in Kafka's own format: a big-endian version, then the message.
 //!
 //! The version of a key is also the type of the record: 0 and 1 are an offset, 2 is a classic group's metadata, 3 to 8
-//! and 16 are of consumer groups.
+//! and 16 are of consumer groups, 10 to 15 of share groups.
 
 use bytes::Bytes;
 use rkafka_protocol::messages::group_metadata_key::GroupMetadataKey;
@@ -12,6 +12,7 @@ use rkafka_protocol::wire::{DecodeError, EncodeError, Message, Reader, Writer};
 use thiserror::Error;
 
 use super::consumer::{ConsumerRecord, is_consumer_group_type};
+use super::share::{ShareGroupRecord, is_share_group_type};
 use crate::InternalRecord;
 
 /// The record types, which Kafka writes where a version stands. Offsets had type 0 before there were timestamps.
@@ -53,6 +54,11 @@ pub(super) enum GroupRecord {
         group_id: String,
         record: ConsumerRecord,
     },
+    /// Of a share group.
+    Share {
+        group_id: String,
+        record: ShareGroupRecord,
+    },
     /// Of a type that this broker does not write: other kinds of groups.
     Other {
         record_type: i16,
@@ -76,6 +82,9 @@ impl GroupRecord {
         } else if is_consumer_group_type(record_type) {
             let (group_id, record) = ConsumerRecord::read(record_type, &mut reader, value)?;
             Ok(Self::Consumer { group_id, record })
+        } else if is_share_group_type(record_type) {
+            let (group_id, record) = ShareGroupRecord::read(record_type, &mut reader, value)?;
+            Ok(Self::Share { group_id, record })
         } else {
             Ok(Self::Other { record_type })
         }

@@ -13,7 +13,7 @@ use rkafka_protocol::messages::sync_group_request::SyncGroupRequest;
 
 use super::classic::{ClassicGroup, join_error, sync_error};
 use super::consumer::ConsumerTimers;
-use super::persisted::Persisted;
+use super::persisted::{Persisted, PersistedGroup};
 use super::{
     ClassicState, Effects, GroupSettings, JoinContext, Moment, RecordPlace, ReplayError, Reply, Then, Turn, WaiterId,
     Write, append_error,
@@ -30,7 +30,7 @@ pub struct GroupShard {
     pub(super) persisted: Persisted,
     /// Groups with members, or with somebody who is about to become one. All others are empty.
     living: BTreeMap<String, ClassicGroup>,
-    /// When the sessions of consumer groups' members end.
+    /// When the sessions of consumer groups' and share groups' members end.
     pub(super) consumer_timers: BTreeMap<String, ConsumerTimers>,
     /// The topics that there are.
     pub(super) image: Arc<MetadataImage>,
@@ -93,6 +93,11 @@ impl GroupShard {
         for group_id in consumer_groups {
             self.start_consumer_sessions(now, &group_id);
         }
+        let is_share = |(group_id, group): (&String, &PersistedGroup)| group.share.is_some().then(|| group_id.clone());
+        let share_groups: Vec<String> = self.persisted.groups().filter_map(is_share).collect();
+        for group_id in share_groups {
+            self.start_share_sessions(now, &group_id);
+        }
     }
 
     /// When [`GroupShard::on_time`] is to be called, on the monotonic clock.
@@ -133,6 +138,11 @@ impl GroupShard {
         let group_id = request.group_id.as_str();
         if let Err(error) = self.check_join(request, context) {
             effects.replies.push((context.waiter, Reply::Join(join_error(&request.member_id, error))));
+            return effects;
+        }
+        if self.persisted.share(group_id).is_some() {
+            let error = join_error(&request.member_id, ErrorCode::InconsistentGroupProtocol);
+            effects.replies.push((context.waiter, Reply::Join(error)));
             return effects;
         }
         if self.persisted.consumer(group_id).is_some() {

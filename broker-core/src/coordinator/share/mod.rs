@@ -62,6 +62,52 @@ impl ShareCoordinator {
         Ok((SharePlace(slot), state))
     }
 
+    /// Begins to keep a state where there is none; one that is there stays as it is.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// `NOT_COORDINATOR` where the state can be neither read nor written.
+    pub async fn ensure(&self, log: &dyn InternalLog, key: &ShareKey) -> Result<(SharePlace, ShareState), ErrorCode> {
+        let slot = self.partitions.slot_of(log, &key.coordinator_key()).await?;
+        let place = SharePlace(slot);
+        self.step(log, &place, |shard, now| match shard.state(key) {
+            Some(_) => Ok(Outcome { records: Vec::new(), reply: () }),
+            None => shard.decide_initialize(now, key, UNINITIALIZED_START).map_err(unwritable),
+        })?;
+        let state = lock(&place.0).shard.state(key).cloned().ok_or(ErrorCode::NotCoordinator)?;
+        Ok((place, state))
+    }
+
+    /// Makes sure that states can be kept: the topic is there.
+    ///
+    /// # Errors
+    /// As [`InternalLog::ensure_internal_topic`], in the words of a coordinator.
+    pub fn ensure_ready(&self, log: &dyn InternalLog) -> Result<i32, ErrorCode> {
+        self.partitions.ensure_ready(log)
+    }
+
+    /// Loads all states that are not loaded yet.
+    ///
+    /// Cancel safety: what was loaded stays so.
+    pub async fn load_all(&self, log: &dyn InternalLog) {
+        self.partitions.load_all(log).await;
+    }
+
+    /// Forgets the states of a topic that was deleted, in the partitions that are loaded; [`ShareCoordinator::load_all`]
+    /// is to be called first.
+    ///
+    /// # Errors
+    /// `NOT_COORDINATOR` where a partition cannot be written; those before it are done.
+    pub fn forget_topic(&self, log: &dyn InternalLog, topic_id: Uuid) -> Result<(), ErrorCode> {
+        for slot in self.partitions.loaded_slots() {
+            let mut slot = lock(&slot);
+            let records = slot.shard.decide_forget_topic(topic_id).map_err(unwritable)?;
+            self.partitions.append_many(log, &mut slot, &records).map_err(append_error)?;
+        }
+        Ok(())
+    }
+
     /// Begins to keep a state, or begins anew.
     ///
     /// # Errors
@@ -73,22 +119,27 @@ impl ShareCoordinator {
         key: &ShareKey,
         start_offset: i64,
     ) -> Result<(), ErrorCode> {
-        self.step(log, place, |shard, now| shard.decide_initialize(now, key, start_offset))
+        self.step(log, place, |shard, now| shard.decide_initialize(now, key, start_offset).map_err(unwritable))
     }
 
-    /// Keeps what the leader of the partition has decided.
+    /// Keeps what the leader of the partition has decided, who has read the state in `state_epoch`.
     ///
     /// # Errors
-    /// As [`ShareCoordinator::initialize`].
+    /// `FENCED_STATE_EPOCH` where the state has begun anew since, or is no more; as [`ShareCoordinator::initialize`].
     pub fn write(
         &self,
         log: &dyn InternalLog,
         place: &SharePlace,
         key: &ShareKey,
-        leader_epoch: i32,
+        (leader_epoch, state_epoch): (i32, i32),
         partition: &SharePartition,
     ) -> Result<(), ErrorCode> {
-        self.step(log, place, |shard, now| shard.decide_write(now, key, leader_epoch, partition))
+        self.step(log, place, |shard, now| {
+            if shard.state(key).is_none_or(|state| state.state_epoch != state_epoch) {
+                return Err(ErrorCode::FencedStateEpoch);
+            }
+            shard.decide_write(now, key, leader_epoch, partition).map_err(unwritable)
+        })
     }
 
     /// Forgets a state.
@@ -96,25 +147,27 @@ impl ShareCoordinator {
     /// # Errors
     /// As [`ShareCoordinator::initialize`].
     pub fn delete(&self, log: &dyn InternalLog, place: &SharePlace, key: &ShareKey) -> Result<(), ErrorCode> {
-        self.step(log, place, |shard, _| shard.decide_delete(key))
+        self.step(log, place, |shard, _| shard.decide_delete(key).map_err(unwritable))
     }
 
     fn step(
         &self,
         log: &dyn InternalLog,
         place: &SharePlace,
-        decide: impl FnOnce(&ShareStateShard, Moment) -> Result<Outcome<()>, EncodeError>,
+        decide: impl FnOnce(&ShareStateShard, Moment) -> Result<Outcome<()>, ErrorCode>,
     ) -> Result<(), ErrorCode> {
         let mut slot = lock(&place.0);
-        let outcome = decide(&slot.shard, self.partitions.moment()).map_err(|error| {
-            tracing::error!(%error, "the state of a share group cannot be written");
-            ErrorCode::InvalidRequest
-        })?;
+        let outcome = decide(&slot.shard, self.partitions.moment())?;
         if outcome.records.is_empty() {
             return Ok(());
         }
         self.partitions.append(log, &mut slot, &outcome.records).map_err(append_error)
     }
+}
+
+fn unwritable(error: EncodeError) -> ErrorCode {
+    tracing::error!(%error, "the state of a share group cannot be written");
+    ErrorCode::InvalidRequest
 }
 
 /// Where a state is kept: the partition of `__share_group_state`, loaded.

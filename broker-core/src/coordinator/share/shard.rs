@@ -6,9 +6,11 @@ use bytes::Bytes;
 use rkafka_protocol::messages::share_snapshot_value::ShareSnapshotValue;
 use rkafka_protocol::messages::share_update_value::ShareUpdateValue;
 use rkafka_protocol::wire::EncodeError;
+use uuid::Uuid;
 
 use super::ShareKey;
 use super::records::{self, ShareRecord};
+use crate::InternalRecord;
 use crate::coordinator::partitions::{Moment, Outcome, RecordPlace, Shard};
 use crate::share::{PersistedState, SharePartition};
 
@@ -106,6 +108,15 @@ impl ShareStateShard {
             false => Vec::new(),
         };
         Ok(Outcome { records, reply: () })
+    }
+
+    /// What forgets all states of a topic.
+    ///
+    /// # Errors
+    /// As [`ShareStateShard::decide_initialize`].
+    pub fn decide_forget_topic(&self, topic_id: Uuid) -> Result<Vec<InternalRecord>, EncodeError> {
+        let of_topic = self.states.keys().filter(|key| key.topic_id == topic_id);
+        of_topic.map(|key| records::snapshot(key, None)).collect()
     }
 
     fn take_snapshot(&mut self, key: ShareKey, value: &ShareSnapshotValue) {

@@ -246,7 +246,7 @@ impl Draft<'_> {
     }
 }
 
-pub(super) fn unknown_member(group_id: &str, member_id: &str) -> GroupError {
+pub(in crate::coordinator::group) fn unknown_member(group_id: &str, member_id: &str) -> GroupError {
     GroupError::new(ErrorCode::UnknownMemberId, format!("Member {member_id} is not a member of group {group_id}."))
 }
 

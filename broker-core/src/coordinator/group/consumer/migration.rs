@@ -51,6 +51,10 @@ impl GroupShard {
         if let Some(group) = self.persisted.consumer(group_id) {
             return Ok((Draft::of(group_id, Some(group)), None));
         }
+        if self.persisted.share(group_id).is_some() {
+            let message = format!("Group {group_id} is not a consumer group.");
+            return Err(GroupError::new(ErrorCode::GroupIdNotFound, message));
+        }
         if !create {
             return Err(consumer_group_not_found(group_id));
         }

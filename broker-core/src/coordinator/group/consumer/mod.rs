@@ -24,12 +24,17 @@ use thiserror::Error;
 
 pub(super) use commit::CommitPermit;
 pub(super) use draft::Draft;
-pub(super) use group::{ConsumerGroup, ConsumerMember};
+pub(in crate::coordinator) use group::LEAVE_EPOCH;
+pub(super) use group::{ConsumerGroup, ConsumerMember, Partitions};
 pub use heartbeat::HeartbeatingClient;
+pub(super) use heartbeat::unknown_member;
 pub(super) use migration::put_tombstones;
 pub(super) use records::{ConsumerRecord, is_consumer_group_type};
 pub use settings::ConsumerGroupSettings;
+pub(super) use settings::{of_group, within};
 pub use step::After;
+pub(super) use step::coordinated_write;
+pub(super) use subscription::{metadata_hash, topic_ids};
 pub(super) use timers::{ConsumerTimers, TimerChange};
 
 /// An error of a consumer group, with Kafka's words for the client.

@@ -100,11 +100,11 @@ impl ConsumerGroupSettings {
 }
 
 /// What was set for one group. A value that is no number is passed over; it was checked when it was set.
-fn of_group(group_id: &str, name: &str, image: &MetadataImage) -> Option<i32> {
+pub(in crate::coordinator::group) fn of_group(group_id: &str, name: &str, image: &MetadataImage) -> Option<i32> {
     image.configs(ConfigResource::from_number(GROUP_RESOURCE), group_id)?.get(name)?.parse().ok()
 }
 
 /// A group's own value within the broker's bounds, which may have changed since it was set; else the broker's value.
-fn within(own: Option<i32>, default: i32, range: &RangeInclusive<i32>) -> i32 {
+pub(in crate::coordinator::group) fn within(own: Option<i32>, default: i32, range: &RangeInclusive<i32>) -> i32 {
     own.map_or(default, |own| own.max(*range.start()).min(*range.end()))
 }

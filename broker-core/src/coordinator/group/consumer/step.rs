@@ -32,7 +32,7 @@ pub struct After {
 }
 
 impl After {
-    pub(super) fn of(group: &str) -> Self {
+    pub(in crate::coordinator::group) fn of(group: &str) -> Self {
         Self { group: group.to_owned(), ..Self::default() }
     }
 }
@@ -125,7 +125,7 @@ impl GroupShard {
             None => Effects::default(),
         };
         effects.replies.extend(replies);
-        if self.manned_consumer(&group).is_none() {
+        if self.manned_consumer(&group).is_none() && !self.is_manned_share(&group) {
             self.drop_consumer_timers(&group);
             return effects;
         }
@@ -165,10 +165,16 @@ impl GroupShard {
         timers
     }
 
-    /// Does one thing that is due in a consumer group; `None` where there is nothing.
+    /// Does one thing that is due in a group whose coordinator assigns; `None` where there is nothing.
     pub(in crate::coordinator::group) fn expire_consumer(&mut self, now: Moment, group_id: &str) -> Option<Effects> {
         loop {
             let (member_id, expired) = self.consumer_timers.get_mut(group_id)?.take_expired(now.monotonic_ms)?;
+            if self.persisted.share(group_id).is_some() {
+                match self.expire_share_member(now, group_id, member_id) {
+                    Some(effects) => return Some(effects),
+                    None => continue,
+                }
+            }
             let Some(group) = self.persisted.consumer(group_id) else { continue };
             let Some(member) = group.members.get(&member_id) else { continue };
             if matches!(expired, Expired::Revoke { epoch } if epoch != member.current.epoch) {
@@ -185,7 +191,7 @@ impl GroupShard {
             let removed =
                 self.remove_members(&mut draft, self.surroundings(now), &BTreeSet::from([member_id.as_str()]));
             return match removed {
-                Ok(after) => Some(consumer_write(draft.records, after, Some(member_id))),
+                Ok(after) => Some(coordinated_write(draft.records, after, Some(member_id))),
                 Err(error) => {
                     tracing::error!(group = group_id, member = %member_id, %error, "the member cannot be removed");
                     Some(self.retry_removal(now, group_id, member_id))
@@ -261,6 +267,11 @@ impl GroupShard {
         }
     }
 
+    /// Whether this is a share group with members.
+    fn is_manned_share(&self, group_id: &str) -> bool {
+        self.persisted.share(group_id).is_some_and(|group| !group.members.is_empty())
+    }
+
     /// The consumer group of this id with members, `None` where there is none or another kind.
     pub(in crate::coordinator::group) fn manned_consumer(&self, group_id: &str) -> Option<&ConsumerGroup> {
         self.persisted.consumer(group_id).filter(|group| !group.members.is_empty())
@@ -271,8 +282,9 @@ pub(super) fn consumer_group_not_found(group_id: &str) -> GroupError {
     GroupError::new(ErrorCode::GroupIdNotFound, format!("Consumer group {group_id} not found."))
 }
 
-/// A step of a consumer group whose records are to be appended. `removing` is the member that a timer takes out.
-pub(super) fn consumer_write(records: Vec<InternalRecord>, after: After, removing: Option<String>) -> Effects {
+/// A step of a group whose coordinator assigns, and whose records are to be appended. `removing` is the member that a
+/// timer takes out.
+pub(in crate::coordinator::group) fn coordinated_write(records: Vec<InternalRecord>, after: After, removing: Option<String>) -> Effects {
     let then = Then::Consumer { after: Box::new(after), removing };
     Effects { replies: Vec::new(), writes: vec![Write { records: Ok(records), then }] }
 }

@@ -87,13 +87,16 @@ pub(super) fn resolve(pattern: &Regex, image: &MetadataImage) -> Vec<String> {
 }
 
 /// The ids of the topics among `names` that exist.
-pub(super) fn topic_ids<'a>(names: impl Iterator<Item = &'a str>, image: &MetadataImage) -> BTreeSet<Uuid> {
+pub(in crate::coordinator::group) fn topic_ids<'a>(
+    names: impl Iterator<Item = &'a str>,
+    image: &MetadataImage,
+) -> BTreeSet<Uuid> {
     names.filter_map(|name| image.topic(name)).map(|topic| topic.id).collect()
 }
 
 /// The hash of all subscribed topics that exist, 0 where there is none: Kafka's, so that a group that moves between the
 /// two is not rebalanced for that.
-pub(super) fn metadata_hash(names: &BTreeSet<&str>, image: &MetadataImage) -> i64 {
+pub(in crate::coordinator::group) fn metadata_hash(names: &BTreeSet<&str>, image: &MetadataImage) -> i64 {
     let mut bytes = Vec::with_capacity(names.len() * 8);
     for topic in names.iter().filter_map(|name| image.topic(name)) {
         bytes.extend_from_slice(&topic_hash(topic, image).to_le_bytes());

@@ -5,6 +5,7 @@ use rkafka_protocol::messages::offset_delete_request::OffsetDeleteRequest;
 use rkafka_protocol::messages::offset_delete_response::{
     OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
+use uuid::Uuid;
 
 use crate::InternalRecord;
 use crate::coordinator::group::{GroupShard, Outcome, records};
@@ -61,13 +62,15 @@ impl GroupShard {
         tombstones.collect::<Result<_, _>>().map_err(|_| ErrorCode::InvalidRequest)
     }
 
-    /// Tombstones for all offsets of a topic that was deleted, those of open transactions included.
-    pub fn decide_forget_topic(&self, topic: &str) -> Vec<InternalRecord> {
+    /// What takes a topic that was deleted out of all groups: tombstones for all offsets, those of open transactions
+    /// included, and share groups are no longer on it.
+    pub fn decide_forget_topic(&self, topic: &str, topic_id: Uuid) -> Vec<InternalRecord> {
         let offsets = &self.persisted.offsets;
         let of_topic = offsets.groups().into_iter().flat_map(|group_id| {
             let partitions = offsets.partitions(group_id).into_iter();
             partitions.filter(|(name, _)| *name == topic).map(move |(_, index)| (group_id, index))
         });
-        of_topic.filter_map(|(group_id, index)| records::offset_tombstone(group_id, topic, index).ok()).collect()
+        let tombstone = |(group_id, index)| records::offset_tombstone(group_id, topic, index).ok();
+        of_topic.filter_map(tombstone).chain(self.forget_share_topic(topic_id)).collect()
     }
 }

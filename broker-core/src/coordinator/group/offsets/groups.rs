@@ -44,6 +44,9 @@ impl GroupShard {
         group_id: &str,
         committer: &Committer<'_>,
     ) -> Result<CommitPermit<'_>, ErrorCode> {
+        if self.persisted.share(group_id).is_some() {
+            return Err(ErrorCode::GroupIdNotFound);
+        }
         if let Some(group) = self.persisted.consumer(group_id) {
             return group.check_commit(committer);
         }
@@ -69,12 +72,16 @@ impl GroupShard {
         member_id: Option<&str>,
         member_epoch: i32,
     ) -> Result<(), ErrorCode> {
+        if self.persisted.share(group_id).is_some() {
+            return Err(ErrorCode::GroupIdNotFound);
+        }
         self.persisted.consumer(group_id).map_or(Ok(()), |group| group.check_fetch(member_id, member_epoch))
     }
 
     /// Whether single offsets of the group may be deleted.
     pub(super) fn check_offset_deletion(&self, group_id: &str) -> Result<(), ErrorCode> {
         match self.living(group_id) {
+            None if self.persisted.share(group_id).is_some() => Err(ErrorCode::GroupIdNotFound),
             None if self.persisted.group(group_id).is_none() => Err(ErrorCode::GroupIdNotFound),
             None => Ok(()),
             Some(group) => match group.state() {
@@ -121,6 +128,8 @@ impl GroupShard {
         let is_empty = |group: &crate::coordinator::group::classic::ClassicGroup| {
             group.state() == ClassicState::Empty && group.pending.is_empty()
         };
+        // A share group stays until somebody deletes it, as in Kafka.
+        self.persisted.share(group_id).is_none().then_some(())?;
         self.living(group_id).is_none_or(is_empty).then_some(())?;
         if let Some(group) = self.persisted.consumer(group_id) {
             group.members.is_empty().then_some(())?;

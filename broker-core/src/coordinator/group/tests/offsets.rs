@@ -103,8 +103,8 @@ fn a_deleted_group_leaves_nothing() {
 fn a_deleted_topic_takes_its_offsets_along() {
     let mut world = World::new();
     assert_eq!(world.commit("", -1, 0, 5), Ok(()));
-    assert!(world.shard.decide_forget_topic("other").is_empty());
-    let records = world.shard.decide_forget_topic(TOPIC);
+    assert!(world.shard.decide_forget_topic("other", uuid::Uuid::nil()).is_empty());
+    let records = world.shard.decide_forget_topic(TOPIC, uuid::Uuid::nil());
     world.take_outcome(Outcome { records, reply: () }).unwrap();
     assert_eq!(world.committed(0), -1);
 }

@@ -26,7 +26,7 @@ use rkafka_protocol::wire::encode_to_vec;
 use super::super::classic::ClassicGroup;
 use super::super::{
     ClassicState, ConsumerGroupSettings, Effects, GroupSettings, GroupShard, JoinContext, Moment, Outcome, RecordPlace,
-    Reply, WaiterId, append_error,
+    Reply, ShareGroupSettings, WaiterId, append_error,
 };
 use crate::{BrokerConfig, InternalRecord};
 
@@ -62,6 +62,7 @@ fn settings(max_size: usize) -> GroupSettings {
         initial_rebalance_delay_ms: INITIAL_DELAY_MS,
         max_size,
         consumer: ConsumerGroupSettings::of(&BrokerConfig::default()),
+        share: ShareGroupSettings::of(&BrokerConfig::default()),
         offset_metadata_max_length: 4096,
         offsets_retention_ms: RETENTION_MS,
     }
