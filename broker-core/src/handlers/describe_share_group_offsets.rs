@@ -72,7 +72,8 @@ async fn group(
         None => {
             let states = broker.groups.share_states(broker, &asked.group_id).await;
             let states = states.map_err(|error| (error.code, error.message))?;
-            let all = states.into_iter().map(|(id, (name, partitions))| (name, Some(id), partitions.into_iter().collect()));
+            let all =
+                states.into_iter().map(|(id, (name, partitions))| (name, Some(id), partitions.into_iter().collect()));
             wanted.extend(all);
         }
     }

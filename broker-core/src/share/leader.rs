@@ -227,7 +227,13 @@ impl ShareLeader {
         let mut after = machine.clone();
         after.apply(change);
         if change.is_persistent() {
-            self.coordinator.write(broker, &led.place, &led.key, (led.partition.leader_epoch, led.state_epoch), &after)?;
+            self.coordinator.write(
+                broker,
+                &led.place,
+                &led.key,
+                (led.partition.leader_epoch, led.state_epoch),
+                &after,
+            )?;
         }
         *machine = after;
         self.note_due(&led.key, machine);

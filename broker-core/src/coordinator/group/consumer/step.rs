@@ -284,7 +284,11 @@ pub(super) fn consumer_group_not_found(group_id: &str) -> GroupError {
 
 /// A step of a group whose coordinator assigns, and whose records are to be appended. `removing` is the member that a
 /// timer takes out.
-pub(in crate::coordinator::group) fn coordinated_write(records: Vec<InternalRecord>, after: After, removing: Option<String>) -> Effects {
+pub(in crate::coordinator::group) fn coordinated_write(
+    records: Vec<InternalRecord>,
+    after: After,
+    removing: Option<String>,
+) -> Effects {
     let then = Then::Consumer { after: Box::new(after), removing };
     Effects { replies: Vec::new(), writes: vec![Write { records: Ok(records), then }] }
 }

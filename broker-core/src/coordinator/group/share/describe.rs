@@ -2,9 +2,7 @@
 
 use rkafka_assignor::{Assignor, Simple};
 use rkafka_protocol::ErrorCode;
-use rkafka_protocol::messages::share_group_describe_response::{
-    Assignment, DescribedGroup, Member, TopicPartitions,
-};
+use rkafka_protocol::messages::share_group_describe_response::{Assignment, DescribedGroup, Member, TopicPartitions};
 
 use super::group::ShareMember;
 use crate::controller::MetadataImage;

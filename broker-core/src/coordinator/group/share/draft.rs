@@ -13,8 +13,8 @@ use super::records::ShareGroupRecord;
 use super::{ShareGroupSettings, SharePartitions};
 use crate::InternalRecord;
 use crate::controller::MetadataImage;
-use crate::coordinator::group::consumer::{GroupError, Partitions, metadata_hash, topic_ids};
 use crate::coordinator::group::Moment;
+use crate::coordinator::group::consumer::{GroupError, Partitions, metadata_hash, topic_ids};
 
 /// What a decision reads besides its group.
 #[derive(Debug, Clone, Copy)]

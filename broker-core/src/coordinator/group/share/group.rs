@@ -43,11 +43,7 @@ impl ShareAssignment {
 
     fn from_value(value: &ShareGroupCurrentMemberAssignmentValue) -> Self {
         let topics = value.assigned_partitions.iter().map(|topic| (topic.topic_id, &topic.partitions));
-        Self {
-            epoch: value.member_epoch,
-            previous_epoch: value.previous_member_epoch,
-            assigned: collected(topics),
-        }
+        Self { epoch: value.member_epoch, previous_epoch: value.previous_member_epoch, assigned: collected(topics) }
     }
 }
 

@@ -7,6 +7,7 @@ mod expiry;
 mod migration;
 mod offsets;
 mod property;
+mod shares;
 mod statics;
 mod transactions;
 mod world;
