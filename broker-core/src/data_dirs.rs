@@ -78,8 +78,10 @@ struct Checkpoints {
     recovery_points: Offsets,
     log_starts: Offsets,
     cleaned_to: Offsets,
-    /// True when the files do not hold the offsets as they are.
+    /// True when the files of recovery points and log starts do not hold the offsets as they are.
     changed: bool,
+    /// True when the cleaner's file does not.
+    cleaned_changed: bool,
     /// True when the directory may belong to another broker by now.
     given_up: bool,
 }
@@ -215,6 +217,18 @@ impl DataDirs {
                     self.storage.rename(&path, &aside).map_err(|source| io("rename", &path, source))?;
                 }
             }
+            // Checkpoints of partitions that are not there were left by a stop in the middle of a deletion.
+            let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+            let Checkpoints { recovery_points, log_starts, cleaned_to, .. } = &mut *offsets;
+            let counts = |a: &Offsets, b: &Offsets| a.len() + b.len();
+            let (others, cleaned) = (counts(recovery_points, log_starts), cleaned_to.len());
+            for known in [&mut *recovery_points, log_starts, cleaned_to] {
+                known.retain(|key, _| placed.get(key) == Some(&at));
+            }
+            let is_changed = others != counts(recovery_points, log_starts);
+            let is_cleaned_changed = cleaned != cleaned_to.len();
+            offsets.changed |= is_changed;
+            offsets.cleaned_changed |= is_cleaned_changed;
         }
         Ok(())
     }
@@ -271,7 +285,9 @@ impl DataDirs {
         self.placed.lock().unwrap_or_else(PoisonError::into_inner).get(&(topic.to_owned(), index)).copied()
     }
 
-    /// Removes a partition's directory: renamed first, so that a stop in between leaves no half of a log.
+    /// Removes a partition's directory: renamed first, so that a stop in between leaves no half of a log. Its checkpoints
+    /// go with the next [`DataDirs::write_checkpoints`], which has to come before another topic may have its name: that
+    /// one's records would be taken for ones below the old one's start.
     pub fn remove(&self, topic: &str, topic_id: Uuid, index: i32) -> Result<(), LogError> {
         let key = (topic.to_owned(), index);
         let at = self.placed.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
@@ -280,7 +296,7 @@ impl DataDirs {
             let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
             offsets.changed |= offsets.recovery_points.remove(&key).is_some();
             offsets.changed |= offsets.log_starts.remove(&key).is_some();
-            offsets.cleaned_to.remove(&key);
+            offsets.cleaned_changed |= offsets.cleaned_to.remove(&key).is_some();
         }
         let path = checkpoints::partition_dir(&dir.path, topic, index);
         if !self.storage.exists(&path).map_err(|source| io("find", &path, source))? {
@@ -294,7 +310,7 @@ impl DataDirs {
         self.storage.remove_dir_all(&doomed).map_err(|source| io("remove", &doomed, source))
     }
 
-    /// Writes both checkpoints of every directory, with what is known now about these partitions: topic, index,
+    /// Writes the checkpoints of every directory, with what is known now about these partitions: topic, index,
     /// recovery point and log start.
     pub fn write_checkpoints(&self, known: impl IntoIterator<Item = (String, i32, i64, i64)>) -> Result<(), LogError> {
         {
@@ -328,11 +344,15 @@ impl DataDirs {
 
     fn write_checkpoints_of(&self, dir: &DataDir) -> Result<(), LogError> {
         let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let (storage, path) = (self.storage.as_ref(), &dir.path);
+        if offsets.cleaned_changed && !offsets.given_up {
+            checkpoints::write_offsets(storage, path, checkpoints::CLEANER_OFFSET_FILE, &offsets.cleaned_to)?;
+            offsets.cleaned_changed = false;
+        }
         // Most often nothing has changed, and a file costs three syncs.
         if offsets.given_up || !offsets.changed {
             return Ok(());
         }
-        let (storage, path) = (self.storage.as_ref(), &dir.path);
         checkpoints::write_offsets(storage, path, checkpoints::RECOVERY_POINT_FILE, &offsets.recovery_points)?;
         checkpoints::write_offsets(storage, path, checkpoints::LOG_START_OFFSET_FILE, &offsets.log_starts)?;
         offsets.changed = false;
@@ -444,5 +464,5 @@ fn read_checkpoints(storage: &dyn Storage, dir: &Path) -> Result<Checkpoints, Lo
         }
         other => other?,
     };
-    Ok(Checkpoints { recovery_points, log_starts, cleaned_to, changed: false, given_up: false })
+    Ok(Checkpoints { recovery_points, log_starts, cleaned_to, changed: false, cleaned_changed: false, given_up: false })
 }

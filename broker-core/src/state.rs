@@ -265,6 +265,10 @@ impl BrokerState {
                 }
             }
         }
+        // While no other topic can have the name.
+        if let Err(error) = self.dirs.write_checkpoints([]) {
+            tracing::error!(%error, "the checkpoints of deleted partitions stay");
+        }
         Ok(deleted)
     }
 

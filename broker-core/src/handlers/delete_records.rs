@@ -62,11 +62,16 @@ fn delete(broker: &BrokerState, topic: &str, index: i32, offset: i64) -> Result<
     }
     let partition = broker.partition(topic, index)?;
     let deleted = partition.with_log_mut(broker.clock.now_ms(), |log| {
+        let policy = log.config().cleanup_policy;
+        if policy.compact && !policy.delete {
+            // Kafka's rule: of such a topic the last value of each key is never lost.
+            return Err(ErrorCode::PolicyViolation);
+        }
         let before = if offset == HIGH_WATERMARK { log.high_watermark() } else { offset };
-        log.delete_records(before)
+        log.delete_records(before).map_err(|error| {
+            tracing::debug!(topic, partition = index, offset, %error, "records were not deleted");
+            ErrorCode::from_code(error.kafka_error_code())
+        })
     })?;
-    deleted.map_err(|error| {
-        tracing::debug!(topic, partition = index, offset, %error, "records were not deleted");
-        ErrorCode::from_code(error.kafka_error_code())
-    })
+    deleted
 }

@@ -4,18 +4,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rkafka_protocol::ErrorCode;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::BrokerState;
 use crate::controller::{ConfigResource, topic_config};
-use crate::log::cleaner::{CleanError, CleanRound, CleanStats};
+use crate::log::cleaner::{CleanError, CleanStats};
 use crate::log::{LogError, SleepingLog};
 use crate::replication::{Partition, PartitionKey};
 
 /// How long a log is left alone whose cleaning failed, unless it is damaged.
 const RETRY_MS: i64 = 5 * 60 * 1000;
+
+/// How long the cleaner waits at a time before it looks whether its settings have changed.
+const REST: Duration = Duration::from_secs(1);
 
 /// What the cleaner remembers from pass to pass.
 #[derive(Debug, Default)]
@@ -33,8 +37,15 @@ pub(crate) async fn clean_logs(broker: Arc<BrokerState>, mut stop: watch::Receiv
     }
     let mut memory = Memory::default();
     loop {
-        if timeout(broker.config.log_cleaner_backoff, stop.wait_for(|stop| *stop)).await.is_ok() {
-            return;
+        let rests_since = broker.clock.now();
+        // In short pieces, for the setting may be changed meanwhile.
+        while let rested = broker.clock.now().saturating_duration_since(rests_since)
+            && let Some(left) = broker.effective_config().log_cleaner_backoff.checked_sub(rested)
+            && !left.is_zero()
+        {
+            if timeout(left.min(REST), stop.wait_for(|stop| *stop)).await.is_ok() {
+                return;
+            }
         }
         if !has_compacted_topics(&broker) {
             continue;
@@ -59,7 +70,7 @@ fn has_compacted_topics(broker: &BrokerState) -> bool {
 
 fn topic_settings(broker: &BrokerState, topic: &str) -> crate::log::LogConfig {
     let image = broker.image();
-    topic_config::log_config(&broker.config, image.configs(ConfigResource::Topic, topic).map(|set| &**set))
+    topic_config::log_config(&broker.effective_config(), image.configs(ConfigResource::Topic, topic).map(|set| &**set))
 }
 
 /// Cleans the logs that need it, the dirtiest first. False where none did.
@@ -153,7 +164,8 @@ fn clean(
     go_on: &dyn Fn() -> bool,
 ) -> Result<Option<CleanStats>, CleanError> {
     let (topic, index) = (&*partition.topic, partition.index);
-    let keys_bytes_max = u64::try_from(broker.config.log_cleaner_dedupe_buffer_size).unwrap_or(0);
+    let config = broker.effective_config();
+    let keys_bytes_max = u64::try_from(config.log_cleaner_dedupe_buffer_size).unwrap_or(0);
     let cleaned_to = broker.dirs.cleaned_to(topic, index);
     let round = partition.with_log(now_ms, |log| {
         let cleanable = log.cleanable(cleaned_to, now_ms)?;
@@ -162,18 +174,22 @@ fn clean(
     // The partition was deleted, or cannot be opened.
     let Ok(round) = round else { return Ok(None) };
     let Some(mut round) = round? else { return Ok(None) };
+    let truncations = round.truncations();
+    // A disk that failed is told of by what the round does there.
+    let is_wanted = || match partition.with_log(now_ms, |log| log.is_cleanable_since(truncations)) {
+        Ok(is_cleanable) => is_cleanable,
+        Err(error) => error != ErrorCode::NotLeaderOrFollower,
+    };
     let mut throttle = Throttle::new(broker);
     let mut pace = |bytes| {
-        throttle.moved(broker, bytes);
-        go_on()
+        throttle.moved(broker, bytes, go_on);
+        go_on() && is_wanted()
     };
-    // A truncation cuts the very files that the round reads; what then looks like damage is none.
-    let cut = |round: &CleanRound, error| match partition.with_log(now_ms, |log| round.is_current(log)) {
-        Ok(false) => CleanError::Stopped,
-        _ => error,
-    };
-    round.read_keys(&mut pace).map_err(|error| cut(&round, error))?;
-    while let Some(group) = round.next_group(&mut pace).map_err(|error| cut(&round, error))? {
+    // A truncation cuts the very files that the round reads, and a deletion removes them; what then looks like damage is
+    // none.
+    let judge = |error| if is_wanted() { error } else { CleanError::Stopped };
+    round.read_keys(&mut pace).map_err(judge)?;
+    while let Some(group) = round.next_group(&mut pace).map_err(judge)? {
         let mut group = Some(group);
         let swapped = partition.with_log_mut(now_ms, |log| group.take().map(|group| log.swap_cleaned(group)));
         if let Some(group) = group {
@@ -188,31 +204,54 @@ fn clean(
     if cleaned_to == Some(round.cleaned_to()) {
         return Ok(None);
     }
+    // While topics stay as they are, for the offset must not become that of another topic with this name.
+    let _no_changes = broker.change_topics();
+    if !is_wanted() {
+        return Ok(None);
+    }
     broker.dirs.set_cleaned_to(topic, index, round.cleaned_to())?;
     Ok(Some(round.stats()))
 }
 
 /// Holds the cleaner to `log.cleaner.io.max.bytes.per.second`.
 struct Throttle {
-    bytes_per_second: f64,
-    since: tokio::time::Instant,
+    since: Instant,
 }
 
 impl Throttle {
     fn new(broker: &BrokerState) -> Self {
-        let bytes_per_second = broker.config.log_cleaner_io_max_bytes_per_second;
-        Self { bytes_per_second, since: broker.clock.now() }
+        Self { since: broker.clock.now() }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the cleaner has a thread of its own, which may sleep")]
-    fn moved(&mut self, broker: &BrokerState, bytes: u64) {
-        if self.bytes_per_second == f64::MAX {
-            return;
+    /// Waits as long as the moving of so many bytes should have taken, unless the cleaner is to stop.
+    fn moved(&mut self, broker: &BrokerState, bytes: u64, go_on: &dyn Fn() -> bool) {
+        let mut waited = broker.clock.now().saturating_duration_since(self.since);
+        while let left =
+            time_for(bytes, broker.effective_config().log_cleaner_io_max_bytes_per_second).saturating_sub(waited)
+            && !left.is_zero()
+            && go_on()
+        {
+            // So short that the broker's stop is not held up for long.
+            let piece = left.min(Duration::from_millis(100));
+            sleep(piece);
+            waited += piece;
         }
-        let due = Duration::try_from_secs_f64(bytes as f64 / self.bytes_per_second).unwrap_or(Duration::MAX);
-        let took = broker.clock.now().saturating_duration_since(self.since);
-        // So short that the broker's stop is not held up for long.
-        std::thread::sleep(due.saturating_sub(took).min(Duration::from_secs(1)));
         self.since = broker.clock.now();
     }
 }
+
+/// How long it takes to move so many bytes, at most that fast.
+fn time_for(bytes: u64, bytes_per_second_max: f64) -> Duration {
+    if bytes_per_second_max == f64::MAX {
+        return Duration::ZERO;
+    }
+    Duration::try_from_secs_f64(bytes as f64 / bytes_per_second_max).unwrap_or(Duration::MAX)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the cleaner has a thread of its own, which may sleep")]
+fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
+#[cfg(test)]
+mod tests;

@@ -92,7 +92,7 @@ fn apply_retention(broker: &BrokerState, sleeping: &mut Sleeping) {
     let mut asleep = HashSet::new();
     for topic in image.topics() {
         let set = image.configs(ConfigResource::Topic, &topic.name);
-        let config = topic_config::log_config(&broker.config, set.map(|set| &**set));
+        let config = topic_config::log_config(&broker.effective_config(), set.map(|set| &**set));
         for index in (0..).take(topic.partitions.len()) {
             if !broker.dirs.has(&topic.name, index) {
                 continue;

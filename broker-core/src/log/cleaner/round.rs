@@ -142,6 +142,14 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Whether a round that began after this many truncations may go on: not after another one, which cuts the files that
+    /// the round reads, and not where the log is to be compacted no more.
+    pub fn is_cleanable_since(&self, truncations: u64) -> bool {
+        self.truncations == truncations && self.config.cleanup_policy.compact
+    }
+}
+
 impl Source {
     pub fn corrupt(&self, position: u64, reason: impl ToString) -> CleanError {
         LogError::Corrupt { path: self.path.clone(), position, reason: reason.to_string() }.into()
@@ -262,9 +270,9 @@ impl CleanRound {
         (self.map.latest_offset() + 1).max(self.dirty.start)
     }
 
-    /// Whether the round reads this log as it is: false after a truncation, which cuts the files that the round reads.
-    pub fn is_current(&self, log: &Log) -> bool {
-        self.truncations == log.truncations
+    /// How many truncations the log had when the round began, for [`Log::is_cleanable_since`].
+    pub fn truncations(&self) -> u64 {
+        self.truncations
     }
 
     /// What was done so far.

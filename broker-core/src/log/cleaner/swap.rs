@@ -30,7 +30,7 @@ fn sync_dir(storage: &dyn Storage, dir: &Path) -> Result<(), LogError> {
 
 impl Log {
     /// Puts a cleaned group in the place of the segments that it was made from. False, and the group is discarded, where
-    /// these are not there any more as they were: deleted, or truncated.
+    /// these are not there any more as they were: deleted, or truncated. Also where `cleanup.policy` has changed.
     ///
     /// # Errors
     /// The log is offline after an error.
@@ -41,7 +41,7 @@ impl Log {
         let old = self.segments.get(at..at + group.sources.len()).unwrap_or_default();
         let is_same = old.iter().map(|segment| (segment.base_offset, segment.size)).eq(group.sources.iter().copied());
         // The active segment is never cleaned.
-        if !is_same || at + old.len() >= self.segments.len() || group.truncations != self.truncations {
+        if !is_same || at + old.len() >= self.segments.len() || !self.is_cleanable_since(group.truncations) {
             group.discard();
             return Ok(false);
         }
