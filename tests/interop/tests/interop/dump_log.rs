@@ -53,7 +53,7 @@ async fn busy_broker() -> TestCluster {
     cluster
 }
 
-fn files_in(folder: &Path, into: &mut Vec<PathBuf>) {
+pub fn files_in(folder: &Path, into: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() { files_in(&path, into) } else { into.push(path) }
@@ -61,7 +61,7 @@ fn files_in(folder: &Path, into: &mut Vec<PathBuf>) {
 }
 
 /// Dumps files, and gives what was printed if nothing in it is a complaint.
-async fn dump(files: &[&PathBuf], more: &[&str]) -> String {
+pub async fn dump(files: &[&PathBuf], more: &[&str]) -> String {
     assert!(!files.is_empty(), "there are files of this kind");
     let list: Vec<&str> = files.iter().map(|path| path.to_str().expect("a path of letters")).collect();
     let list = list.join(",");

@@ -15,4 +15,5 @@ mod python;
 mod read_by_others;
 mod streams;
 mod support;
+mod transactions;
 mod written_by_others;

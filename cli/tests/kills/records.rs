@@ -1,85 +1,21 @@
-//! `kill -9` at random moments, under load: what was acknowledged is there once, and no committed offset is lost.
-//!
-//! `RKAFKA_KILLS` says how often (a few by default), `RKAFKA_KILLS_SEED` repeats the moments of an earlier run. What a
-//! loss of power takes is tested with a simulated disk, in the broker's own tests.
-
-mod common;
+//! Records and commits outside of transactions.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rkafka::client::ClientSettings as _;
 use rkafka::consumer::{CommittedOffset, Consumer, ConsumerConfig, Start, TopicPartition};
 use rkafka::producer::{Producer, ProducerConfig, Record};
-use rkafka_testkit::{Child, create_topic, eventually, pause};
+use rkafka_testkit::{create_topic, eventually, pause};
+
+use crate::broker::{Broker, Kills};
 
 const TOPIC: &str = "numbers";
 const PARTITIONS: i32 = 3;
 /// So many records are under way at most.
 const UNDER_WAY: usize = 2_000;
-
-/// Numbers that are the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
-}
-
-/// `rkafka broker run` with group commit, on one address for as long as the test runs.
-struct Broker {
-    child: Child,
-    /// How long it took until it was ready.
-    took: Duration,
-}
-
-impl Broker {
-    #[expect(clippy::disallowed_methods, reason = "starts are timed for the report")]
-    async fn start(address: &str, directory: &Path) -> Self {
-        // Somebody else may hold the port for a moment.
-        eventually("the broker", || async {
-            let mut command = common::rkafka();
-            command.args(["broker", "run", "--listen", address, "--data-dir", directory.to_str().unwrap()]);
-            for setting in ["log.flush.policy=group", "offsets.topic.num.partitions=4", "log.segment.bytes=1048576"] {
-                command.args(["-X", setting]);
-            }
-            let begun = Instant::now();
-            let mut child = Child::spawn(&command, None, |command| {
-                command.stderr(Stdio::piped());
-            })
-            .expect("a process");
-            let stderr = child.stderr().expect("its stderr");
-            let (told, heard) = std::sync::mpsc::channel();
-            // What it says later must be taken too, or it would wait for a reader.
-            std::thread::spawn(move || {
-                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                    let _ = told.send(line);
-                }
-            });
-            let mut last = String::new();
-            loop {
-                match heard.recv() {
-                    Ok(line) if line.contains("ready on ") => return Ok(Self { child, took: begun.elapsed() }),
-                    Ok(line) => last = line,
-                    Err(_) => return Err(last),
-                }
-            }
-        })
-        .await
-    }
-}
 
 /// What the load has been told, and so must find again.
 #[derive(Default)]
@@ -180,16 +116,13 @@ impl Read {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stderr, reason = "the seed is how a failure is seen again")]
+#[expect(clippy::print_stderr, reason = "a test says what it found")]
 async fn nothing_that_was_acknowledged_is_lost_or_doubled() {
-    let number_in = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let rounds = number_in("RKAFKA_KILLS").unwrap_or(4);
-    let seed = number_in("RKAFKA_KILLS_SEED").unwrap_or_else(|| u64::from(std::process::id()));
-    eprintln!("{rounds} kills, RKAFKA_KILLS_SEED={seed}");
-    let mut dice = Dice(seed);
+    let Kills { rounds, mut dice } = Kills::of_environment(4);
     let directory = tempfile::tempdir().unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let mut broker = Broker::start(&address, directory.path()).await;
+    let settings = ["log.flush.policy=group", "offsets.topic.num.partitions=4", "log.segment.bytes=1048576"];
+    let mut broker = Broker::start(directory.path(), &settings).await;
+    let address = broker.address().to_owned();
     create_topic(&address, TOPIC, PARTITIONS, &[]);
 
     let told = Arc::new(Told::default());
@@ -208,10 +141,10 @@ async fn nothing_that_was_acknowledged_is_lost_or_doubled() {
         })
         .await;
         pause(Duration::from_millis(dice.below(400))).await;
-        broker.child.kill().unwrap();
+        broker.kill();
         let (acknowledged, committed) =
             (std::mem::take(&mut *told.acknowledged.lock().unwrap()), told.committed.load(Ordering::SeqCst));
-        broker = Broker::start(&address, directory.path()).await;
+        broker.start_again().await;
         slowest = slowest.max(broker.took);
         read.go_on(&address).await;
         // What was found stays found: a log that becomes shorter, or has a number twice, is noticed by the next look.
