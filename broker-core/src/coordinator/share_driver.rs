@@ -88,6 +88,16 @@ impl GroupCoordinator {
         lock(&slot).shard.share_states(group_id)
     }
 
+    /// Whether a share group is on a partition.
+    ///
+    /// # Errors
+    /// `NOT_COORDINATOR` where the partition of `__consumer_offsets` cannot be read.
+    pub(crate) async fn is_share_partition(&self, log: &dyn InternalLog, key: &ShareKey) -> Result<bool, ErrorCode> {
+        let slot = self.slot_of(log, &key.group_id).await?;
+        let is_on = lock(&slot).shard.is_share_partition(&key.group_id, key.topic_id, key.partition);
+        Ok(is_on)
+    }
+
     /// Lets a share group without members begin at these offsets; a group that is not there is made. Answers what went
     /// wrong with each partition.
     ///

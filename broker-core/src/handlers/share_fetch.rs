@@ -2,7 +2,8 @@
 //! Versions: 1-2
 //! Behaviour: acknowledges records of earlier fetches, then acquires what is available in the partitions of the
 //! member's share session, whole batches of the log at a time or exactly as many records as asked for (KIP-1206).
-//! Where there is nothing, waits for new records and for those that come back. A request that renews locks (KIP-1222)
+//! A partition that the group is
+//! not on is `UNKNOWN_TOPIC_OR_PARTITION`. Where there is nothing, waits for new records and for those that come back. A request that renews locks (KIP-1222)
 //! fetches nothing. The session ends with epoch -1, or with its connection.
 //! Deviations: `batch_size` shapes the acquired ranges only where the batches of the log are smaller.
 //! KIPs: 932, 1206, 1222

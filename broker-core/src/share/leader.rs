@@ -92,7 +92,8 @@ impl ShareLeader {
     /// Cancel safe.
     ///
     /// # Errors
-    /// `UNKNOWN_TOPIC_ID`, `KAFKA_STORAGE_ERROR`, `NOT_COORDINATOR`.
+    /// `UNKNOWN_TOPIC_ID`; `UNKNOWN_TOPIC_OR_PARTITION` also where the group is not on the partition;
+    /// `KAFKA_STORAGE_ERROR`, `NOT_COORDINATOR`.
     pub async fn led(
         &self,
         broker: &BrokerState,
@@ -107,7 +108,13 @@ impl ShareLeader {
         let image = broker.image();
         let topic = image.topic_by_id(key.topic_id).ok_or(ErrorCode::UnknownTopicId)?;
         let partition = broker.partition_of(topic, key.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let (place, state) = self.coordinator.ensure(broker, key).await?;
+        let (place, state) = match self.coordinator.read(broker, key).await? {
+            (place, Some(state)) => (place, state),
+            // A loss of power may have taken the state and left the note of it. Of a group that is not on the partition
+            // none is made, which nobody would ever delete.
+            _ if broker.groups.is_share_partition(broker, key).await? => self.coordinator.ensure(broker, key).await?,
+            _ => return Err(ErrorCode::UnknownTopicOrPartition),
+        };
         let state_epoch = state.state_epoch;
         let offsets = match state.offsets {
             offsets if offsets.start_offset != UNINITIALIZED_START => offsets,

@@ -186,7 +186,9 @@ impl RealKafka {
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\nlog.dirs={data}\n\
              num.partitions=3\noffsets.topic.num.partitions=4\noffsets.topic.replication.factor={replicas}\n\
              transaction.state.log.num.partitions=4\ntransaction.state.log.replication.factor={replicas}\n\
-             transaction.state.log.min.isr=1\ndefault.replication.factor={replicas}\n\
+             transaction.state.log.min.isr=1\nshare.coordinator.state.topic.num.partitions=4\n\
+             share.coordinator.state.topic.replication.factor={replicas}\n\
+             share.coordinator.state.topic.min.isr=1\ndefault.replication.factor={replicas}\n\
              group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=true\n",
             data = home.join("data").display()
         );

@@ -13,6 +13,7 @@ mod mirror_maker;
 mod process;
 mod python;
 mod read_by_others;
+mod shares;
 mod streams;
 mod support;
 mod transactions;

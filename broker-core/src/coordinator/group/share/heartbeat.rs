@@ -75,7 +75,9 @@ impl ShareDraft<'_> {
         self.retarget(around)?;
         self.reconcile(member_id, around.image)?;
         let after = self.group.members.get(member_id).map(|member| member.current.clone()).unwrap_or_default();
-        let tells = joins || after.assigned != before.current.assigned;
+        // Who says its topics again has begun anew, or has missed an answer.
+        let says_everything = joins || request.subscribed_topic_names.is_some();
+        let tells = says_everything || after.assigned != before.current.assigned;
         Ok(ShareGroupHeartbeatResponse {
             member_id: Some(member_id.to_owned()),
             member_epoch: after.epoch,

@@ -32,6 +32,11 @@ impl GroupShard {
         self.persisted.share(group_id).is_some()
     }
 
+    /// Whether a share group is on a partition.
+    pub fn is_share_partition(&self, group_id: &str, topic_id: Uuid, partition: i32) -> bool {
+        self.persisted.share(group_id).is_some_and(|group| group.states.has(topic_id, partition))
+    }
+
     /// The partitions that a share group is on, with the names of their topics.
     ///
     /// # Errors
