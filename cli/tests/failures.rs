@@ -250,7 +250,7 @@ fn ctrl_c_ends_consume_though_its_reader_is_asleep() {
 fn settings_come_from_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    std::fs::write(path("server.properties"), "num.partitions=4\nprocess.roles=broker\n").unwrap();
+    std::fs::write(path("server.properties"), "num.partitions=4\nprocess.roles=broker,controller\n").unwrap();
     let broker = Broker::start(&["--in-memory", "--config", &path("server.properties")]);
     let text = format!("bootstrap.servers={}\nlinger.ms=0\nauto.offset.reset=earliest\n", broker.address);
     std::fs::write(path("client.properties"), text).unwrap();

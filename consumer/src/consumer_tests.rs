@@ -1,6 +1,7 @@
 //! The whole consumer against a broker in a few lines, over streams in memory: what a dropped future must not lose.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rkafka_client_core::{ClientSettings, Dial, DialOptions, HostPort};
 use rkafka_net::{DialFuture, Stream as NetStream};

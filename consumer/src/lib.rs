@@ -35,6 +35,7 @@ mod machine;
 mod record;
 mod shared;
 mod subscription;
+mod tasks;
 mod unpack;
 mod wire;
 

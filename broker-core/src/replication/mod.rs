@@ -4,12 +4,16 @@
 //! the end of what it has synced.
 
 mod log_dir;
+mod opening;
+mod outcome;
 mod partition;
 mod registry;
 mod transactions;
 mod waiters;
 
 pub(crate) use log_dir::{Fatal, LogDir};
-pub(crate) use partition::{AppendFailure, Close, Opening, Partition, PartitionRead, ReadFailure};
+pub(crate) use opening::Opening;
+pub(crate) use outcome::{AppendFailure, PartitionRead, ReadFailure};
+pub(crate) use partition::{Close, Partition};
 pub(crate) use registry::{PartitionKey, Registry};
 pub(crate) use waiters::{Waiter, Waiters};

@@ -10,23 +10,11 @@ use rkafka_protocol::ErrorCode;
 use uuid::Uuid;
 
 use super::log_dir::LogDir;
+use super::opening::Opening;
+use super::outcome::{AppendFailure, PartitionRead, ReadFailure};
 use super::waiters::{Waiter, Waiters};
-use crate::log::{
-    AbortedTransaction, AppendError, AppendInfo, Log, LogConfig, LogError, OpenState, RecordRules, RecordValidator,
-    VerificationGuard, checkpoints,
-};
-use crate::storage::{Storage, is_out_of_space};
-
-/// What it takes to open the partition's log when it is first needed.
-#[derive(Debug)]
-pub(crate) struct Opening {
-    pub storage: Arc<dyn Storage>,
-    pub dir: PathBuf,
-    /// The data directory in which `dir` lies.
-    pub log_dir: Arc<LogDir>,
-    pub config: LogConfig,
-    pub state: OpenState,
-}
+use crate::log::{AppendError, AppendInfo, Log, LogConfig, LogError, RecordRules, RecordValidator, VerificationGuard};
+use crate::storage::is_out_of_space;
 
 #[derive(Debug)]
 enum LogState {
@@ -50,68 +38,9 @@ pub(crate) enum Close {
     Unsynced,
 }
 
-/// Why records were not appended.
-#[derive(Debug)]
-pub(crate) struct AppendFailure {
-    pub error: ErrorCode,
-    pub message: String,
-    pub log_start_offset: i64,
-    /// The records that are to blame, by their place in the batch, with words for each.
-    pub records: Vec<(i32, String)>,
-}
-
-impl AppendFailure {
-    /// A failure that its error says all about.
-    fn of(error: ErrorCode) -> Self {
-        Self { error, message: error.message().to_owned(), log_start_offset: -1, records: Vec::new() }
-    }
-}
-
-impl From<AppendError> for AppendFailure {
-    fn from(error: AppendError) -> Self {
-        Self {
-            error: ErrorCode::from_code(error.kafka_error_code()),
-            message: error.to_string(),
-            log_start_offset: -1,
-            records: match error {
-                AppendError::InvalidRecords { records } | AppendError::InvalidTimestamps { records } => records,
-                _ => Vec::new(),
-            },
-        }
-    }
-}
-
 thread_local! {
     /// Buffers and codecs for the walk over a producer's records.
     static VALIDATOR: RefCell<RecordValidator> = RefCell::new(RecordValidator::default());
-}
-
-/// What a read found.
-#[derive(Debug)]
-pub(crate) struct PartitionRead {
-    /// Whole batches, as they lie in the log.
-    pub records: Bytes,
-    pub high_watermark: i64,
-    pub last_stable_offset: i64,
-    pub log_start_offset: i64,
-    /// The aborted transactions of which a part may be in `records`; for a read_committed read only.
-    pub aborted: Option<Vec<AbortedTransaction>>,
-}
-
-/// Why nothing was read. The bounds are -1 where they are not known.
-#[derive(Debug)]
-pub(crate) struct ReadFailure {
-    pub error: ErrorCode,
-    pub high_watermark: i64,
-    pub last_stable_offset: i64,
-    pub log_start_offset: i64,
-}
-
-impl ReadFailure {
-    /// A failure of which no bounds are known.
-    pub fn new(error: ErrorCode) -> Self {
-        Self { error, high_watermark: -1, last_stable_offset: -1, log_start_offset: -1 }
-    }
 }
 
 /// A partition that this broker leads.
@@ -123,9 +52,9 @@ pub(crate) struct Partition {
     pub leader_epoch: i32,
     log: RwLock<LogState>,
     log_dir: Arc<LogDir>,
-    /// The offset behind the last record that readers may see; -1 until the log is open.
     /// `min.insync.replicas`.
     min_insync_replicas: AtomicI32,
+    /// The offset behind the last record that readers may see; -1 until the log is open.
     high_watermark: AtomicI64,
     /// Up to where a read_committed consumer may read; never beyond the high watermark, -1 until the log is open.
     last_stable_offset: AtomicI64,
@@ -268,7 +197,7 @@ impl Partition {
 
     /// `None` where there was no room to open the log, which may be tried again.
     fn open(&self, opening: &Opening, now_ms: i64) -> Option<LogState> {
-        match self.try_open(opening, now_ms) {
+        match opening.open(self, now_ms) {
             Ok(log) => Some(LogState::Open(Box::new(log))),
             Err(error) => {
                 tracing::error!(topic = %self.topic, partition = self.index, %error, "the log cannot be opened");
@@ -280,48 +209,6 @@ impl Partition {
                 Some(LogState::Failed(error.to_string()))
             }
         }
-    }
-
-    fn try_open(&self, opening: &Opening, now_ms: i64) -> Result<Log, LogError> {
-        let storage = &opening.storage;
-        let mut state = opening.state;
-        match checkpoints::read_partition_metadata(storage.as_ref(), &opening.dir)? {
-            Some(id) if id == self.topic_id => {}
-            Some(other) => {
-                // The directory of an earlier topic of this name, whose removal did not come to its end.
-                tracing::warn!(dir = %opening.dir.display(), %other, "the log of a deleted topic is removed");
-                let removed = storage.remove_dir_all(&opening.dir);
-                removed.map_err(|source| LogError::Io { action: "remove", path: opening.dir.clone(), source })?;
-                state = OpenState::clean();
-                self.bind_directory(opening)?;
-            }
-            None => self.bind_directory(opening)?,
-        }
-        let (mut log, report) =
-            Log::open(Arc::clone(storage), opening.dir.clone(), opening.config.clone(), state, now_ms)?;
-        if report.truncated_bytes > 0 || report.segments_removed > 0 {
-            tracing::warn!(
-                topic = %self.topic,
-                partition = self.index,
-                truncated_bytes = report.truncated_bytes,
-                segments_removed = report.segments_removed,
-                reason = report.truncation_reason.as_deref().unwrap_or_default(),
-                log_end_offset = log.log_end_offset(),
-                "the log was cut off behind its last valid batch"
-            );
-        }
-        log.begin_leader_epoch(self.leader_epoch);
-        if log.config().group_commit && log.synced_end() < log.log_end_offset() {
-            // What an earlier broker wrote and did not sync is for readers once it is synced.
-            log.flush()?;
-        }
-        Ok(log)
-    }
-
-    fn bind_directory(&self, opening: &Opening) -> Result<(), LogError> {
-        let created = opening.storage.create_dir_all(&opening.dir);
-        created.map_err(|source| LogError::Io { action: "create", path: opening.dir.clone(), source })?;
-        checkpoints::write_partition_metadata(opening.storage.as_ref(), &opening.dir, self.topic_id)
     }
 
     /// Appends a batch of a producer: checks, patches and writes it as it is, unless it must be compressed otherwise, and

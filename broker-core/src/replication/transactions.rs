@@ -2,7 +2,8 @@
 
 use rkafka_protocol::ErrorCode;
 
-use super::partition::{AppendFailure, Partition};
+use super::outcome::AppendFailure;
+use super::partition::Partition;
 use crate::log::{AppendInfo, TransactionMarker, VerificationGuard};
 
 impl Partition {

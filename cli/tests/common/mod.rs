@@ -45,11 +45,12 @@ impl Broker {
             .spawn()
             .unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut ready = String::new();
+        let (mut ready, mut before) = (String::new(), String::new());
         // What it finds in its data directory may be told before.
         while !ready.contains("ready on ") {
+            before.push_str(&ready);
             ready.clear();
-            assert_ne!(stderr.read_line(&mut ready).unwrap(), 0, "the broker did not start");
+            assert_ne!(stderr.read_line(&mut ready).unwrap(), 0, "the broker did not start: {before}");
         }
         let address = ready
             .split_once("ready on ")

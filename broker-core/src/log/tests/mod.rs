@@ -2,6 +2,7 @@
 
 mod append;
 mod cleaner;
+mod cleaner_property;
 mod crash;
 mod files;
 mod model;

@@ -1,0 +1,92 @@
+//! The tasks of a consumer, and how they end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::driver::committer::{CommitOrder, committable};
+use crate::driver::member::MemberNews;
+use crate::error::{ConsumerError, Result};
+use crate::handle::ConsumerHandle;
+use crate::shared::Shared;
+
+/// How long a close waits for the group, as in Java.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What runs beside a consumer.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    pub(crate) steward: JoinHandle<()>,
+    pub(crate) committer: JoinHandle<()>,
+    pub(crate) news: mpsc::UnboundedSender<MemberNews>,
+    /// Waits here for the member, which begins with the first subscription.
+    pub(crate) inbox: Option<mpsc::UnboundedReceiver<MemberNews>>,
+    /// The member, once there is one. It gives its inbox back at its end.
+    pub(crate) member: Option<JoinHandle<mpsc::UnboundedReceiver<MemberNews>>>,
+}
+
+/// Leaves the group and ends the tasks.
+pub(crate) async fn shut_down(shared: Arc<Shared>, tasks: Tasks) -> Result<()> {
+    let Tasks { steward, committer, news, inbox: _, member } = tasks;
+    shared.lock().in_hand = false;
+    shared.member.notify_waiters();
+    let farewell = async {
+        settle_commits(&shared).await;
+        if let Some(mut member) = member {
+            leave(&news, &mut member).await.0
+        } else if shared.config.enable_auto_commit && shared.group_id("").is_ok() {
+            let returned = !shared.lock().dropped;
+            let (reply, answer) = oneshot::channel();
+            let offsets = committable(&shared, returned);
+            let order = CommitOrder::new(&shared, offsets, CLOSE_TIMEOUT, Some(reply));
+            match shared.commits.send(order) {
+                Ok(()) => answer.await.unwrap_or(Err(ConsumerError::Closed)),
+                Err(_) => Err(ConsumerError::Closed),
+            }
+        } else {
+            Ok(())
+        }
+    };
+    let result = tokio::time::timeout(CLOSE_TIMEOUT, farewell).await.unwrap_or_else(|_| {
+        Err(ConsumerError::Client {
+            doing: "leaving the group",
+            source: rkafka_client_core::Error::new(
+                rkafka_client_core::ErrorKind::Timeout,
+                format!("no answer within {CLOSE_TIMEOUT:?}; the group will see by session.timeout.ms"),
+            ),
+        })
+    });
+    steward.abort();
+    committer.abort();
+    ConsumerHandle::of(&shared).mark_closed();
+    shared.client.close();
+    result
+}
+
+/// Ends the membership: gives what became of its last commit, and the inbox where that came first. The member's handle
+/// may be awaited again where it did not.
+pub(crate) async fn leave(
+    news: &mpsc::UnboundedSender<MemberNews>,
+    member: &mut JoinHandle<mpsc::UnboundedReceiver<MemberNews>>,
+) -> (Result<()>, Option<mpsc::UnboundedReceiver<MemberNews>>) {
+    let (done, left) = oneshot::channel();
+    let _ = news.send(MemberNews::Close(done));
+    tokio::select! {
+        biased;
+        told = left => (told.unwrap_or(Ok(())), None),
+        // It had ended before, by a failure that the application was told of.
+        inbox = member => (Ok(()), inbox.ok()),
+    }
+}
+
+/// Waits for the commits that were asked for and not awaited (`commit_async`), as Java's `close` does, for half of its
+/// time at most.
+async fn settle_commits(shared: &Shared) {
+    let (reply, answered) = oneshot::channel();
+    let order = CommitOrder::new(shared, Vec::new(), Duration::ZERO, Some(reply));
+    if shared.commits.send(order).is_ok() {
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT / 2, answered).await;
+    }
+}
