@@ -336,19 +336,19 @@ fn play(world: &mut World, epochs: &mut BTreeMap<usize, (i32, u8)>, removed: &mu
             removed.insert(topic);
             world.remove_topic(TOPICS[topic]);
             let records = world.shard.decide_forget_topic(TOPICS[topic], topic_id(TOPICS[topic]));
-            drop(world.append(-1, &records));
+            let _ = world.append(-1, &records);
         }
         Step::Alter(topic) => {
             let partitions = SharePartitions::from([(topic_id(TOPICS[topic]), BTreeSet::from([0]))]);
             if let Ok(outcome) = world.shard.decide_alter_share_states(GROUP, &partitions) {
-                drop(world.take_outcome(outcome));
+                let _ = world.take_outcome(outcome);
             }
         }
         Step::DeleteStates(to_the_end) => {
             let Ok(outcome) = world.shard.decide_delete_share_states(GROUP, None) else { return };
             let Ok(gone) = world.take_outcome(outcome) else { return };
             if to_the_end && let Ok(outcome) = world.shard.decide_share_states_deleted(GROUP, &gone) {
-                drop(world.take_outcome(outcome));
+                let _ = world.take_outcome(outcome);
             }
         }
         Step::DeleteGroup => {
