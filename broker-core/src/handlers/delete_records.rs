@@ -61,7 +61,7 @@ fn delete(broker: &BrokerState, topic: &str, index: i32, offset: i64) -> Result<
         return Err(ErrorCode::PolicyViolation);
     }
     let partition = broker.partition(topic, index)?;
-    let deleted = partition.with_log_mut(broker.clock.now_ms(), |log| {
+    partition.with_log_mut(broker.clock.now_ms(), |log| {
         let policy = log.config().cleanup_policy;
         if policy.compact && !policy.delete {
             // Kafka's rule: of such a topic the last value of each key is never lost.
@@ -72,6 +72,5 @@ fn delete(broker: &BrokerState, topic: &str, index: i32, offset: i64) -> Result<
             tracing::debug!(topic, partition = index, offset, %error, "records were not deleted");
             ErrorCode::from_code(error.kafka_error_code())
         })
-    })?;
-    deleted
+    })?
 }

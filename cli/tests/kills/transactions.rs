@@ -218,11 +218,7 @@ impl Read {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "a test has load under way, and says what it found"
-)]
+#[expect(clippy::print_stderr, reason = "it says what it found")]
 async fn kill_transactions(policy: &str) {
     let Kills { rounds, mut dice } = Kills::of_environment(3);
     let directory = tempfile::tempdir().unwrap();

@@ -102,7 +102,6 @@ impl RawClient {
     ///
     /// # Panics
     /// No answer comes in two minutes, or it cannot be read.
-    #[expect(clippy::disallowed_methods, reason = "a test waits for an answer, and not for ever")]
     pub async fn call<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response, RawError> {
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let mut writer = Writer::new();

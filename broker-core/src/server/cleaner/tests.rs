@@ -192,9 +192,12 @@ async fn a_topic_of_the_same_name_knows_nothing_of_the_deleted_one_also_after_a_
     assert_eq!(found(broker, &partition).len(), 5, "the deleted topic's start is not the new one's");
 }
 
+/// What happens to the partition while a round is under way.
+type Change = fn(&BrokerState, &Partition);
+
 #[tokio::test]
 async fn appends_deletions_and_policies_in_the_middle_of_a_round_lose_nothing() {
-    let changes: [(&str, fn(&BrokerState, &Partition)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("append", |broker, partition| fill(broker, partition, 50..90)),
         ("delete records", |broker, partition| {
             let now_ms = broker.clock.now_ms();
