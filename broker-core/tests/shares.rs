@@ -21,11 +21,12 @@ use rkafka_protocol::messages::share_acknowledge_request::{
 use rkafka_protocol::messages::share_fetch_request::{FetchPartition, FetchTopic};
 use rkafka_protocol::messages::share_fetch_response::ShareFetchResponse;
 use rkafka_protocol::messages::share_group_heartbeat_response::ShareGroupHeartbeatResponse;
+use rkafka_protocol::messages::update_features_request::FeatureUpdateKey;
 use rkafka_protocol::messages::{
     AlterShareGroupOffsetsRequest, DeleteGroupsRequest, DeleteShareGroupOffsetsRequest, DeleteTopicsRequest,
     DescribeShareGroupOffsetsRequest, EndTxnRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
     InitProducerIdRequest, ShareAcknowledgeRequest, ShareFetchRequest, ShareGroupDescribeRequest,
-    ShareGroupHeartbeatRequest,
+    ShareGroupHeartbeatRequest, UpdateFeaturesRequest,
 };
 use rkafka_protocol::records::{Attributes, BatchOptions, encode_batch};
 use uuid::Uuid;
@@ -391,5 +392,31 @@ async fn who_is_in_no_group_is_given_nothing() {
     assert_eq!((response.error_code, error), (0, ErrorCode::UnknownTopicOrPartition));
     assert_eq!(offsets(&mut stranger.client).await, Err(ErrorCode::GroupIdNotFound));
     drop(stranger);
+    broker.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_the_feature_there_are_no_share_groups() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut admin = Client::connect(&broker).await;
+    admin.create_topic("t", 1, &[]).await;
+    let update = FeatureUpdateKey {
+        feature: "share.version".to_owned(),
+        max_version_level: 0,
+        upgrade_type: 2,
+        ..Default::default()
+    };
+    let request = UpdateFeaturesRequest { timeout_ms: 1000, feature_updates: vec![update], ..Default::default() };
+    assert_eq!(admin.call(&request, 2).await.error_code, 0);
+    let unsupported = ErrorCode::UnsupportedVersion;
+    let refused = admin.call(&heartbeat("m", 0, Some("t")), 1).await;
+    assert_eq!(refused.error_code, unsupported.code());
+    assert_eq!(offsets(&mut admin).await, Err(unsupported));
+    assert_eq!(alter(&mut admin, "t", 0).await.0, unsupported);
+    let topic_id = broker.state().image().topic("t").unwrap().id;
+    let mut member = Member { client: admin, id: "m".to_owned(), topic_id, session_epoch: 0 };
+    assert_eq!(member.try_fetch().await.error_code, unsupported.code());
+    drop(member);
     broker.shutdown().await.unwrap();
 }

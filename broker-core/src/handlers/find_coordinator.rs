@@ -12,6 +12,7 @@ use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::find_coordinator_response::Coordinator;
 use rkafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 
+use super::share_group_heartbeat::is_enabled;
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
 use crate::log::checkpoints::uuid_from_base64;
@@ -100,6 +101,10 @@ fn readiness(broker: &BrokerState, key_type: i8, version: i16) -> Result<(), NoC
         }),
         SHARE if version < FIRST_VERSION_WITH_SHARE => {
             let message = format!("version {version} cannot ask for a share coordinator; version 6 can");
+            Err((ErrorCode::InvalidRequest, message))
+        }
+        SHARE if !is_enabled(broker) => {
+            let message = "this cluster has no share groups (share.version is 0)".to_owned();
             Err((ErrorCode::InvalidRequest, message))
         }
         SHARE => broker.shares.coordinator.ensure_ready(broker).map(|_| ()).map_err(|error| {

@@ -13,6 +13,7 @@ use rkafka_protocol::messages::share_acknowledge_response::{PartitionData, Share
 use rkafka_protocol::messages::{ShareAcknowledgeRequest, ShareAcknowledgeResponse};
 
 use super::share_fetch::acknowledge;
+use super::share_group_heartbeat::is_enabled;
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
 use crate::coordinator::share::ShareKey;
@@ -31,6 +32,10 @@ pub async fn handle(
     let refuse = |error: ErrorCode, why: Option<String>| {
         Ok(ShareAcknowledgeResponse { error_code: error.code(), error_message: why, ..Default::default() })
     };
+    if !is_enabled(broker) {
+        let why = "this cluster has no share groups (share.version is 0)".to_owned();
+        return refuse(ErrorCode::UnsupportedVersion, Some(why));
+    }
     let (Some(group_id), Some(member_id)) = (&request.group_id, &request.member_id) else {
         return refuse(ErrorCode::InvalidRequest, Some("acknowledging needs a group and a member".to_owned()));
     };

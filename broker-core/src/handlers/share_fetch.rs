@@ -5,6 +5,7 @@
 //! A partition that the group is
 //! not on is `UNKNOWN_TOPIC_OR_PARTITION`. Where there is nothing, waits for new records and for those that come back. A request that renews locks (KIP-1222)
 //! fetches nothing. The session ends with epoch -1, or with its connection.
+//! `UNSUPPORTED_VERSION` where `share.version` is not finalized at 1.
 //! Deviations: `batch_size` shapes the acquired ranges only where the batches of the log are smaller.
 //! KIPs: 932, 1206, 1222
 
@@ -17,6 +18,7 @@ use rkafka_protocol::messages::share_fetch_response::{AcquiredRecords, Partition
 use rkafka_protocol::messages::{ShareFetchRequest, ShareFetchResponse};
 use tokio::time::timeout_at;
 
+use super::share_group_heartbeat::is_enabled;
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
 use crate::coordinator::share::ShareKey;
@@ -61,6 +63,10 @@ pub async fn handle(
     let refuse = |error: ErrorCode, why: Option<String>| {
         Ok(ShareFetchResponse { error_code: error.code(), error_message: why, ..Default::default() })
     };
+    if !is_enabled(broker) {
+        let why = "this cluster has no share groups (share.version is 0)".to_owned();
+        return refuse(ErrorCode::UnsupportedVersion, Some(why));
+    }
     let (Some(group_id), Some(member_id)) = (&request.group_id, &request.member_id) else {
         return refuse(ErrorCode::InvalidRequest, Some("a share fetch needs a group and a member".to_owned()));
     };
