@@ -97,7 +97,16 @@ pub trait InternalLog: Send + Sync {
     /// How many partitions the topic has, `None` where it does not exist (yet).
     fn partition_count(&self, topic: &str) -> Option<i32>;
 
-    /// The partitions of which anything is kept. The others are empty.
+    /// Whether the partition's disk works. What a coordinator knows of one that failed is not what its successor will
+    /// find, so that it is not to be told.
+    ///
+    /// # Errors
+    /// `KAFKA_STORAGE_ERROR`.
+    fn check_online(&self, _topic: &str, _partition: i32) -> Result<(), ErrorCode> {
+        Ok(())
+    }
+
+    /// The partitions of which anything is kept, and whose disks work. The others are empty.
     fn kept_partitions(&self, topic: &str) -> Vec<i32>;
 
     /// Appends the records as one batch, whose records all bear `now_ms`; answers the offset of the first. With no
@@ -239,7 +248,13 @@ impl InternalLog for BrokerState {
 
     fn kept_partitions(&self, topic: &str) -> Vec<i32> {
         let count = self.partition_count(topic).unwrap_or(0);
-        (0..count).filter(|partition| self.dirs.has(topic, *partition)).collect()
+        let is_kept =
+            |partition: &i32| self.dirs.has(topic, *partition) && self.check_online(topic, *partition).is_ok();
+        (0..count).filter(is_kept).collect()
+    }
+
+    fn check_online(&self, topic: &str, partition: i32) -> Result<(), ErrorCode> {
+        self.partition(topic, partition)?.check_dir()
     }
 
     fn append_internal(

@@ -218,6 +218,17 @@ impl BrokerState {
         self.unsynced.committed().await
     }
 
+    /// As [`BrokerState::internal_appends_synced`], for appends since [`BrokerState::internal_append_failures`] gave
+    /// `failures`: whoever waited for them first, a failure is told to all.
+    pub(crate) async fn internal_appends_synced_since(&self, failures: u64) -> Result<(), ErrorCode> {
+        self.unsynced.committed_since(failures).await
+    }
+
+    /// How often appends to internal topics were lost.
+    pub(crate) fn internal_append_failures(&self) -> u64 {
+        self.unsynced.failures()
+    }
+
     /// To be held while topics come or go.
     pub(crate) fn change_topics(&self) -> MutexGuard<'_, ()> {
         self.topic_changes.lock().unwrap_or_else(PoisonError::into_inner)

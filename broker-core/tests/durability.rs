@@ -12,7 +12,8 @@ use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use rkafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use rkafka_protocol::messages::{
-    DescribeLogDirsRequest, FetchRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest,
+    DescribeLogDirsRequest, FetchRequest, ListGroupsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+    ProduceRequest,
 };
 
 fn config(policy: &str, dirs: &str) -> BrokerConfig {
@@ -255,4 +256,54 @@ async fn a_full_disk_refuses_writes_serves_reads_and_goes_on_when_there_is_room(
         let broker = start(&disk, policy, "/a").await;
         assert_eq!(Client::connect(&broker).await.values("t", 0, 0).await, ["v", "x"]);
     }
+}
+
+/// What a group committed and the disk did not take is not told to its consumers: they would go on behind it, and the next
+/// broker would not know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_whose_disk_failed_tells_nothing() {
+    let disk = FaultyStorage::new();
+    let broker = start(&disk, "group", "/a,/b").await;
+    let mut client = Client::connect(&broker).await;
+    client.create_topic("t", 1, &[]).await;
+    let groups: Vec<String> = (0..10).map(|number| format!("group {number}")).collect();
+    for group_id in &groups {
+        let request = OffsetCommitRequest { group_id: group_id.clone(), ..commit(5) };
+        assert_eq!(client.call(&request, 7).await.topics[0].partitions[0].error_code, 0);
+    }
+    disk.trouble("/b", Trouble::Stuck);
+    let mut waiting = Vec::new();
+    for group_id in &groups {
+        let mut client = Client::connect(&broker).await;
+        client.send(&OffsetCommitRequest { group_id: group_id.clone(), ..commit(6) }, 7).await;
+        waiting.push(client);
+    }
+    // Commits are answered in the end, or their connection is closed, for whoever waits cannot tell whose disk it is.
+    disk.trouble("/b", Trouble::Broken);
+    for mut client in waiting {
+        client.frame().await;
+    }
+    let mut client = Client::connect(&broker).await;
+    let mut failed = 0;
+    for group_id in &groups {
+        use rkafka_broker_core::storage::Storage;
+        let hash = group_id.bytes().fold(0i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(i32::from(byte)));
+        let directory = format!("/b/__consumer_offsets-{}", (hash & i32::MAX) % 2);
+        let topic = OffsetFetchRequestTopics { name: "t".to_owned(), partition_indexes: vec![0], ..Default::default() };
+        let group =
+            OffsetFetchRequestGroup { group_id: group_id.clone(), topics: Some(vec![topic]), ..Default::default() };
+        let request = OffsetFetchRequest { groups: vec![group], ..Default::default() };
+        let answer = client.call(&request, 9).await.groups[0].clone();
+        if disk.exists(Path::new(&directory)).unwrap() {
+            failed += 1;
+            assert_eq!(ErrorCode::from_code(answer.error_code), ErrorCode::NotCoordinator, "{group_id}");
+        } else {
+            assert_eq!((answer.error_code, answer.topics[0].partitions[0].committed_offset), (0, 6), "{group_id}");
+        }
+    }
+    assert!((1..10).contains(&failed), "{failed} groups lie in the directory");
+    let listed = client.call(&ListGroupsRequest::default(), 4).await;
+    // The others are there.
+    assert_eq!((listed.error_code, listed.groups.len()), (0, 10 - failed));
+    broker.shutdown().await.unwrap();
 }

@@ -147,12 +147,14 @@ impl<S: Shard> Partitions<S> {
     /// The partition's slot, loaded; who comes while it is loaded waits. Cancel safe: who waited longest goes on.
     ///
     /// # Errors
-    /// `NOT_COORDINATOR` where the partition cannot be read.
+    /// `NOT_COORDINATOR` where the partition cannot be read, or its disk failed: what is known of it may be more than is
+    /// there.
     pub async fn slot(
         &self,
         log: &(impl InternalLog + ?Sized),
         partition: i32,
     ) -> Result<Arc<Mutex<Slot<S>>>, ErrorCode> {
+        log.check_online(S::TOPIC, partition).map_err(append_error)?;
         let Entry { slot, loading } = self.entry(partition);
         if !lock(&slot).is_loaded {
             let _one_at_a_time = loading.lock().await;
@@ -325,6 +327,11 @@ impl<S: Shard> Partitions<S> {
     pub fn due(&self) -> Vec<i32> {
         let now_ms = self.moment().monotonic_ms;
         lock(&self.due).iter().filter(|(_, at_ms)| **at_ms <= now_ms).map(|(partition, _)| *partition).collect()
+    }
+
+    /// Tells the timer that nothing of this partition is due, for it cannot be had.
+    pub fn nothing_due(&self, partition: i32) {
+        lock(&self.due).remove(&partition);
     }
 
     /// Tells the timer when this partition has something due.

@@ -332,9 +332,10 @@ pub(crate) async fn dispatch(
     let (number, version) = (envelope.key, envelope.version);
     match offered(number) {
         Some((key, versions)) if versions.contains(version) => {
+            let failures = broker.internal_append_failures();
             let answer = call(broker, context, key, envelope).await?;
             if rests_on_internal_topics(key)
-                && let Err(error) = broker.internal_appends_synced().await
+                && let Err(error) = broker.internal_appends_synced_since(failures).await
             {
                 // The answer tells of what a loss of power would take back.
                 let reason = format!("an internal topic cannot be synced: {}", error.message());

@@ -188,7 +188,11 @@ impl Partition {
         before < high_watermark
     }
 
-    fn check_dir(&self) -> Result<(), ErrorCode> {
+    /// Whether the disk works.
+    ///
+    /// # Errors
+    /// `KAFKA_STORAGE_ERROR`, until the broker starts again.
+    pub fn check_dir(&self) -> Result<(), ErrorCode> {
         match self.log_dir.failure() {
             None => Ok(()),
             Some(_) => Err(ErrorCode::KafkaStorageError),

@@ -162,6 +162,7 @@ impl FaultyStorage {
     /// Makes trouble for all files below a path.
     pub fn trouble(&self, below: impl Into<PathBuf>, trouble: Trouble) {
         self.state().trouble = Some((below.into(), trouble));
+        self.mended.notify_all();
     }
 
     /// Ends the trouble.

@@ -85,10 +85,11 @@ impl BrokerState {
         } else {
             PartitionsMode::Verify
         };
+        let failures = self.internal_append_failures();
         let admitted = self.transactions.add_or_verify(self, transactional_id, producer, partitions, mode).await;
         let mut refused = admitted.map_err(|error| support.error(error))?;
         // Records of a partition rest on the note that it is in the transaction: nobody else would end it there.
-        self.internal_appends_synced().await?;
+        self.internal_appends_synced_since(failures).await?;
         for (_, _, error) in &mut refused {
             *error = support.error(*error);
         }
@@ -109,7 +110,9 @@ impl TransactionHost for BrokerState {
     }
 
     fn coordinator_epoch(&self, partition: i32) -> Result<i32, ErrorCode> {
-        self.partition(TRANSACTIONS_TOPIC, partition).map(|partition| partition.leader_epoch)
+        let partition = self.partition(TRANSACTIONS_TOPIC, partition)?;
+        partition.check_dir()?;
+        Ok(partition.leader_epoch)
     }
 
     fn write_marker(&self, topic: &str, partition: i32, marker: &TransactionMarker) -> Result<(), ErrorCode> {

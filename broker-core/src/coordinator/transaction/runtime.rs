@@ -38,7 +38,8 @@ pub trait TransactionHost: InternalLog {
     /// The epoch of the coordinator that keeps this partition of `__transaction_state`: its leader epoch.
     ///
     /// # Errors
-    /// `UNKNOWN_TOPIC_OR_PARTITION`.
+    /// `UNKNOWN_TOPIC_OR_PARTITION`; `KAFKA_STORAGE_ERROR` where its disk failed, so that nothing may rest on what was
+    /// decided there.
     fn coordinator_epoch(&self, partition: i32) -> Result<i32, ErrorCode>;
 
     /// Writes a marker into a partition.
@@ -223,7 +224,11 @@ impl TransactionCoordinator {
     }
 
     async fn do_due(&self, host: &dyn TransactionHost, partition: i32) {
-        let Ok(shared) = self.partitions.slot(host, partition).await else { return };
+        let Ok(shared) = self.partitions.slot(host, partition).await else {
+            // Its disk failed. The next broker that can read it goes on.
+            self.partitions.nothing_due(partition);
+            return;
+        };
         let unmarked = {
             let mut slot = lock(&shared);
             let now = self.partitions.moment();
