@@ -19,7 +19,7 @@ use rkafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeader
 use rkafka_protocol::messages::{
     CreatePartitionsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
     DescribeLogDirsRequest, DescribeTopicPartitionsRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    MetadataRequest, OffsetForLeaderEpochRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
 };
 use rkafka_protocol::records::{BatchBuilder, BatchOptions, Codec, Compression, Compressor, NO_HEADERS, encode_batch};
 use uuid::Uuid;
@@ -315,7 +315,9 @@ async fn topics_are_created_grown_described_and_deleted() {
     let validate = rkafka_protocol::messages::CreateTopicsRequest { validate_only: true, ..create_topics("t", 3, &[]) };
     assert_eq!(client.call(&validate, 7).await.topics[0].num_partitions, 3);
     assert!(broker.state().image().topic("t").is_none());
-    client.create_topic("t", 3, &[("retention.ms", "1000")]).await;
+    let created = client.call(&create_topics("t", 3, &[("retention.ms", "1000")]), 7).await;
+    // No message, as Kafka has it: clients (aiokafka) hold that a topic with a message was not created.
+    assert_eq!((created.topics[0].error_code, created.topics[0].error_message.as_deref()), (0, None));
     let again = client.call(&create_topics("t", 3, &[]), 7).await;
     assert_eq!(again.topics[0].error_code, ErrorCode::TopicAlreadyExists.code());
     let grow = |count| CreatePartitionsRequest {
@@ -354,6 +356,15 @@ async fn topics_are_created_grown_described_and_deleted() {
     let gone = client.call(&by_id(id), 6).await;
     assert_eq!(gone.responses[0].error_code, ErrorCode::UnknownTopicId.code());
     assert_eq!(client.produce("t", 0, batch(&["late"])).await.error_code, ErrorCode::UnknownTopicOrPartition.code());
+}
+
+#[tokio::test]
+async fn no_reassignment_is_under_way_and_nothing_is_said_of_it() {
+    let broker = start_in_memory().await;
+    let mut client = Client::connect(&broker).await;
+    let answer = client.call(&ListPartitionReassignmentsRequest::default(), 0).await;
+    assert_eq!((answer.error_code, answer.error_message), (0, None));
+    assert!(answer.topics.is_empty());
 }
 
 #[tokio::test]

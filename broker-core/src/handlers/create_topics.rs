@@ -34,6 +34,8 @@ pub async fn handle(
                 Ok(created) => CreatableTopicResult {
                     name: asked.name.clone(),
                     topic_id: if request.validate_only { uuid::Uuid::nil() } else { created.id },
+                    // The schema's default is an empty message, which clients take for a failure; Kafka answers null.
+                    error_message: None,
                     num_partitions: created.partitions,
                     replication_factor: created.replication_factor,
                     configs: Some(

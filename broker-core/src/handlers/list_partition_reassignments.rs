@@ -21,5 +21,6 @@ pub async fn handle(
     _request: ListPartitionReassignmentsRequest,
     _version: i16,
 ) -> Result<ListPartitionReassignmentsResponse, HandlerError> {
-    Ok(ListPartitionReassignmentsResponse::default())
+    // The schema's default is an empty message; Kafka answers null.
+    Ok(ListPartitionReassignmentsResponse { error_message: None, ..Default::default() })
 }
