@@ -118,6 +118,24 @@ async fn brokers_settings_are_in_force_at_once_and_after_a_restart() {
 }
 
 #[tokio::test]
+async fn the_cleaner_is_held_to_what_was_set_since_the_start() {
+    let broker = start_in_memory().await;
+    let mut client = Client::connect(&broker).await;
+    for (name, value, bad) in [
+        ("log.cleaner.backoff.ms", "15001", "0"),
+        ("log.cleaner.dedupe.buffer.size", "2000000", "1000"),
+        ("log.cleaner.io.max.bytes.per.second", "1000000.0", "0"),
+    ] {
+        set(&mut client, BROKER, "1", name, value).await;
+        assert_eq!(alter(&mut client, BROKER, "1", (name, SET, Some(bad))).await.0, ErrorCode::InvalidRequest.code());
+    }
+    let config = broker.state().effective_config();
+    assert_eq!(config.log_cleaner_backoff, std::time::Duration::from_millis(15_001));
+    assert_eq!(config.log_cleaner_dedupe_buffer_size, 2_000_000);
+    assert!((config.log_cleaner_io_max_bytes_per_second - 1_000_000.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
 async fn what_cannot_be_set_is_refused_and_changes_nothing() {
     let broker = start_in_memory().await;
     let mut client = Client::connect(&broker).await;

@@ -23,11 +23,19 @@ pub(crate) const SOURCE_DEFAULT: i8 = 5;
 pub(crate) const SOURCE_CLIENT_METRICS: i8 = 7;
 pub(crate) const SOURCE_GROUP: i8 = 8;
 
+/// What is changed while the broker runs beside the settings of the logs: who acts on these asks for the present value.
+const ASKED_FOR_ANEW: &[&str] = &[
+    "log.cleaner.backoff.ms",
+    "log.cleaner.dedupe.buffer.size",
+    "log.cleaner.io.max.bytes.per.second",
+    "producer.id.expiration.ms",
+];
+
 /// Whether a setting is changed while the broker runs: Kafka does, and here it is in force at once, because the logs of
-/// all partitions get their settings anew.
+/// all partitions get their settings anew, and the others are asked for when they are needed.
 pub(crate) fn is_dynamic(name: &str) -> bool {
     let of_logs = || TOPIC_SETTINGS.iter().any(|setting| setting.broker_name == Some(name));
-    kafka_settings::find(name).is_some_and(|(_, dynamic)| dynamic) && (name == "producer.id.expiration.ms" || of_logs())
+    kafka_settings::find(name).is_some_and(|(_, dynamic)| dynamic) && (ASKED_FOR_ANEW.contains(&name) || of_logs())
 }
 
 /// Kafka's type of a broker's setting. What Kafka does not have is a text.
@@ -193,7 +201,8 @@ mod tests {
 
     #[test]
     fn only_what_is_in_force_at_once_is_dynamic() {
-        for name in ["log.retention.ms", "message.max.bytes", "log.segment.bytes", "producer.id.expiration.ms"] {
+        let dynamic = ["log.retention.ms", "message.max.bytes", "log.segment.bytes", "log.cleaner.delete.retention.ms"];
+        for name in dynamic.iter().chain(ASKED_FOR_ANEW) {
             assert!(is_dynamic(name), "{name}");
         }
         for name in ["num.partitions", "listeners", "num.io.threads", "log.retention.hours", "no.such"] {
