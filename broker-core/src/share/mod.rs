@@ -1,7 +1,7 @@
 //! Share groups (KIP-932), the side of the partition's leader: which records are with whom, and what became of them.
 //!
 //! [`SharePartition`] is the machine of one group on one partition; [`ShareSessions`] holds which partitions a member
-//! fetches from. Both are pure: time and bytes come from [`leader`], their driver.
+//! fetches from. Both are pure: time and bytes come from `leader`, their driver.
 
 mod aborted;
 mod acknowledge;

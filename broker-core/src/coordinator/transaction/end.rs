@@ -48,7 +48,7 @@ impl TransactionShard {
     /// Decides to abort a transaction that has taken too long, and fences its producer; `None` where it is over.
     ///
     /// # Errors
-    /// As [`TransactionShard::step`].
+    /// `UNKNOWN_SERVER_ERROR` where it cannot be written in Kafka's format.
     pub fn decide_timeout(
         &self,
         now: Moment,

@@ -213,7 +213,7 @@ impl TransactionShard {
     /// The last move of a transaction's end, once no marker is missing.
     ///
     /// # Errors
-    /// As [`TransactionShard::step`].
+    /// `UNKNOWN_SERVER_ERROR` where it cannot be written in Kafka's format.
     pub fn decide_complete(
         &self,
         now: Moment,
