@@ -2,6 +2,7 @@
 //! subscriptions to the metrics of clients.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::ConfigRecord;
@@ -62,6 +63,10 @@ fn alter_one(
     if kind == ConfigResource::Broker {
         check_broker(image, fixed, name, &changes)?;
     }
+    if kind == ConfigResource::Topic {
+        let values = changed(present, &changes);
+        topic_config::check_together(&effective, &values).or_else(|reason| refuse(ErrorCode::InvalidConfig, reason))?;
+    }
     Ok(changes
         .into_iter()
         .filter(|(name, value)| present.and_then(|values| values.get(*name)) != value.as_ref())
@@ -121,6 +126,21 @@ pub(crate) fn check_resource(
     Ok(())
 }
 
+/// The settings of a resource after the changes.
+fn changed(
+    present: Option<&Arc<BTreeMap<String, String>>>,
+    changes: &BTreeMap<&str, Option<String>>,
+) -> BTreeMap<String, String> {
+    let mut values = present.map(|values| BTreeMap::clone(values)).unwrap_or_default();
+    for (name, value) in changes {
+        match value {
+            Some(value) => values.insert((*name).to_owned(), value.clone()),
+            None => values.remove(*name),
+        };
+    }
+    values
+}
+
 /// Checks that the settings of this broker would go together after the changes.
 fn check_broker(
     image: &MetadataImage,
@@ -129,17 +149,10 @@ fn check_broker(
     changes: &BTreeMap<&str, Option<String>>,
 ) -> Result<(), Refusal> {
     let node = fixed.node_id.to_string();
-    let mut levels = ["", &node].map(|name| {
-        image.configs(ConfigResource::Broker, name).map(|values| BTreeMap::clone(values)).unwrap_or_default()
+    let levels = ["", &node].map(|level| {
+        let present = image.configs(ConfigResource::Broker, level);
+        if level == name { changed(present, changes) } else { changed(present, &BTreeMap::new()) }
     });
-    let [of_all, of_this] = &mut levels;
-    let changed = if name.is_empty() { of_all } else { of_this };
-    for (name, value) in changes {
-        match value {
-            Some(value) => changed.insert((*name).to_owned(), value.clone()),
-            None => changed.remove(*name),
-        };
-    }
     let [of_all, of_this] = &levels;
     let (config, _) = broker_config::overlaid(fixed, [Some(of_all), Some(of_this)]);
     config.validate().or_else(|error| refuse(ErrorCode::InvalidRequest, error.to_string()))

@@ -280,6 +280,18 @@ pub(crate) fn check(name: &str, value: Option<&str>) -> Result<(), String> {
     setting.check(value)
 }
 
+/// Checks that the settings of a topic go together.
+///
+/// # Errors
+/// Why they do not, in Kafka's words.
+pub(crate) fn check_together(broker: &BrokerConfig, topic: &BTreeMap<String, String>) -> Result<(), String> {
+    let LogConfig { min_compaction_lag_ms: least, max_compaction_lag_ms: most, .. } = log_config(broker, Some(topic));
+    if least <= most {
+        return Ok(());
+    }
+    Err(format!("conflict topic config setting min.compaction.lag.ms ({least}) > max.compaction.lag.ms ({most})"))
+}
+
 /// The settings of a topic's logs: those of the broker, changed by those of the topic.
 pub(crate) fn log_config(broker: &BrokerConfig, topic: Option<&BTreeMap<String, String>>) -> LogConfig {
     let mut config = broker.log_config();

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::image::{ConfigResource, MetadataImage, TopicImage};
 use super::records::MetadataRecord;
-use super::{Decision, Refusal, topic_config, topic_name};
+use super::{Decision, Refusal, broker_config, topic_config, topic_name};
 use crate::config::BrokerConfig;
 
 /// Kafka's limit on the partitions that one request may create.
@@ -156,6 +156,8 @@ fn plan(image: &MetadataImage, placement: &Placement<'_>, topic: &CreatableTopic
             return refuse(ErrorCode::InvalidRequest, format!("Duplicate config name: {}", config.name));
         }
     }
+    let broker = broker_config::effective(placement.config, image);
+    topic_config::check_together(&broker, &configs).or_else(|reason| refuse(ErrorCode::InvalidConfig, reason))?;
     if !topic.assignments.is_empty() {
         if topic.replication_factor != -1 {
             return refuse(

@@ -84,6 +84,7 @@ fn pass(broker: &BrokerState, memory: &mut Memory, go_on: &dyn Fn() -> bool) -> 
             return false;
         }
         let (topic, index) = (&*partition.topic, partition.index);
+        let began = broker.clock.now();
         match clean(broker, &partition, now_ms, go_on) {
             Ok(Some(stats)) => {
                 any = true;
@@ -95,6 +96,7 @@ fn pass(broker: &BrokerState, memory: &mut Memory, go_on: &dyn Fn() -> bool) -> 
                     records_before = stats.records_before,
                     records_after = stats.records_after,
                     is_partial = stats.is_partial,
+                    took_ms = u64::try_from((broker.clock.now() - began).as_millis()).unwrap_or(u64::MAX),
                     "a log was cleaned"
                 );
             }
