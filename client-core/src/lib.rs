@@ -13,6 +13,7 @@ mod config;
 mod connection;
 mod coordinator;
 mod error;
+mod group;
 mod link;
 mod metadata;
 mod pool;
@@ -28,6 +29,7 @@ pub use config::{ClientConfig, ClientSettings, MetadataRecovery, SecurityProtoco
 pub use connection::Connection;
 pub use coordinator::CoordinatorKind;
 pub use error::{Error, ErrorKind, Result};
+pub use group::{CommittedOffset, GroupMetadata, TopicPartition};
 pub use link::{Endpoint, Link, Response, Shared};
 pub use metadata::Topics;
 pub use pool::Lane;

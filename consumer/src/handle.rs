@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rkafka_client_core::{Error, RetryPolicy, Topics, retry};
+use rkafka_client_core::{Error, GroupMetadata, RetryPolicy, Topics, retry};
 use rkafka_protocol::ErrorCode;
 use tokio::sync::oneshot;
 
@@ -63,6 +63,42 @@ impl ConsumerHandle {
         self.shared.steward.notify_one();
         self.shared.fetchers.notify_waiters();
         Ok(())
+    }
+
+    /// Moves every assigned partition back to what the group has committed; one without a committed offset goes back to
+    /// where its reading began under this assignment. What was handed out since is handed out again: this is what an
+    /// aborted transaction asks for. Returns at once; the offsets are looked up in the background, and offsets that an
+    /// undecided transaction holds are waited for (KIP-447).
+    ///
+    /// # Errors
+    /// No group; the consumer is closed.
+    pub fn rewind_to_committed(&self) -> Result<()> {
+        self.open()?;
+        self.shared.group_id("rewinding to the committed offsets")?;
+        let mut state = self.shared.lock();
+        state.positions.rewind_to_committed();
+        state.inbox.purge();
+        drop(state);
+        self.shared.steward.notify_one();
+        self.shared.fetchers.notify_waiters();
+        Ok(())
+    }
+
+    /// As whom this consumer commits, for offsets that a producer commits in a transaction (KIP-447). It changes with
+    /// every rebalance: take it after the records whose offsets are committed, and before others are asked for.
+    ///
+    /// # Errors
+    /// No group; the consumer is closed.
+    pub fn group_metadata(&self) -> Result<GroupMetadata> {
+        self.open()?;
+        let group = GroupMetadata::new(self.shared.group_id("committing in a transaction")?);
+        let state = self.shared.lock();
+        Ok(match (&state.mode, &state.identity) {
+            (Mode::Group(_), Some((generation, member_id))) => {
+                group.with_member(*generation, member_id.clone(), self.shared.config.group_instance_id.clone())
+            }
+            _ => group,
+        })
     }
 
     /// Stops handing out and fetching these partitions until they are resumed. What was fetched is kept while there is

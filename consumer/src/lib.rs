@@ -48,4 +48,4 @@ pub use listener::{HookFuture, RebalanceListener};
 pub use record::ConsumerRecord;
 pub use subscription::{CommittedOffset, OffsetAndTimestamp, Start, TopicPartition};
 
-pub use rkafka_client_core::{ClientConfig, ClientOptions, ClientSettings, ConfigError};
+pub use rkafka_client_core::{ClientConfig, ClientOptions, ClientSettings, ConfigError, GroupMetadata};

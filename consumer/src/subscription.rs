@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub use rkafka_client_core::{CommittedOffset, TopicPartition};
+
 /// Where the reading of a partition begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -31,53 +33,6 @@ impl fmt::Display for Start {
             Self::RelativeToEnd(back) => write!(formatter, "{back} from the end"),
             Self::Committed => formatter.write_str("the committed offset"),
         }
-    }
-}
-
-/// A topic and one of its partitions.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicPartition {
-    /// The topic's name.
-    pub topic: std::sync::Arc<str>,
-    /// The partition's number, from 0.
-    pub partition: i32,
-}
-
-impl TopicPartition {
-    /// The partition `partition` of `topic`.
-    pub fn new(topic: impl Into<std::sync::Arc<str>>, partition: i32) -> Self {
-        Self { topic: topic.into(), partition }
-    }
-}
-
-impl fmt::Display for TopicPartition {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}-{}", self.topic, self.partition)
-    }
-}
-
-impl<Topic: Into<std::sync::Arc<str>>> From<(Topic, i32)> for TopicPartition {
-    fn from((topic, partition): (Topic, i32)) -> Self {
-        Self::new(topic, partition)
-    }
-}
-
-/// An offset of the group, as it is committed: where the group goes on reading.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CommittedOffset {
-    /// The offset of the next record to read.
-    pub offset: i64,
-    /// The leader epoch of the last record read, where it is known.
-    pub leader_epoch: Option<i32>,
-    /// What the committing application added.
-    pub metadata: String,
-}
-
-impl CommittedOffset {
-    /// An offset without epoch and metadata.
-    pub fn new(offset: i64) -> Self {
-        Self { offset, leader_epoch: None, metadata: String::new() }
     }
 }
 

@@ -93,6 +93,16 @@ settings! {
         /// Whether brokers drop what a retry sends twice, so that each record is written once and in order.
         "enable.idempotence" => enable_idempotence: Idempotence = Idempotence::Auto;
 
+        /// Makes the producer a [`TransactionalProducer`](crate::TransactionalProducer): what it sends is committed or
+        /// aborted as a whole. The id says who the producer is over restarts: a new one with the same id fences the one
+        /// before and aborts what that has left open.
+        "transactional.id" => transactional_id: Option<String> = None;
+
+        /// How long a transaction may be open before its coordinator aborts it. No more than the broker's
+        /// `transaction.max.timeout.ms`.
+        "transaction.timeout.ms" => transaction_timeout: Duration = Duration::from_secs(60),
+            in Duration::from_millis(1)..=INT_MS, because "no transaction is over in no time, and Kafka counts in 31 bits of milliseconds";
+
         /// How many bytes a batch takes before it is full, before compression. A batch of one record may be larger.
         ///
         /// Java's 16 KiB makes brokers spend four times the processor time per record of what 128 KiB does, which a
@@ -154,7 +164,13 @@ fn conflict(name: &str, other: &str, reason: &str) -> Result<(), ConfigError> {
 
 /// What Java's `ProducerConfig` checks.
 fn check_together(config: &ProducerConfig) -> Result<(), ConfigError> {
-    if config.enable_idempotence == Idempotence::Enabled {
+    if config.transactional_id.as_deref() == Some("") {
+        return conflict("transactional.id", "its own value", "an id has at least one letter");
+    }
+    if config.transactional_id.is_some() && config.enable_idempotence == Idempotence::Disabled {
+        return conflict("transactional.id", "enable.idempotence", "a transactional producer is idempotent: drop the latter");
+    }
+    if config.transactional_id.is_some() || config.enable_idempotence == Idempotence::Enabled {
         if config.acks != Acks::All {
             return conflict("acks", "enable.idempotence", "an idempotent producer needs `acks=all`");
         }
@@ -185,6 +201,7 @@ impl ProducerConfig {
         match self.enable_idempotence {
             Idempotence::Enabled => true,
             Idempotence::Disabled => false,
+            Idempotence::Auto if self.transactional_id.is_some() => true,
             Idempotence::Auto => self.acks == Acks::All && self.max_in_flight <= 5 && self.retries > 0,
         }
     }
@@ -217,6 +234,7 @@ impl ProducerConfig {
             window: u64::from(self.max_in_flight),
             retries: self.retries,
             idempotent: self.is_idempotent(),
+            transaction: None,
         }
     }
 }

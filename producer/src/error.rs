@@ -119,6 +119,14 @@ pub enum ProducerError {
         /// What is wrong with it.
         detail: Arc<str>,
     },
+    /// The transaction that the record is part of is aborted, or can only be aborted.
+    #[error("the transaction is aborted{}; the record {}", detail_text(.reason), aborted_text(*.maybe_written))]
+    TransactionAborted {
+        /// Why, where that is known and not the application's own wish.
+        reason: Option<Arc<str>>,
+        /// Whether the record may be in the log, where only consumers with `isolation.level=read_uncommitted` see it.
+        maybe_written: bool,
+    },
     /// The producer is closed, or was closed before the record was acknowledged.
     #[error("the producer is closed; the record {}", written_text(*.maybe_written))]
     Closed {
@@ -142,6 +150,10 @@ fn written_text(maybe: bool) -> &'static str {
     if maybe { "may have been written" } else { "was not written" }
 }
 
+fn aborted_text(maybe: bool) -> &'static str {
+    if maybe { "may have been written, and is aborted too" } else { "was not written" }
+}
+
 fn detail_text(detail: &Option<Arc<str>>) -> String {
     detail.as_ref().map(|text| format!(" ({text})")).unwrap_or_default()
 }
@@ -160,6 +172,7 @@ impl ProducerError {
             | Self::RecordTooLarge { .. }
             | Self::UnknownPartition { .. }
             | Self::Encode { .. }
+            | Self::TransactionAborted { .. }
             | Self::Closed { .. }
             | Self::CloseTimeout { .. } => false,
         }
@@ -171,6 +184,7 @@ impl ProducerError {
             Self::DeliveryTimeout { maybe_written, .. }
             | Self::Refused { maybe_written, .. }
             | Self::Disconnected { maybe_written, .. }
+            | Self::TransactionAborted { maybe_written, .. }
             | Self::Closed { maybe_written } => *maybe_written,
             Self::CloseTimeout { .. } => true,
             _ => false,

@@ -5,6 +5,7 @@
 
 mod clock;
 mod config;
+mod coordination;
 mod delivery;
 mod driver;
 mod error;
@@ -16,12 +17,18 @@ mod producer;
 mod record;
 mod shared;
 mod topic;
+mod transaction;
+mod transaction_error;
 
 pub use config::{Acks, CompressionType, Idempotence, ProducerConfig};
 pub use delivery::{Delivery, DeliveryResult};
 pub use error::{ProducerError, TrySendError};
 pub use partitioner::{Partitioner, murmur2};
 pub use producer::{Producer, TopicHandle};
+pub use transaction::{Transaction, TransactionalProducer};
+pub use transaction_error::TransactionError;
 pub use record::{Headers, Record, RecordMetadata};
 
-pub use rkafka_client_core::{ClientConfig, ClientOptions, ClientSettings, ConfigError};
+pub use rkafka_client_core::{
+    ClientConfig, ClientOptions, ClientSettings, CommittedOffset, ConfigError, GroupMetadata, TopicPartition,
+};

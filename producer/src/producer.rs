@@ -73,6 +73,12 @@ impl Producer {
     /// # Errors
     /// As [`Producer::new`].
     pub async fn with_options(config: ProducerConfig, options: ClientOptions) -> Result<Self, ProducerError> {
+        not_transactional(&config)?;
+        Self::open(config, options).await
+    }
+
+    /// A producer that may be transactional.
+    pub(crate) async fn open(config: ProducerConfig, options: ClientOptions) -> Result<Self, ProducerError> {
         config.validate()?;
         let client = Client::connect_with(config.client.clone(), options).await?;
         Self::start(Shared::new(client, true, config)?)
@@ -83,7 +89,13 @@ impl Producer {
     ///
     /// # Errors
     /// A setting cannot be used, or settings do not go together.
-    pub fn over(client: Client, mut config: ProducerConfig) -> Result<Self, ProducerError> {
+    pub fn over(client: Client, config: ProducerConfig) -> Result<Self, ProducerError> {
+        not_transactional(&config)?;
+        Self::open_over(client, config)
+    }
+
+    /// As [`Producer::over`], of a producer that may be transactional.
+    pub(crate) fn open_over(client: Client, mut config: ProducerConfig) -> Result<Self, ProducerError> {
         config.client = client.config().clone();
         Self::start(Shared::new(client, false, config)?)
     }
@@ -93,7 +105,7 @@ impl Producer {
         Ok(Self { handle: Arc::new(Handle { shared }) })
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }
 
@@ -287,6 +299,18 @@ impl Producer {
 
     fn unknown(&self, topic: &Topic, waited: Duration, detail: Option<Arc<str>>) -> ProducerError {
         ProducerError::UnknownTopic { topic: topic.name.clone(), waited, detail }
+    }
+}
+
+/// Records outside of a transaction are not for a producer with an id.
+fn not_transactional(config: &ProducerConfig) -> Result<(), ProducerError> {
+    match &config.transactional_id {
+        None => Ok(()),
+        Some(_) => Err(ProducerError::Config(rkafka_config::ConfigError::Conflict {
+            name: "transactional.id".to_owned(),
+            other: "Producer".to_owned(),
+            reason: "it is for a `TransactionalProducer`: make one, or leave the id out".to_owned(),
+        })),
     }
 }
 

@@ -10,9 +10,11 @@ use rkafka_protocol::records::Codec;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use crate::delivery::{BatchState, Delivery};
+use crate::coordination::Coordination;
+use crate::delivery::{BatchState, Delivery, Outcome};
 use crate::machine::accumulator::{AppendError, Limits, Resolutions};
 use crate::machine::sequence::ProducerIdentity;
+use crate::machine::transaction::Transactions;
 use crate::memory::Memory;
 use crate::partition::{Mailbox, Partition, Slot};
 use crate::topic::Topic;
@@ -24,6 +26,8 @@ const OPEN: u8 = 0;
 const CLOSING: u8 = 1;
 /// Nothing is sent any more.
 const STOPPED: u8 = 2;
+/// No records are taken now, for no transaction is open.
+const BARRED: u8 = 3;
 
 /// FNV-1a: topic names come from the application, are short, and are looked up once per record.
 #[derive(Clone)]
@@ -58,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) codec: Codec,
+    /// Of a transactional producer.
+    pub(crate) coordination: Option<Arc<Coordination>>,
     topics: RwLock<Topics>,
     senders: Mutex<BTreeMap<i32, Arc<Mailbox>>>,
     /// The mailbox of partitions without a leader, which the manager empties.
@@ -79,10 +85,14 @@ impl Shared {
     pub(crate) fn new(client: Client, owns_client: bool, config: ProducerConfig) -> Result<Arc<Self>, ProducerError> {
         config.validate()?;
         let codec = config.codec()?;
+        let coordination = config.transactional_id.as_deref().map(|id| Arc::new(Coordination::new(id.into())));
+        let transaction = coordination.as_ref().map(|coordination| coordination.sending.clone());
+        let state = if coordination.is_some() { BARRED } else { OPEN };
         Ok(Arc::new(Self {
             client,
             owns_client,
-            limits: Arc::new(config.limits()),
+            limits: Arc::new(Limits { transaction, ..config.limits() }),
+            coordination,
             memory: Arc::new(Memory::new(config.buffer_memory, config.batch_size)),
             codec,
             config,
@@ -92,15 +102,41 @@ impl Shared {
             identity: watch::Sender::new(None),
             identity_wanted: watch::Sender::new(None),
             identity_trouble: Mutex::default(),
-            state: AtomicU8::new(OPEN),
+            state: AtomicU8::new(state),
             stopped: Notify::new(),
             runtime: Handle::current(),
             applying: Mutex::default(),
         }))
     }
 
+    /// Whether the end has not begun.
     pub(crate) fn is_open(&self) -> bool {
-        self.state.load(Ordering::Acquire) == OPEN
+        matches!(self.state.load(Ordering::Acquire), OPEN | BARRED)
+    }
+
+    /// Changes the transactions' machine, and wakes the task that does what it says.
+    pub(crate) fn with_transactions<R>(
+        &self,
+        coordination: &Coordination,
+        change: impl FnOnce(&mut Transactions) -> R,
+    ) -> R {
+        let result = self.step_transactions(coordination, change);
+        coordination.work.notify_one();
+        result
+    }
+
+    /// Changes the transactions' machine, and what hangs on its stage, from the task that looks again anyway.
+    pub(crate) fn step_transactions<R>(
+        &self,
+        coordination: &Coordination,
+        change: impl FnOnce(&mut Transactions) -> R,
+    ) -> R {
+        // Under the machine's lock, and never over a close that has begun.
+        let opened = |open: bool| {
+            let (from, to) = if open { (BARRED, OPEN) } else { (OPEN, BARRED) };
+            let _ = self.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        };
+        coordination.change(opened, change)
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -114,7 +150,13 @@ impl Shared {
 
     /// No more records; the manager stops everything once those that were taken are resolved.
     pub(crate) fn begin_close(&self) {
-        let _ = self.state.compare_exchange(OPEN, CLOSING, Ordering::AcqRel, Ordering::Acquire);
+        for from in [OPEN, BARRED, OPEN] {
+            let _ = self.state.compare_exchange(from, CLOSING, Ordering::AcqRel, Ordering::Acquire);
+        }
+        if let Some(coordination) = &self.coordination {
+            // A transaction that is left behind is aborted; one that is being committed goes on.
+            self.with_transactions(coordination, |machine| machine.end(false));
+        }
         self.wake_all();
     }
 
@@ -126,7 +168,7 @@ impl Shared {
             partition.lock().queue.abandon(&mut resolved);
         }
         let given_up = resolved.len();
-        resolve(&mut resolved);
+        self.resolve(&mut resolved);
         if self.owns_client {
             self.client.close();
         }
@@ -245,8 +287,8 @@ impl Shared {
         let timestamp = record.timestamp.unwrap_or_else(clock::timestamp_ms);
         let mut slot = partition.lock();
         // Under the lock: a record that came in beside the last look of `flush` or `stop` would wait for ever.
-        if !self.is_open() {
-            return Err(ProducerError::Closed { maybe_written: false }.into());
+        if self.state.load(Ordering::Acquire) != OPEN {
+            return Err(self.not_open().into());
         }
         match slot.queue.append(record, timestamp, sticky, &self.memory, clock::now) {
             Ok(appended) => {
@@ -261,6 +303,19 @@ impl Shared {
                 Ok(Delivery::new(appended.state, appended.index, timestamp))
             }
             Err(error) => Err(not_taken(topic, partition, slot, error)),
+        }
+    }
+
+    /// Why no record is taken.
+    #[cold]
+    fn not_open(&self) -> ProducerError {
+        let maybe_written = false;
+        match &self.coordination {
+            Some(coordination) if self.is_open() => {
+                let reason = coordination.look(|machine| machine.error().map(|error| error.to_string().into()));
+                ProducerError::TransactionAborted { reason, maybe_written }
+            }
+            _ => ProducerError::Closed { maybe_written },
         }
     }
 
@@ -287,6 +342,32 @@ impl Shared {
         unresolved
     }
 
+    /// Tells everybody who waits. No lock may be held: callbacks run here. The transaction learns of failures first, so
+    /// that who was told of one finds it doomed.
+    pub(crate) fn resolve(&self, resolved: &mut Resolutions) {
+        if let Some(coordination) = &self.coordination {
+            for (receipt, outcome) in &*resolved {
+                match outcome {
+                    Outcome::Failed(ProducerError::TransactionAborted { .. }) | Outcome::Written { .. } => {}
+                    Outcome::Failed(error) if !receipt.is_told() => {
+                        self.with_transactions(coordination, |machine| machine.on_send_failed(error));
+                    }
+                    Outcome::Failed(_) => {}
+                }
+            }
+        }
+        for (receipt, outcome) in resolved.drain(..) {
+            receipt.resolve(outcome);
+        }
+    }
+
+    /// Waits until no transaction is being ended.
+    pub(crate) async fn settled(&self) {
+        if let Some(coordination) = &self.coordination {
+            coordination.wait_for(|machine| (!machine.is_ending()).then_some(())).await;
+        }
+    }
+
     /// Waits until every record that was taken before is resolved.
     pub(crate) async fn flush(&self) {
         for (state, last) in self.close_batches() {
@@ -294,13 +375,6 @@ impl Shared {
                 let _ = Delivery::new(state.clone(), index, 0).await;
             }
         }
-    }
-}
-
-/// Tells everybody who waits. No lock may be held: callbacks run here.
-pub(crate) fn resolve(resolved: &mut Resolutions) {
-    for (receipt, outcome) in resolved.drain(..) {
-        receipt.resolve(outcome);
     }
 }
 

@@ -164,6 +164,7 @@ mod tests {
             window: 5,
             retries: 0,
             idempotent: true,
+            transaction: None,
         });
         let orphanage = Mailbox::new(-1);
         let topic = Topic::new("t".into(), 42);

@@ -11,8 +11,16 @@
 //! | `broker` | `broker` | a broker to embed in a test or a program |
 //! | `raw` | `client::Client::request_raw` | any request, by the types of the `kafka-protocol` crate |
 //!
+//! [`ExactlyOnce`] puts a consumer and a transactional producer together: consume, process, produce.
+//!
 //! Beneath lie [`client`] (the cluster as a client sees it), [`protocol`] (messages and record batches) and [`config`]
 //! (settings under Kafka's own names).
+
+#[cfg(all(feature = "producer", feature = "consumer"))]
+mod exactly_once;
+
+#[cfg(all(feature = "producer", feature = "consumer"))]
+pub use exactly_once::{ExactlyOnce, ExactlyOnceError};
 
 #[cfg(feature = "admin")]
 #[doc(inline)]
@@ -44,7 +52,7 @@ pub mod prelude {
     #[cfg(feature = "consumer")]
     pub use rkafka_consumer::{Consumer, ConsumerConfig, OffsetReset, Start, TopicPartition};
     #[cfg(feature = "producer")]
-    pub use rkafka_producer::{Delivery, Producer, ProducerConfig, Record};
+    pub use rkafka_producer::{Delivery, Producer, ProducerConfig, Record, TransactionalProducer};
 }
 
 /// The programs of the README, which are compiled with the tests of this crate's documentation.

@@ -141,10 +141,10 @@ pub(crate) async fn committed(
     let mut answers = HashMap::new();
     let mut take = |topic: &str, partition: i32, code: i16, offset: i64, epoch: i32, metadata: Option<String>| {
         let answer = ErrorCode::check(code).map(|()| {
-            (offset >= 0).then(|| CommittedOffset {
-                offset,
-                leader_epoch: Some(epoch).filter(|epoch| *epoch >= 0),
-                metadata: metadata.unwrap_or_default(),
+            (offset >= 0).then(|| {
+                CommittedOffset::new(offset)
+                    .with_leader_epoch(Some(epoch).filter(|epoch| *epoch >= 0))
+                    .with_metadata(metadata.unwrap_or_default())
             })
         });
         answers.insert((topic.to_owned(), partition), answer);

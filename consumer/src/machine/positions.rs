@@ -77,6 +77,9 @@ struct Slot {
     not_before: Option<Instant>,
     /// A count that grows with every response that brought records, so that who was served last waits longest.
     served: u64,
+    /// Where reading began: the first offset that became known since the assignment or the last seek. What the group
+    /// has not committed since is read again from here.
+    origin: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -156,6 +159,7 @@ impl Positions {
                     committed: None,
                     not_before: None,
                     served: 0,
+                    origin: None,
                 };
                 slot.place(Arc::clone(name), *partition, topic.id, Target::from(*start));
                 topic.slots.insert(*partition, slot);
@@ -187,17 +191,31 @@ impl Positions {
         let id = of_topic.id;
         let Some(slot) = of_topic.slots.get_mut(&partition) else { return false };
         slot.restart(incarnation);
+        slot.origin = None;
         slot.place(name, partition, id, Target::from(start));
         true
+    }
+
+    /// Moves every partition to what the group has committed, else to where its reading began. An origin that is not
+    /// known yet is still on its way, and nothing has been handed out.
+    pub(crate) fn rewind_to_committed(&mut self) {
+        for (topic, partition) in self.assignment() {
+            let Some(origin) = self.slot(&topic, partition).and_then(|slot| slot.origin) else { continue };
+            self.seek(&topic, partition, Start::Committed);
+            if let Some(slot) = self.slot_mut(&topic, partition) {
+                slot.origin = Some(origin);
+            }
+        }
     }
 
     /// Gives up what was fetched of a partition and not handed out, so that it is fetched again from the position.
     pub(crate) fn rewind(&mut self, topic: &str, partition: i32) {
         let Some(position) = self.position(topic, partition) else { return };
         let Some(slot) = self.slot(topic, partition) else { return };
-        let (processed, epoch) = (slot.progress.processed(), slot.progress.leader_epoch());
+        let (processed, epoch, origin) = (slot.progress.processed(), slot.progress.leader_epoch(), slot.origin);
         self.seek(topic, partition, Start::Offset(position));
-        if let Some(slot) = self.slot(topic, partition) {
+        if let Some(slot) = self.slot_mut(topic, partition) {
+            slot.origin = origin;
             // What was handed out stays unprocessed until the application comes back.
             slot.progress.start(processed.unwrap_or(position), epoch);
             slot.progress.hand_out(position);
@@ -434,6 +452,7 @@ impl Slot {
     fn place(&mut self, topic: Arc<str>, partition: i32, topic_id: Uuid, target: Target) {
         self.stage = match target {
             Target::Offset { offset, last_epoch } => {
+                self.origin.get_or_insert(offset);
                 self.progress.start(offset, last_epoch);
                 Stage::Ready(Cursor {
                     topic,

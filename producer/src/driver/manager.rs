@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock;
 use crate::machine::accumulator::Resolutions;
 use crate::machine::outbox::Outbox;
-use crate::shared::{Shared, resolve};
+use crate::shared::Shared;
 
 use super::start_sender;
 
@@ -38,10 +38,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let now = clock::now();
         let trouble = "the partition has no leader".into();
         outbox.expire(now, Some(&trouble), &mut resolved);
-        resolve(&mut resolved);
+        shared.resolve(&mut resolved);
         if !shared.is_open() && closer.is_none() {
             let shared = shared.clone();
-            closer = Some(Box::pin(async move { shared.flush().await }));
+            closer = Some(Box::pin(async move {
+                shared.flush().await;
+                // The coordinator would have to wait for `transaction.timeout.ms` otherwise.
+                let _ = tokio::time::timeout(shared.config.max_block, shared.settled()).await;
+            }));
         }
         if let Some(partition) = outbox.first() {
             shared.client.invalidate(&partition.topic, partition.index);
@@ -62,7 +66,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             }
         }
     }
-    resolve(&mut resolved);
+    shared.resolve(&mut resolved);
 }
 
 /// Completes when the records that were taken before the end are resolved; never, while there is no end.

@@ -1,5 +1,6 @@
 //! What waits and moves bytes: a task per broker, one that follows the cluster, and one that fetches producer ids.
 
+mod coordinator;
 mod identity;
 mod manager;
 mod produce;
@@ -14,7 +15,9 @@ use crate::shared::Shared;
 /// Starts the tasks of a producer.
 pub(crate) fn start(shared: &Arc<Shared>) {
     spawn(shared, manager::run(shared.clone()));
-    if shared.limits.idempotent {
+    if let Some(coordination) = &shared.coordination {
+        spawn(shared, coordinator::run(shared.clone(), coordination.clone()));
+    } else if shared.limits.idempotent {
         spawn(shared, identity::run(shared.clone()));
     }
 }

@@ -26,6 +26,9 @@ pub(super) struct Sent {
 /// The first version that names topics by their ids (KIP-516).
 const FIRST_WITH_TOPIC_ID: i16 = 13;
 
+/// The first version by which the broker adds the partition to the transaction (KIP-890).
+const FIRST_THAT_ADDS_PARTITIONS: i16 = 12;
+
 /// The request, its batches by reference, and the newest version that can say it.
 pub(super) fn request(shared: &Shared, batches: &[Sent]) -> (ProduceRequest, i16) {
     let mut topic_data: Vec<TopicProduceData> = Vec::with_capacity(1);
@@ -50,8 +53,11 @@ pub(super) fn request(shared: &Shared, batches: &[Sent]) -> (ProduceRequest, i16
             ..TopicProduceData::default()
         });
     }
+    if shared.coordination.as_ref().is_some_and(|coordination| !coordination.is_implicit()) {
+        version_max = version_max.min(FIRST_THAT_ADDS_PARTITIONS - 1);
+    }
     let request = ProduceRequest {
-        transactional_id: None,
+        transactional_id: shared.coordination.as_ref().map(|coordination| coordination.id.to_string()),
         acks: shared.config.acks.code(),
         timeout_ms: i32::try_from(shared.client.config().request_timeout.as_millis()).unwrap_or(i32::MAX),
         topic_data,

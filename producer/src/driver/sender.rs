@@ -20,7 +20,7 @@ use crate::machine::accumulator::{Answer, Resolutions};
 use crate::machine::batch::Load;
 use crate::machine::outbox::{Conditions, Outbox};
 use crate::partition::{Mailbox, Partition};
-use crate::shared::{Shared, resolve};
+use crate::shared::Shared;
 
 /// A request that waits for its answer.
 struct InFlight {
@@ -103,7 +103,7 @@ impl Sender {
         let now = clock::now();
         let trouble = if self.wants_identity { self.shared.identity_trouble() } else { None };
         self.outbox.expire(now, trouble.as_ref().or(self.trouble.as_ref()), &mut self.resolved);
-        resolve(&mut self.resolved);
+        self.shared.resolve(&mut self.resolved);
         self.connect_at = self.connect_at.filter(|at| *at > now);
         if matches!(connection, Connection::None) && !self.outbox.is_idle() && self.connect_at.is_none() {
             let (client, broker) = (self.shared.client.clone(), self.mailbox.broker);
@@ -219,9 +219,15 @@ impl Sender {
         if let Some(other_than) = collected.wants_identity {
             self.shared.identity_wanted.send_replace(Some(other_than));
         }
+        if !collected.wants_partitions.is_empty()
+            && let Some(coordination) = &self.shared.coordination
+        {
+            coordination.want(collected.wants_partitions);
+        }
+        let transactional = self.shared.coordination.is_some();
         let mut batches: Vec<Sent> = Vec::with_capacity(collected.batches.len());
         for (partition, outgoing) in collected.batches {
-            match outgoing.load.seal(self.shared.codec, &mut self.compressor, outgoing.stamp) {
+            match outgoing.load.seal(self.shared.codec, &mut self.compressor, outgoing.stamp, transactional) {
                 Ok(payload) => {
                     let topic_id = match batches.iter().rev().find(|sent| sent.partition.topic == partition.topic) {
                         // One request has one id for a topic.
@@ -236,7 +242,7 @@ impl Sender {
                 }
             }
         }
-        resolve(&mut self.resolved);
+        self.shared.resolve(&mut self.resolved);
         if batches.is_empty() {
             return Ok(false);
         }
@@ -270,7 +276,7 @@ impl Sender {
                 for Sent { partition, id, .. } in batches {
                     self.complete(&partition, id, Answer::Written { base_offset: -1, log_append_time: -1 });
                 }
-                resolve(&mut self.resolved);
+                self.shared.resolve(&mut self.resolved);
                 Ok(())
             }
             failed => {
@@ -303,6 +309,18 @@ impl Sender {
         };
         let mut slot = partition.lock();
         slot.queue.complete(clock::now(), id, answer, pause, &mut self.resolved);
+        if let Some(coordination) = &self.shared.coordination
+            && coordination.is_shut()
+        {
+            // The transaction is being aborted: nothing is sent again.
+            let coordination = coordination.clone();
+            let has_gap = slot.queue.drop_unsent(None, &mut self.resolved);
+            partition.signal(slot);
+            if has_gap {
+                self.shared.with_transactions(&coordination, |machine| machine.on_gap());
+            }
+            return;
+        }
         if slot.sender_id() == self.mailbox.broker {
             return;
         }
@@ -357,7 +375,7 @@ impl Sender {
         if refused {
             self.failures = self.failures.saturating_add(1);
         }
-        resolve(&mut self.resolved);
+        self.shared.resolve(&mut self.resolved);
         Ok(())
     }
 
@@ -377,7 +395,7 @@ impl Sender {
             let answer = Answer::Lost { sent, detail: detail.clone(), load: Load::Sealed(payload) };
             self.complete(&partition, id, answer);
         }
-        resolve(&mut self.resolved);
+        self.shared.resolve(&mut self.resolved);
     }
 
     fn fail(&mut self, connection: &mut Connection, reason: &str) {

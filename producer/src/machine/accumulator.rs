@@ -15,6 +15,7 @@ mod answers;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rkafka_protocol::ErrorCode;
@@ -22,6 +23,7 @@ use rkafka_protocol::records::{BATCH_OVERHEAD, BatchBuilder, BatchOptions, Heade
 
 use super::batch::{Charge, ClosedBatch, Load, OpenBatch, RawBatch};
 use super::sequence::{PartitionSequence, ProducerIdentity, Stamp};
+use super::transaction::Admission;
 use crate::ProducerError;
 use crate::delivery::{BatchState, Outcome, Receipt};
 use crate::memory::Memory;
@@ -44,6 +46,8 @@ pub(crate) struct Limits {
     pub(crate) retries: u32,
     /// Whether batches carry sequence numbers.
     pub(crate) idempotent: bool,
+    /// Which transaction may send at present, or 0; of a transactional producer.
+    pub(crate) transaction: Option<Arc<AtomicU64>>,
 }
 
 /// The queue of one partition.
@@ -67,6 +71,8 @@ pub(crate) struct PartitionQueue {
     expected: usize,
     /// Bytes that the sticky partitioner put here since it came here last.
     sticky_bytes: usize,
+    /// The last transaction that the partition became part of.
+    admission: Option<Admission>,
 }
 
 /// A batch that was sent once at least.
@@ -90,6 +96,11 @@ impl Outstanding {
     fn suspect(&mut self, maybe_written: bool) {
         self.uncertain |= maybe_written;
         self.receipt.maybe_written |= maybe_written;
+    }
+
+    /// Whether the application was told already that it failed, which ended the transaction: it is not sent again.
+    fn is_over(&self, transactional: bool) -> bool {
+        transactional && self.receipt.is_told()
     }
 }
 
@@ -129,6 +140,8 @@ pub(crate) enum Next {
     Nothing,
     /// A batch could go if there were a producer id other than this one.
     NeedIdentity(Option<i64>),
+    /// A batch could go if the partition were part of the transaction.
+    NeedAdmission,
 }
 
 /// What became of a batch that was under way.
@@ -176,6 +189,7 @@ impl PartitionQueue {
             retry_at: None,
             expected: 0,
             sticky_bytes: 0,
+            admission: None,
         }
     }
 
@@ -297,6 +311,10 @@ impl PartitionQueue {
         if self.under_way > 0 && self.route != route {
             return Next::Nothing;
         }
+        if let Some(transaction) = &self.limits.transaction {
+            let number = transaction.load(Ordering::Acquire);
+            return self.next_in_transaction(now, route, hurry, number);
+        }
         if self.limits.idempotent && self.sequence.is_broken() {
             if self.under_way > 0 {
                 return Next::Nothing;
@@ -319,6 +337,55 @@ impl PartitionQueue {
                 self.restamp();
             }
         }
+        self.send_next(route)
+    }
+
+    /// As [`PartitionQueue::next`], in the transaction `number`. A batch that is in the queue is of the transaction that
+    /// may send, for none ends before all of its batches are resolved or dropped.
+    fn next_in_transaction(&mut self, now: Instant, route: u64, hurry: bool, number: u64) -> Next {
+        let has_work = self.outstanding.iter().any(|batch| batch.waiting.is_some()) || self.has_due(now, hurry);
+        if number == 0 || !has_work {
+            return Next::Nothing;
+        }
+        let Some(admission) = self.admission.filter(|admission| admission.number == number) else {
+            return Next::NeedAdmission;
+        };
+        if self.sequence.adopt(admission.identity, self.outstanding.is_empty()) {
+            self.send_next(route)
+        } else {
+            Next::Nothing
+        }
+    }
+
+    /// The partition is part of a transaction.
+    pub(crate) fn admit(&mut self, admission: Admission) {
+        self.admission = Some(admission);
+    }
+
+    /// Fails what was not sent and what waits to be sent again, for the transaction is aborted. Says whether sequence
+    /// numbers are missing now.
+    pub(crate) fn drop_unsent(&mut self, reason: Option<&Arc<str>>, resolved: &mut Resolutions) -> bool {
+        let aborted = |maybe_written| {
+            Outcome::Failed(ProducerError::TransactionAborted { reason: reason.cloned(), maybe_written })
+        };
+        self.close_open();
+        resolved.extend(self.ready.drain(..).map(|batch| (batch.receipt, aborted(false))));
+        let mut has_gap = false;
+        while let Some(at) = self.outstanding.iter().position(|batch| batch.waiting.is_some()) {
+            if let Some(batch) = self.outstanding.remove(at) {
+                let outcome = aborted(batch.receipt.maybe_written);
+                resolved.push((batch.receipt, outcome));
+            }
+            has_gap = true;
+        }
+        if has_gap {
+            self.sequence.break_off();
+        }
+        has_gap
+    }
+
+    /// Sends what waits for a retry, else the next batch, where the window allows it.
+    fn send_next(&mut self, route: u64) -> Next {
         let window = if self.limits.idempotent && !self.sequence.is_confirmed() { 1 } else { self.limits.window };
         let window_end = self.outstanding.front().map_or(u64::MAX, |oldest| oldest.ordinal.saturating_add(window));
         if let Some(at) = self.outstanding.iter().position(|batch| batch.waiting.is_some()) {

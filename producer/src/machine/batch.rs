@@ -125,13 +125,14 @@ impl Load {
         codec: Codec,
         compressor: &mut Compressor,
         stamp: Option<Stamp>,
+        transactional: bool,
     ) -> Result<Arc<Payload>, RecordError> {
         match self {
             Self::Raw(raw) => {
                 let RawBatch { builder, charge } = *raw;
                 let mut batch = builder.seal(codec, compressor)?;
                 if let Some(Stamp { identity, base_sequence }) = stamp {
-                    batch.stamp_producer(identity.id, identity.epoch, base_sequence, false);
+                    batch.stamp_producer(identity.id, identity.epoch, base_sequence, transactional);
                 }
                 batch.finish();
                 Ok(Arc::new(Payload { batch: Some(batch), charge: Some(charge) }))
@@ -148,7 +149,7 @@ impl Load {
                         payload = Arc::new(Payload { batch: payload.batch.clone(), charge: None });
                     }
                     if let Some(batch) = Arc::get_mut(&mut payload).and_then(|payload| payload.batch.as_mut()) {
-                        batch.stamp_producer(identity.id, identity.epoch, base_sequence, false);
+                        batch.stamp_producer(identity.id, identity.epoch, base_sequence, transactional);
                         batch.finish();
                     }
                 }

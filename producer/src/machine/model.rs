@@ -141,6 +141,7 @@ impl World {
             window,
             retries: u32::MAX,
             idempotent,
+            transaction: None,
         });
         let mailboxes =
             (0..=BROKERS).map(|id| Mailbox::new(if id == BROKERS { -1 } else { id as i32 })).collect::<Vec<_>>();
@@ -242,7 +243,7 @@ impl World {
         }
         let mut batches = Batches::new();
         for (partition, outgoing) in collected.batches {
-            let payload = outgoing.load.seal(self.codec, &mut self.compressor, outgoing.stamp).unwrap();
+            let payload = outgoing.load.seal(self.codec, &mut self.compressor, outgoing.stamp, false).unwrap();
             batches.push((partition, outgoing.id, payload));
         }
         if !batches.is_empty() {

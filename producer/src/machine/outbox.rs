@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rkafka_client_core::TopicPartition;
+
 use super::accumulator::{Next, Outgoing, Resolutions};
 use super::sequence::ProducerIdentity;
 use crate::partition::{ENTRY_OVERHEAD, Listing, Partition};
@@ -33,6 +35,8 @@ pub(crate) struct Collected {
     pub(crate) batches: Vec<(Arc<Partition>, Outgoing)>,
     /// A producer id other than this one is needed before more can go.
     pub(crate) wants_identity: Option<Option<i64>>,
+    /// Partitions that must become part of the transaction before their batches can go.
+    pub(crate) wants_partitions: Vec<TopicPartition>,
 }
 
 impl Outbox {
@@ -96,6 +100,10 @@ impl Outbox {
                     collected.batches.push((listing.partition.clone(), outgoing));
                 }
                 Next::Nothing => {}
+                Next::NeedAdmission => {
+                    let Partition { topic, index, .. } = &*listing.partition;
+                    collected.wants_partitions.push(TopicPartition::new(topic.clone(), *index));
+                }
                 Next::NeedIdentity(other_than) => collected.wants_identity = Some(other_than),
             }
             drop(slot);

@@ -29,6 +29,14 @@ pub(crate) struct Stamp {
     pub(crate) base_sequence: i32,
 }
 
+impl Stamp {
+    /// The stamp of the batch behind one of `count` records with this stamp.
+    pub(crate) fn after(self, count: u32) -> Self {
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        Self { base_sequence: increment_sequence(self.base_sequence, count), ..self }
+    }
+}
+
 /// The sequence of one partition.
 #[derive(Debug, Default)]
 pub(crate) struct PartitionSequence {
@@ -90,6 +98,18 @@ impl PartitionSequence {
         let Some(identity) = renewed else { return false };
         *self = Self { identity: Some(identity), next: 0, broken: false, spent: false, confirmed: self.confirmed };
         true
+    }
+
+    /// As [`PartitionSequence::renew`] in a transaction, whose identity is the whole producer's: another one begins at
+    /// sequence 0, but not while a batch of the one before is outstanding, and a gap ends with the transaction only.
+    pub(crate) fn adopt(&mut self, identity: ProducerIdentity, is_idle: bool) -> bool {
+        if self.identity == Some(identity) {
+            return !self.broken;
+        }
+        if is_idle {
+            *self = Self { identity: Some(identity), confirmed: self.confirmed, ..Self::default() };
+        }
+        is_idle
     }
 
     /// The id that must be replaced, where [`PartitionSequence::renew`] asked for another.

@@ -107,6 +107,8 @@ impl Positions {
                 slot.committed = Some(offset);
                 known(offset, epoch)
             }
+            // A rewind: nothing is committed, so that everything since the beginning of the reading is to be done.
+            (Ok(None), Target::Committed) if slot.origin.is_some() => known(slot.origin.unwrap_or(0), -1),
             (Ok(None), Target::Committed) => match Self::reset_target(reset) {
                 Some(target) => target,
                 None => {

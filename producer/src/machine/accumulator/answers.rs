@@ -24,6 +24,7 @@ impl PartitionQueue {
         let under_way = |batch: &Outstanding| batch.id == id && batch.waiting.is_none();
         let Some(at) = self.outstanding.iter().position(under_way) else { return };
         self.under_way = self.under_way.saturating_sub(1);
+        let transactional = self.limits.transaction.is_some();
         match answer {
             Answer::Written { base_offset, log_append_time } => {
                 let stamp = self.outstanding.get(at).and_then(|batch| batch.stamp);
@@ -34,13 +35,13 @@ impl PartitionQueue {
                 self.finish(at, Outcome::Written { base_offset: -1, log_append_time: -1 }, resolved);
             }
             Answer::Refused { code, load, detail } if self.limits.idempotent && is_sequence_error(code) => {
-                self.out_of_sequence(now, at, code, load, detail, pause);
+                self.out_of_sequence(now, at, code, load, detail, pause, resolved);
             }
             Answer::Refused { code, detail, load } => {
                 let Some(batch) = self.outstanding.get_mut(at) else { return };
                 batch.suspect(may_be_written_in_spite_of(code));
                 batch.detail = Some(detail.clone().unwrap_or_else(|| code.name().into()));
-                if code.is_retriable() && batch.attempts <= self.limits.retries {
+                if code.is_retriable() && batch.attempts <= self.limits.retries && !batch.is_over(transactional) {
                     batch.waiting = Some(load);
                     self.retry_at = Some(now + pause);
                 } else {
@@ -53,7 +54,7 @@ impl PartitionQueue {
                 let Some(batch) = self.outstanding.get_mut(at) else { return };
                 batch.suspect(sent);
                 batch.detail = Some(detail.clone());
-                if batch.attempts <= self.limits.retries {
+                if batch.attempts <= self.limits.retries && !batch.is_over(transactional) {
                     batch.waiting = Some(load);
                     self.retry_at = Some(now + pause);
                 } else {
@@ -91,8 +92,14 @@ impl PartitionQueue {
         load: Load,
         detail: Option<Arc<str>>,
         pause: Duration,
+        resolved: &mut Resolutions,
     ) {
         let Some(batch) = self.outstanding.get_mut(at) else { return };
+        if self.limits.transaction.is_some() && (at == 0 || code != ErrorCode::OutOfOrderSequenceNumber) {
+            // The epoch is the whole producer's, and ends with the transaction.
+            let (topic, partition, maybe_written) = (self.topic.clone(), self.partition, batch.receipt.maybe_written);
+            return self.fail(at, ProducerError::Refused { topic, partition, code, detail, maybe_written }, resolved);
+        }
         batch.uncertain = false;
         batch.detail = Some(detail.unwrap_or_else(|| code.name().into()));
         batch.waiting = Some(load);
@@ -124,14 +131,17 @@ impl PartitionQueue {
         let front_count = front.builder.record_count();
         let front_receipt = receipt.split_off_front(front_count);
         let back_count = whole.count.saturating_sub(front_count);
+        let mut stamp = whole.stamp.filter(|_| self.limits.transaction.is_some());
         for (offset, load, receipt, count) in [(0, front, front_receipt, front_count), (1, back, receipt, back_count)] {
             let id = self.fresh_id();
+            let own_stamp = stamp;
+            stamp = stamp.map(|stamp| stamp.after(count));
             self.outstanding.insert(
                 at + offset,
                 Outstanding {
                     id,
                     ordinal: whole.ordinal,
-                    stamp: None,
+                    stamp: own_stamp,
                     count,
                     created: whole.created,
                     attempts: whole.attempts,
@@ -142,8 +152,11 @@ impl PartitionQueue {
                 },
             );
         }
-        self.sequence.break_off();
-        if !self.limits.idempotent {
+        // In a transaction the halves have the sequence numbers that the whole had, so that what is behind still fits.
+        if self.limits.transaction.is_none() {
+            self.sequence.break_off();
+        }
+        if !self.limits.idempotent || self.limits.transaction.is_some() {
             self.renumber();
         }
     }

@@ -7,3 +7,4 @@ mod restarts;
 mod round_trip;
 mod seek;
 mod support;
+mod transactions;
