@@ -168,7 +168,11 @@ fn check_together(config: &ProducerConfig) -> Result<(), ConfigError> {
         return conflict("transactional.id", "its own value", "an id has at least one letter");
     }
     if config.transactional_id.is_some() && config.enable_idempotence == Idempotence::Disabled {
-        return conflict("transactional.id", "enable.idempotence", "a transactional producer is idempotent: drop the latter");
+        return conflict(
+            "transactional.id",
+            "enable.idempotence",
+            "a transactional producer is idempotent: drop the latter",
+        );
     }
     if config.transactional_id.is_some() || config.enable_idempotence == Idempotence::Enabled {
         if config.acks != Acks::All {

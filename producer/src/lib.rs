@@ -25,9 +25,9 @@ pub use delivery::{Delivery, DeliveryResult};
 pub use error::{ProducerError, TrySendError};
 pub use partitioner::{Partitioner, murmur2};
 pub use producer::{Producer, TopicHandle};
+pub use record::{Headers, Record, RecordMetadata};
 pub use transaction::{Transaction, TransactionalProducer};
 pub use transaction_error::TransactionError;
-pub use record::{Headers, Record, RecordMetadata};
 
 pub use rkafka_client_core::{
     ClientConfig, ClientOptions, ClientSettings, CommittedOffset, ConfigError, GroupMetadata, TopicPartition,

@@ -8,7 +8,9 @@ use rkafka_client_core::{Client, ClientOptions, CommittedOffset, GroupMetadata, 
 
 use crate::coordination::Coordination;
 use crate::machine::transaction::{End, Offsets, Stage, Transactions};
-use crate::{Delivery, DeliveryResult, Producer, ProducerConfig, ProducerError, Record, TransactionError, TrySendError};
+use crate::{
+    Delivery, DeliveryResult, Producer, ProducerConfig, ProducerError, Record, TransactionError, TrySendError,
+};
 
 /// A producer whose records are committed or aborted as a whole, over partitions and topics (KIP-98), together with the
 /// offsets of a group that they were made from (KIP-447).
@@ -95,6 +97,7 @@ impl TransactionalProducer {
     /// # Errors
     /// As [`TransactionalProducer::new`].
     pub async fn with_options(config: ProducerConfig, options: ClientOptions) -> Result<Self, TransactionError> {
+        check_id(&config)?;
         Self::ready(Producer::open(config, options).await).await
     }
 
@@ -103,6 +106,7 @@ impl TransactionalProducer {
     /// # Errors
     /// As [`TransactionalProducer::new`].
     pub async fn over(client: Client, config: ProducerConfig) -> Result<Self, TransactionError> {
+        check_id(&config)?;
         Self::ready(Producer::open_over(client, config)).await
     }
 
@@ -114,7 +118,7 @@ impl TransactionalProducer {
             other => TransactionError::Record(other),
         })?;
         let Some(coordination) = producer.shared().coordination.clone() else {
-            return Err(TransactionError::Config(no_id()));
+            return Err(TransactionError::Closed { may_have_been_written: false });
         };
         let this = Self { producer, coordination };
         this.wait(doing, |machine| (machine.stage() != Stage::Initializing).then_some(())).await?;
@@ -200,7 +204,8 @@ impl TransactionalProducer {
     }
 
     fn timeout(&self, doing: &'static str, waited: Duration) -> TransactionError {
-        let (may_have_been_written, detail) = self.coordination.look(|machine| (machine.is_in_doubt(), machine.trouble()));
+        let (may_have_been_written, detail) =
+            self.coordination.look(|machine| (machine.is_in_doubt(), machine.trouble()));
         TransactionError::Timeout { doing, waited, may_have_been_written, detail }
     }
 
@@ -361,11 +366,13 @@ impl Transaction<'_> {
     }
 }
 
-/// What is missing from the settings.
-fn no_id() -> rkafka_config::ConfigError {
-    rkafka_config::ConfigError::Conflict {
+fn check_id(config: &ProducerConfig) -> Result<(), TransactionError> {
+    if config.transactional_id.is_some() {
+        return Ok(());
+    }
+    Err(TransactionError::Config(rkafka_config::ConfigError::Conflict {
         name: "transactional.id".to_owned(),
         other: "TransactionalProducer".to_owned(),
         reason: "a transactional producer needs an id: set `transactional.id`".to_owned(),
-    }
+    }))
 }

@@ -76,8 +76,11 @@ pub enum TransactionError {
         /// The broker's error.
         code: ErrorCode,
     },
-    /// The coordinator asks for the transaction to be aborted. Abortable.
-    #[error("the transaction must be aborted ({doing}): {code}")]
+    /// The coordinator asks for the transaction to be aborted, or has aborted it, for it was open for longer than
+    /// `transaction.timeout.ms`. Abortable.
+    #[error(
+        "the transaction must be aborted ({doing}): {code} (was it open for longer than `transaction.timeout.ms`?)"
+    )]
     MustAbort {
         /// What was being done.
         doing: &'static str,

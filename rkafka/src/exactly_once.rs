@@ -216,11 +216,7 @@ impl ExactlyOnce {
 
 fn check(config: &ConsumerConfig) -> Result<(), ConfigError> {
     let conflict = |name: &str, reason: &str| {
-        Err(ConfigError::Conflict {
-            name: name.to_owned(),
-            other: "ExactlyOnce".to_owned(),
-            reason: reason.to_owned(),
-        })
+        Err(ConfigError::Conflict { name: name.to_owned(), other: "ExactlyOnce".to_owned(), reason: reason.to_owned() })
     };
     if config.group_id.as_deref().unwrap_or_default().is_empty() {
         return conflict("group.id", "what was done is remembered as the offsets of a group: set group.id");
@@ -229,7 +225,10 @@ fn check(config: &ConsumerConfig) -> Result<(), ConfigError> {
         return conflict("enable.auto.commit", "offsets are committed with the transaction: set it to false");
     }
     if config.isolation_level != IsolationLevel::ReadCommitted {
-        return conflict("isolation.level", "records of aborted transactions are not to be processed: set read_committed");
+        return conflict(
+            "isolation.level",
+            "records of aborted transactions are not to be processed: set read_committed",
+        );
     }
     Ok(())
 }

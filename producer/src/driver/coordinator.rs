@@ -311,8 +311,7 @@ async fn commit_offsets(
         ..TxnOffsetCommitRequest::default()
     };
     let version_max = if adds { i16::MAX } else { COMMIT_OFFSETS_VERSION_EXPLICIT };
-    let (response, _) =
-        to_coordinator(client, CoordinatorKind::Group, &group.group_id, request, version_max).await?;
+    let (response, _) = to_coordinator(client, CoordinatorKind::Group, &group.group_id, request, version_max).await?;
     let codes: Vec<_> = response
         .topics
         .iter()

@@ -294,6 +294,7 @@ impl Transactions {
         self.flush = Flush::Needed;
         self.drop_wanted = true;
         self.wanted.clear();
+        self.admitted.clear();
         self.fail_offsets();
     }
 
@@ -304,12 +305,16 @@ impl Transactions {
 
     /// The transaction cannot be committed any more.
     fn doom(&mut self, error: TransactionError) {
+        if matches!(self.stage, Stage::Open | Stage::Committing) {
+            tracing::warn!(transactional_id = &*self.id, %error, "the transaction can only be aborted");
+        }
         match self.stage {
             Stage::Open => {
                 self.become_stage(Stage::Doomed);
                 self.error = Some(error);
                 self.drop_wanted = true;
                 self.wanted.clear();
+                self.admitted.clear();
                 self.fail_offsets();
             }
             Stage::Committing => {
@@ -337,6 +342,7 @@ impl Transactions {
         });
         self.drop_wanted = true;
         self.wanted.clear();
+        self.admitted.clear();
         self.fail_offsets();
     }
 
@@ -557,8 +563,7 @@ impl Transactions {
         let request = Request::of(&action);
         match request.verdict(code) {
             Verdict::Retry => {
-                let pause =
-                    if code == ErrorCode::ConcurrentTransactions { pause.min(CONCURRENT_PAUSE) } else { pause };
+                let pause = if code == ErrorCode::ConcurrentTransactions { pause.min(CONCURRENT_PAUSE) } else { pause };
                 self.retry(now, pause, action, code.name().into());
             }
             Verdict::Fenced => self.fail(self.fenced(request.doing(), code)),
@@ -601,7 +606,8 @@ impl Transactions {
         // The worst is what counts; that another partition failed is why one was not attempted.
         let mut worst: Option<(TopicPartition, ErrorCode)> = None;
         for partition in partitions {
-            let code = codes.iter().find(|(of, _)| *of == partition).map_or(ErrorCode::UnknownServerError, |(_, code)| *code);
+            let code =
+                codes.iter().find(|(of, _)| *of == partition).map_or(ErrorCode::UnknownServerError, |(_, code)| *code);
             if code == ErrorCode::None {
                 self.added.insert(partition.clone());
                 if self.sending() != 0 {

@@ -54,6 +54,9 @@ impl Request {
     pub(super) fn verdict(self, code: ErrorCode) -> Verdict {
         match code {
             ErrorCode::ProducerFenced | ErrorCode::InvalidProducerEpoch => Verdict::Fenced,
+            // The coordinator has aborted it already, for it took longer than `transaction.timeout.ms`; a commit that
+            // succeeded is never answered so. Java gives the producer up; asking for another epoch is as safe.
+            ErrorCode::InvalidTxnState if matches!(self, Self::End { .. }) => Verdict::Abort { bump: true },
             ErrorCode::TransactionalIdAuthorizationFailed
             | ErrorCode::ClusterAuthorizationFailed
             | ErrorCode::InvalidTxnState
