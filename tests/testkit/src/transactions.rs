@@ -65,6 +65,7 @@ fn is_put_off(error: &RawError) -> bool {
                 | ErrorCode::CoordinatorNotAvailable
                 | ErrorCode::NotCoordinator
                 | ErrorCode::NotEnoughReplicas
+                | ErrorCode::NotLeaderOrFollower
         )
     )
 }

@@ -2,7 +2,7 @@
 
 use rkafka_protocol::ErrorCode;
 
-use super::entry::{NO_EPOCH, NO_PRODUCER_ID, ProducerIdentity, Transaction};
+use super::entry::{NO_PRODUCER_ID, ProducerIdentity, Transaction};
 use super::shard::{Decision, TransactionShard};
 use super::state::TransactionState::{
     self, CompleteAbort, CompleteCommit, Dead, Empty, Ongoing, PrepareAbort, PrepareCommit, PrepareEpochFence,
@@ -45,7 +45,8 @@ impl TransactionShard {
         Ok(Decision { step: Some(step), reply: next.producer_after_end() })
     }
 
-    /// Decides to abort a transaction that has taken too long, and fences its producer; `None` where it is over.
+    /// Decides to abort a transaction that has taken too long, and fences its producer, which may ask for the next epoch
+    /// and go on (KIP-588); `None` where it is over.
     ///
     /// # Errors
     /// `UNKNOWN_SERVER_ERROR` where it cannot be written in Kafka's format.
@@ -59,7 +60,7 @@ impl TransactionShard {
             return Ok(None);
         };
         let fenced = current.fenced(server_version, now.date_ms)?;
-        Self::step(transactional_id, &fenced, Some(NO_EPOCH), server_version).map(Some)
+        Self::step(transactional_id, &fenced, Some(current.producer_epoch), server_version).map(Some)
     }
 
     /// Tries a timeout again later whose step could not be written.

@@ -51,9 +51,10 @@ impl TransactionShard {
         match current.state {
             TransactionState::PrepareCommit | TransactionState::PrepareAbort => Err(ErrorCode::ConcurrentTransactions),
             TransactionState::Ongoing => {
-                // The higher epoch fences the producer whose transaction it is; nobody is ever given it.
+                // The higher epoch fences the producer whose transaction it is. It is given to that one alone, where it
+                // asks before another producer has taken the id (KIP-588).
                 let fenced = current.fenced(server_version, now.date_ms)?;
-                let step = Self::step(transactional_id, &fenced, Some(NO_EPOCH), server_version)?;
+                let step = Self::step(transactional_id, &fenced, Some(current.producer_epoch), server_version)?;
                 Ok(Decision { step: Some(step), reply: Err(ErrorCode::ConcurrentTransactions) })
             }
             TransactionState::Empty | TransactionState::CompleteCommit | TransactionState::CompleteAbort => {
@@ -89,8 +90,12 @@ fn next_producer(
         // A new producer: whoever had the id before cannot ask again.
         None => NO_EPOCH,
         Some(expected) if is_current(expected) => producer.epoch,
-        // It has had the answer to this question, and did not get it.
-        Some(expected) if expected.epoch == last_epoch => return Ok((producer, last_epoch)),
+        // It has had the answer to this question, and did not get it; or its transaction was ended by the next epoch.
+        Some(expected) if expected.epoch == last_epoch && !producer.is_exhausted() => {
+            return Ok((producer, last_epoch));
+        }
+        // The epoch that ended it is the last one, in which nobody may write: no marker could come after.
+        Some(expected) if expected.epoch == last_epoch => last_epoch,
         Some(_) => return Err(ErrorCode::ProducerFenced),
     };
     if producer.is_exhausted() {

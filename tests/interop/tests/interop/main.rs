@@ -16,5 +16,6 @@ mod read_by_others;
 mod shares;
 mod streams;
 mod support;
+mod transaction_errors;
 mod transactions;
 mod written_by_others;

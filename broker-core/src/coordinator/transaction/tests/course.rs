@@ -230,3 +230,34 @@ fn an_append_that_fails_changes_nothing() {
     world.fail_appends = false;
     assert_eq!(world.end(producer, true, 2).unwrap().epoch, 1, "nobody was fenced");
 }
+
+#[test]
+fn a_producer_whose_transaction_took_too_long_may_go_on() {
+    for version in [0, 2] {
+        let mut world = World::new();
+        let producer = world.init(None).unwrap();
+        world.add(producer, 0, version).unwrap();
+        world.pass(i64::from(TIMEOUT_MS) + 1);
+        world.do_due();
+        world.write_markers();
+        assert_eq!(world.state(), TransactionState::CompleteAbort);
+        let next = ProducerIdentity { epoch: producer.epoch + 1, ..producer };
+        assert_eq!(world.init(Some(producer)), Ok(next));
+        assert_eq!(world.init(Some(producer)), Ok(next), "the answer was lost");
+        let other = world.init(None).unwrap();
+        assert_eq!(world.init(Some(producer)), Err(ErrorCode::ProducerFenced), "{other:?} has the id now");
+    }
+}
+
+#[test]
+fn nobody_is_given_the_epoch_after_which_no_marker_can_come() {
+    let (mut world, producer) = nearly_exhausted();
+    world.add(producer, 0, 2).unwrap();
+    assert_eq!(world.init(Some(producer)), Err(ErrorCode::ConcurrentTransactions));
+    world.write_markers();
+    assert_eq!(world.transaction().producer(), ProducerIdentity { epoch: i16::MAX, ..producer });
+    let next = world.init(Some(producer)).unwrap();
+    assert_eq!(next.epoch, 0);
+    assert_ne!(next.id, producer.id);
+    assert_eq!(world.init(Some(producer)), Ok(next), "the answer was lost");
+}
