@@ -19,7 +19,7 @@ use super::super::transaction_index;
 use super::super::truncate::remove_if_there;
 use super::super::walk::Walk;
 use super::offset_map::OffsetMap;
-use super::round::{CleanRound, LastRecord, Pace, SEGMENT_BYTES_MAX};
+use super::round::{CleanRound, LastRecord, Pace};
 use super::transactions::CleanedTransactions;
 use super::{CLEANED_SUFFIX, CleanError};
 use crate::storage::Storage;
@@ -122,7 +122,7 @@ impl CleanRound {
                     let header = batch::read_stored(written).map_err(|reason| source.corrupt(position, reason))?;
                     indexes.add(first.base_offset, size, &header, interval);
                     size += written.len() as u64;
-                    if size > SEGMENT_BYTES_MAX {
+                    if size > self.output_bytes_max {
                         return Ok(Written::Overflow { position });
                     }
                 }

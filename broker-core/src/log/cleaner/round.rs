@@ -24,7 +24,7 @@ use crate::storage::{Storage, StorageFile};
 /// After how many bytes the round asks whether it may go on.
 const PACE_BYTES: u64 = 1024 * 1024;
 /// The largest file that an index can address.
-pub(super) const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
+const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
 /// What a round has read and kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,6 +83,8 @@ pub struct CleanRound {
     pub(super) retainer: BatchRetainer,
     pub(super) stats: CleanStats,
     pub(super) truncations: u64,
+    /// The largest file that may come out, [`SEGMENT_BYTES_MAX`] but in tests.
+    pub(in super::super) output_bytes_max: u64,
 }
 
 impl Log {
@@ -137,6 +139,7 @@ impl Log {
             retainer: BatchRetainer::default(),
             stats: CleanStats::default(),
             truncations: self.truncations,
+            output_bytes_max: SEGMENT_BYTES_MAX,
             sources,
         }))
     }

@@ -366,6 +366,53 @@ fn a_partial_round_keeps_the_transactions_behind_it() {
 }
 
 #[test]
+fn a_group_that_does_not_fit_begins_anew_with_its_transactions() {
+    // KAFKA-20036: the first attempt has come to markers already when it turns out to be too large, among them one whose
+    // records are in the group before.
+    let run = |commit: bool, output_bytes_max: Option<u64>| {
+        let large = LogConfig { segment_bytes: 1 << 20, ..compacted() };
+        let (mut log, _) = open_in(&memory(), &large, OpenState::clean());
+        for n in 0..6 {
+            let value = format!("{n}").repeat(200);
+            put(&mut log, &[(&format!("p{n}"), Some(&value))]);
+            produce(&mut log, (n, 0, 0), true, &[(&format!("t{n}"), Some(&value))]);
+            roll(&mut log);
+            end(&mut log, n, 0, commit);
+        }
+        roll(&mut log);
+        log.set_config(LogConfig { segment_bytes: 1500, ..large });
+        let cleanable = log.cleanable(None, NOW_MS).unwrap();
+        let mut round = log.begin_cleaning(&cleanable, MANY_KEYS, NOW_MS).unwrap().unwrap();
+        round.read_keys(&mut |_| true).unwrap();
+        let mut groups = 0;
+        while let Some(group) = round.next_group(&mut |_| true).unwrap() {
+            assert!(log.swap_cleaned(group).unwrap());
+            groups += 1;
+            round.output_bytes_max = output_bytes_max.unwrap_or(round.output_bytes_max);
+        }
+        let aborted = log.aborted_transactions(0, log.log_end_offset()).unwrap();
+        // No marker is taken for one whose records are gone, and given a time to go itself.
+        let mut horizons = Vec::new();
+        for batch in BatchIter::new(&contents(&log)).map(Result::unwrap) {
+            horizons.push((batch.header().base_offset, batch.header().delete_horizon_ms()));
+        }
+        horizons.retain(|(_, horizon_ms)| horizon_ms.is_some());
+        // A marker goes only when nothing else is left of its transaction, however late it is.
+        for day in 3..6 {
+            clean(&mut log, NOW_MS + day * DAY_MS);
+        }
+        (groups, (texts(&log), markers(&log), aborted, horizons, round.stats().records_after))
+    };
+    for (commit, output_bytes_max, kept) in [(true, 1000, (12, 6)), (false, 500, (6, 6))] {
+        let (groups, expected) = run(commit, None);
+        assert_eq!((expected.0.len(), expected.1.len()), kept);
+        let (other_groups, found) = run(commit, Some(output_bytes_max));
+        assert_eq!(found, expected);
+        assert_ne!(other_groups, groups, "no group was too large");
+    }
+}
+
+#[test]
 fn a_log_that_changes_meanwhile_is_left_as_it_is() {
     let cases: [fn(&mut Log); 3] = [
         |log| {
