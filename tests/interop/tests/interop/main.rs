@@ -1,7 +1,7 @@
 //! Foreign clients against rkafka's broker, rkafka's clients against Apache Kafka, and both on the same topics.
 //!
-//! Needs Java and Maven (Kafka's own tools), kcat (librdkafka), and Python 3 with pip (confluent-kafka). Where one is
-//! missing, each test that needs it says `SKIPPED` with its name and the reason on stderr.
+//! Needs Java and Maven (Kafka's own tools), kcat (librdkafka), Python 3 with pip (confluent-kafka), and Go (franz-go).
+//! Where one is missing, each test that needs it says `SKIPPED` with its name and the reason on stderr.
 
 mod admin_tools;
 mod connect;
@@ -9,6 +9,7 @@ mod consumer_protocol;
 mod dump_log;
 mod groups;
 mod http;
+mod kgo;
 mod mirror_maker;
 mod process;
 mod python;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use rkafka_testkit::{on_both, skipped};
 
-use crate::support::{headers_text, read_all, run, text};
+use crate::support::{cache, headers_text, read_all, run, text};
 
 /// The package and its version, which carries librdkafka inside.
 const PACKAGE: &str = "confluent-kafka==2.16.1";
@@ -21,11 +21,7 @@ fn install() -> Result<PathBuf, String> {
     if std::env::var_os("RKAFKA_INTEROP").is_some_and(|value| value == "off") {
         return Err("RKAFKA_INTEROP=off".into());
     }
-    let cache = match std::env::var_os("RKAFKA_TEST_CACHE") {
-        Some(folder) => PathBuf::from(folder),
-        None => PathBuf::from(std::env::var_os("HOME").ok_or("HOME is not set")?).join(".cache/rkafka-tests"),
-    };
-    let folder = cache.join(PACKAGE);
+    let folder = cache()?.join(PACKAGE);
     let python = folder.join("bin/python");
     if folder.join(".complete").exists() {
         return Ok(python);

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -19,6 +19,14 @@ pub const CONSUMER_GROUPS: &str = "org.apache.kafka.tools.consumer.group.Consume
 
 /// How long anything may take before it counts as not happening; far beyond what a busy machine needs.
 pub const LIMIT: Duration = Duration::from_secs(120);
+
+/// The folder for what tests fetch: `RKAFKA_TEST_CACHE`, else one in the home's cache.
+pub fn cache() -> Result<PathBuf, String> {
+    match std::env::var_os("RKAFKA_TEST_CACHE") {
+        Some(folder) => Ok(PathBuf::from(folder)),
+        None => Ok(PathBuf::from(std::env::var_os("HOME").ok_or("HOME is not set")?).join(".cache/rkafka-tests")),
+    }
+}
 
 /// Whether Kafka's own tools can be run; says so where not.
 pub async fn has_java(test: &str) -> bool {
