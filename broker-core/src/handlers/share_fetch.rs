@@ -9,6 +9,7 @@
 //! Deviations: `batch_size` shapes the acquired ranges only where the batches of the log are smaller.
 //! KIPs: 932, 1206, 1222
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use rkafka_protocol::messages::share_fetch_request::AcknowledgementBatch;
 use rkafka_protocol::messages::share_fetch_response::{AcquiredRecords, PartitionData, ShareFetchableTopicResponse};
 use rkafka_protocol::messages::{ShareFetchRequest, ShareFetchResponse};
 use tokio::time::timeout_at;
+use uuid::Uuid;
 
 use super::share_group_heartbeat::is_enabled;
 use super::{HandlerError, RequestContext};
@@ -211,29 +213,27 @@ fn pass(
 #[derive(Default)]
 struct Answer {
     topics: Vec<ShareFetchableTopicResponse>,
+    topic_places: HashMap<Uuid, usize>,
+    partition_places: HashMap<TopicPartition, usize>,
     /// Something was acknowledged, which the member waits to hear.
     has_said: bool,
 }
 
 impl Answer {
-    fn partition(&mut self, (topic_id, index): TopicPartition) -> &mut PartitionData {
-        let topic = match self.topics.iter().position(|topic| topic.topic_id == topic_id) {
-            Some(at) => at,
-            None => {
-                self.topics.push(ShareFetchableTopicResponse { topic_id, ..Default::default() });
-                self.topics.len() - 1
-            }
-        };
-        let partitions = &mut self.topics[topic].partitions;
-        let at = match partitions.iter().position(|partition| partition.partition_index == index) {
-            Some(at) => at,
-            None => {
-                let records = Some(bytes::Bytes::new());
-                partitions.push(PartitionData { partition_index: index, records, ..Default::default() });
-                partitions.len() - 1
-            }
-        };
-        &mut partitions[at]
+    fn partition(&mut self, at: TopicPartition) -> &mut PartitionData {
+        let (topic_id, index) = at;
+        let topics = &mut self.topics;
+        let topic = *self.topic_places.entry(topic_id).or_insert_with(|| {
+            topics.push(ShareFetchableTopicResponse { topic_id, ..Default::default() });
+            topics.len() - 1
+        });
+        let partitions = &mut topics[topic].partitions;
+        let place = *self.partition_places.entry(at).or_insert_with(|| {
+            let records = Some(bytes::Bytes::new());
+            partitions.push(PartitionData { partition_index: index, records, ..Default::default() });
+            partitions.len() - 1
+        });
+        &mut partitions[place]
     }
 }
 

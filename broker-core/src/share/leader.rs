@@ -1,7 +1,7 @@
 //! The driver of the share machines: it reads logs for them, keeps what they decide with the share coordinator, wakes
 //! fetches, and ends locks when their time has come.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::aborted::aborted_runs;
+use super::due::DueLocks;
 use super::settings::{GroupShareSettings, OffsetReset};
 use super::{
     Acknowledgement, AcquireLimits, AcquiredRange, PersistedState, SharePartition, ShareSessions, StateChange,
@@ -50,7 +51,7 @@ pub(crate) struct ShareLeader {
     sessions: Mutex<ShareSessions>,
     pub coordinator: ShareCoordinator,
     /// When locks expire, with the groups and partitions that hold them.
-    due: Mutex<BTreeSet<(i64, ShareKey)>>,
+    due: Mutex<DueLocks>,
     wake_timer: Notify,
     clock: Clock,
     /// The zero of the clock for locks, which never jumps.
@@ -307,10 +308,7 @@ impl ShareLeader {
 
     fn note_due(&self, key: &ShareKey, machine: &SharePartition) {
         let Some(at_ms) = machine.deadline_ms() else { return };
-        let mut due = lock(&self.due);
-        let is_earliest = due.first().is_none_or(|(earliest, _)| at_ms < *earliest);
-        due.insert((at_ms, key.clone()));
-        drop(due);
+        let is_earliest = lock(&self.due).note(key, at_ms);
         if is_earliest {
             self.wake_timer.notify_one();
         }
@@ -319,7 +317,7 @@ impl ShareLeader {
     /// Ends locks when their time has come. Runs until it is dropped; a dropped one may be run anew.
     pub async fn run_timers(&self, broker: &BrokerState) {
         loop {
-            let next_ms = lock(&self.due).first().map(|(at_ms, _)| *at_ms);
+            let next_ms = lock(&self.due).next_ms();
             match next_ms {
                 None => self.wake_timer.notified().await,
                 Some(at_ms) => {
@@ -336,16 +334,9 @@ impl ShareLeader {
     fn do_due(&self, broker: &BrokerState) {
         let now_ms = self.now_ms();
         loop {
-            let (at_ms, key) = {
-                let mut due = lock(&self.due);
-                match due.first() {
-                    Some((at_ms, _)) if *at_ms <= now_ms => match due.pop_first() {
-                        Some(first) => first,
-                        None => return,
-                    },
-                    _ => return,
-                }
-            };
+            // The lock is not held while the machine is.
+            let key = lock(&self.due).take_over(now_ms);
+            let Some(key) = key else { return };
             let Some(led) = lock(&self.led).get(&key).cloned() else { continue };
             let settings = GroupShareSettings::of(broker, &key.group_id);
             let mut machine = lock(&led.machine);
@@ -353,7 +344,7 @@ impl ShareLeader {
                 && self.carry_out(broker, &led, &mut machine, &change).is_err()
             {
                 // It could not be kept. The locks are over all the same, and what a restart reads back is available.
-                tracing::warn!(group = %key.group_id, partition = key.partition, at_ms, "expired locks were not kept");
+                tracing::warn!(group = %key.group_id, partition = key.partition, "expired locks were not kept");
                 machine.apply(&change);
                 led.waiters.wake();
             }

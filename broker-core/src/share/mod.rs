@@ -6,6 +6,7 @@
 mod aborted;
 mod acknowledge;
 mod acquire;
+mod due;
 mod leader;
 mod partition;
 mod session;

@@ -1,6 +1,6 @@
 //! Which partitions a member of a share group fetches from, from one request to the next (KIP-932).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use rkafka_protocol::ErrorCode;
@@ -44,7 +44,9 @@ struct Session {
     /// The epoch that the next request has to bear.
     epoch: i32,
     /// In the order in which the next fetch looks at them.
-    partitions: Vec<TopicPartition>,
+    partitions: VecDeque<TopicPartition>,
+    /// The same, for one request may name as many as fit into it.
+    known: HashSet<TopicPartition>,
     connection_id: u64,
 }
 
@@ -102,9 +104,10 @@ impl ShareSessions {
                 if !self.sessions.contains_key(key) && self.sessions.len() >= self.max_sessions {
                     return Err(SessionError::LimitReached);
                 }
-                let mut session = Session { epoch: 1, partitions: Vec::new(), connection_id };
+                let mut session =
+                    Session { epoch: 1, partitions: VecDeque::new(), known: HashSet::new(), connection_id };
                 session.add(added);
-                let fetch = session.partitions.clone();
+                let fetch = session.in_order();
                 self.sessions.insert(key.clone(), session);
                 Ok(SessionStep { fetch, released: Vec::new() })
             }
@@ -113,10 +116,10 @@ impl ShareSessions {
                 let session = self.sessions.get_mut(key).ok_or(SessionError::NotFound)?;
                 session.advance(epoch)?;
                 session.connection_id = connection_id;
-                session.partitions.retain(|partition| !forgotten.contains(partition));
+                session.forget(forgotten);
                 session.add(added);
                 // Who was first is last the next time, so that a partition with much to give starves no other.
-                let fetch = session.partitions.clone();
+                let fetch = session.in_order();
                 if !session.partitions.is_empty() {
                     session.partitions.rotate_left(1);
                 }
@@ -146,7 +149,7 @@ impl ShareSessions {
         self.sessions.retain(|key, session| {
             let stays = session.connection_id != connection_id;
             if !stays {
-                ended.push((key.clone(), std::mem::take(&mut session.partitions)));
+                ended.push((key.clone(), std::mem::take(&mut session.partitions).into()));
             }
             stays
         });
@@ -155,17 +158,31 @@ impl ShareSessions {
 
     fn close(&mut self, key: &SessionKey) -> Result<SessionStep, SessionError> {
         let session = self.sessions.remove(key).ok_or(SessionError::NotFound)?;
-        Ok(SessionStep { fetch: Vec::new(), released: session.partitions })
+        Ok(SessionStep { fetch: Vec::new(), released: session.partitions.into() })
     }
 }
 
 impl Session {
     fn add(&mut self, added: &[TopicPartition]) {
         for partition in added {
-            if !self.partitions.contains(partition) {
-                self.partitions.push(*partition);
+            if self.known.insert(*partition) {
+                self.partitions.push_back(*partition);
             }
         }
+    }
+
+    fn forget(&mut self, forgotten: &[TopicPartition]) {
+        let mut is_any_gone = false;
+        for partition in forgotten {
+            is_any_gone |= self.known.remove(partition);
+        }
+        if is_any_gone {
+            self.partitions.retain(|partition| self.known.contains(partition));
+        }
+    }
+
+    fn in_order(&self) -> Vec<TopicPartition> {
+        self.partitions.iter().copied().collect()
     }
 
     fn advance(&mut self, epoch: i32) -> Result<(), SessionError> {

@@ -189,6 +189,17 @@ fn sessions_go_by_their_epochs() {
     assert!(sessions.is_empty());
 }
 
+#[test]
+fn a_session_of_very_many_partitions_takes_no_square_of_them() {
+    let key: SessionKey = (Arc::from("group"), Arc::from("member"));
+    let many: Vec<TopicPartition> = (0..200_000).map(|index| (Uuid::from_u128(1), index)).collect();
+    let mut sessions = ShareSessions::new(1);
+    assert_eq!(sessions.fetch(&key, 0, 7, &many, &[], false).unwrap().fetch, many);
+    assert_eq!(sessions.fetch(&key, 1, 7, &many, &many[1..], false).unwrap().fetch.len(), many.len());
+    assert_eq!(sessions.fetch(&key, 2, 7, &[], &many[..199_999], false).unwrap().fetch, many[199_999..]);
+    assert_eq!(sessions.fetch(&key, 3, 7, &many[..1], &[], false).unwrap().fetch, [many[199_999], many[0]]);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Acquire { member: u8, from: i64, batches: Vec<i64>, max: i32, is_strict: bool },

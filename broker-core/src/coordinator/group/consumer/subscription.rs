@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::consumer_group_regular_expression_value::ConsumerGroupRegularExpressionValue;
 use twox_hash::XxHash3_64;
@@ -15,6 +15,12 @@ use crate::controller::{MetadataImage, TopicImage};
 
 /// Begins what is hashed of a topic, so that a later layout has other hashes.
 const TOPIC_HASH_LAYOUT: u8 = 0;
+
+/// The log can say no longer pattern, and reading one takes a hundred times its size.
+const PATTERN_BYTES_MAX: usize = i16::MAX as usize;
+/// How much a compiled pattern may take: it is compiled while the group's partition of the log is locked. There is room
+/// for any list of plain names that the log can say, and for hundreds of classes such as `\w`.
+const COMPILED_BYTES_MAX: usize = 4 << 20;
 
 /// A topic pattern that matches whole names.
 ///
@@ -30,9 +36,16 @@ pub(super) fn compile(pattern: &str) -> Result<Regex, GroupError> {
             format!("SubscribedTopicRegex `{pattern}` is not a valid regular expression: {reason}."),
         )
     };
+    if pattern.len() > PATTERN_BYTES_MAX {
+        return Err(GroupError::new(
+            ErrorCode::InvalidRegularExpression,
+            format!("SubscribedTopicRegex has {} bytes, and may have {PATTERN_BYTES_MAX}.", pattern.len()),
+        ));
+    }
+    let compiled = |pattern: &str| RegexBuilder::new(pattern).size_limit(COMPILED_BYTES_MAX).build();
     // By itself first: a pattern such as `a)|(b` must not become a good one by the brackets around it.
-    Regex::new(pattern).map_err(|error| invalid(&error))?;
-    Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(|error| invalid(&error))
+    compiled(pattern).map_err(|error| invalid(&error))?;
+    compiled(&format!(r"\A(?:{pattern})\z")).map_err(|error| invalid(&error))
 }
 
 impl Draft<'_> {
@@ -168,11 +181,18 @@ mod tests {
 
     #[test]
     fn bad_patterns_are_refused_in_kafkas_words() {
-        for bad in ["[", "a)|(b", "(?<=a)b", r"(a)\1", "*"] {
+        let deep = format!("{}a{}", "(".repeat(10_000), ")".repeat(10_000));
+        let wide = r"\pL".repeat(10_000);
+        let bombs = ["(a{1000}){1000}", "((a*)*)*{1000}{1000}{1000}", r"(\w{1000}|\pL{1000}){1000}", &deep, &wide];
+        for bad in ["[", "a)|(b", "(?<=a)b", r"(a)\1", "*"].into_iter().chain(bombs) {
             let error = compile(bad).expect_err("a bad pattern");
             assert_eq!(error.code, ErrorCode::InvalidRegularExpression, "{bad}");
             let begin = format!("SubscribedTopicRegex `{bad}` is not a valid regular expression: ");
             assert!(error.message.starts_with(&begin), "{}", error.message);
         }
+        let error = compile(&"a".repeat(50_000_000)).expect_err("too long a pattern");
+        assert_eq!(error.message, "SubscribedTopicRegex has 50000000 bytes, and may have 32767.");
+        compile(&"a-topic|".repeat(PATTERN_BYTES_MAX / 8)).expect("a list of many names");
+        compile(&format!("{}x", r"\w+-[a-z0-9]+\.|".repeat(200))).expect("many classes");
     }
 }
