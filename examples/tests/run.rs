@@ -76,6 +76,8 @@ fn each_example_runs_by_itself() {
     assert_eq!(succeeds("produce", None, &[]).lines().count(), 10);
     let shared = succeeds("consume_group", None, &[]);
     assert!(shared.contains("first  clicks") && shared.contains("second clicks"), "{shared}");
+    let billed = succeeds("exactly_once", None, &[]);
+    assert!(billed.contains("interrupted: the power is off") && billed.ends_with("40 orders, 40 bills\n"), "{billed}");
     let topics = succeeds("admin_topics", None, &[]);
     assert!(topics.contains("retention.ms = 86400000") && topics.contains("deleted payments"), "{topics}");
 }
@@ -85,7 +87,7 @@ fn each_example_runs_on_a_cluster() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let cluster = runtime.block_on(TestCluster::start());
     let bootstrap = cluster.bootstrap();
-    for name in ["tour", "produce", "consume_group", "admin_topics"] {
+    for name in ["tour", "produce", "consume_group", "exactly_once", "admin_topics"] {
         succeeds(name, Some(&bootstrap), &[]);
     }
     let printed = succeeds("tour", Some(&bootstrap), &[]);

@@ -25,6 +25,52 @@ pub enum ExactlyOnceError<E> {
     Process(E),
 }
 
+/// What is done with records, as a type: for [`ExactlyOnce::drive`]. Async closures are processors too.
+///
+/// ```
+/// use rkafka::Processor;
+/// use rkafka::consumer::ConsumerRecord;
+/// use rkafka::producer::{ProducerError, Record, Transaction};
+///
+/// struct Copy {
+///     to: String,
+/// }
+///
+/// impl Processor<ProducerError> for Copy {
+///     async fn process(
+///         &mut self,
+///         records: &[ConsumerRecord],
+///         transaction: &Transaction<'_>,
+///     ) -> Result<(), ProducerError> {
+///         for record in records {
+///             let _ = transaction.send(Record::to(&self.to).value(record.value().unwrap_or_default())).await?;
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Processor<E> {
+    /// Deals with `records`, and sends what comes of it into the transaction. It need not be cancel safe towards the
+    /// transaction, which is aborted where this is dropped.
+    ///
+    /// # Errors
+    /// The application's own; the transaction is then aborted.
+    fn process(
+        &mut self,
+        records: &[ConsumerRecord],
+        transaction: &Transaction<'_>,
+    ) -> impl Future<Output = Result<(), E>>;
+}
+
+impl<E, F> Processor<E> for F
+where
+    F: AsyncFnMut(&[ConsumerRecord], &Transaction<'_>) -> Result<(), E>,
+{
+    async fn process(&mut self, records: &[ConsumerRecord], transaction: &Transaction<'_>) -> Result<(), E> {
+        self(records, transaction).await
+    }
+}
+
 /// Reads records, has them processed, and commits what was sent for them together with their offsets in one transaction
 /// (KIP-98, KIP-447): whoever reads the results with `isolation.level=read_committed` finds each record's effect once,
 /// however often anything is killed in between. What processing does elsewhere than in the transaction, it may do more
@@ -98,8 +144,21 @@ impl ExactlyOnce {
         self.run_until(std::future::pending(), process).await
     }
 
-    /// Takes records, `max.poll.records` at most, and calls `process` with them and a transaction to send into, again
-    /// and again, until `stop` completes between two transactions. A transaction lasts as long as `process` does, which
+    /// [`ExactlyOnce::drive`] with a closure. Its future cannot go to another thread where the closure refers to anything
+    /// (a limit of today's async closures): what is to be spawned is driven by a [`Processor`] of its own type.
+    ///
+    /// # Errors
+    /// As [`ExactlyOnce::drive`].
+    pub async fn run_until<E>(
+        &mut self,
+        stop: impl Future<Output = ()>,
+        mut process: impl AsyncFnMut(&[ConsumerRecord], &Transaction<'_>) -> Result<(), E>,
+    ) -> Result<(), ExactlyOnceError<E>> {
+        self.drive(stop, &mut process).await
+    }
+
+    /// Takes records, `max.poll.records` at most, and has them processed with a transaction to send into, again and
+    /// again, until `stop` completes between two transactions. A transaction lasts as long as its processing, which
     /// `transaction.timeout.ms` and `max.poll.interval.ms` bound.
     ///
     /// Aborted transactions that may succeed the next time (a rebalance has taken the partitions, a record was not
@@ -109,11 +168,11 @@ impl ExactlyOnce {
     /// records that are not committed.
     ///
     /// # Errors
-    /// `process` failed; the consumer failed, or one of its partitions; a transaction failed that would fail again.
-    pub async fn run_until<E>(
+    /// The processor failed; the consumer failed, or one of its partitions; a transaction failed that would fail again.
+    pub async fn drive<E>(
         &mut self,
         stop: impl Future<Output = ()>,
-        mut process: impl AsyncFnMut(&[ConsumerRecord], &Transaction<'_>) -> Result<(), E>,
+        processor: &mut impl Processor<E>,
     ) -> Result<(), ExactlyOnceError<E>> {
         let mut stop = pin!(stop);
         let mut records = Vec::new();
@@ -136,7 +195,7 @@ impl ExactlyOnce {
                 // The records may be of the generation before: under the name of this one nobody would be fenced.
                 continue;
             }
-            match self.attempt(&records, group, &mut process).await {
+            match self.attempt(&records, group, processor).await {
                 Ok(()) => {
                     self.is_ahead = false;
                     failures = 0;
@@ -155,11 +214,11 @@ impl ExactlyOnce {
         &mut self,
         records: &[ConsumerRecord],
         group: GroupMetadata,
-        process: &mut impl AsyncFnMut(&[ConsumerRecord], &Transaction<'_>) -> Result<(), E>,
+        processor: &mut impl Processor<E>,
     ) -> Result<(), ExactlyOnceError<E>> {
         let offsets = self.offsets(records);
         let transaction = self.producer.begin().await?;
-        if let Err(error) = process(records, &transaction).await {
+        if let Err(error) = processor.process(records, &transaction).await {
             // Where the transaction was lost already, that is why.
             let reason = transaction.error();
             let aborted = transaction.abort().await;

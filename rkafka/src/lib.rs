@@ -20,7 +20,7 @@
 mod exactly_once;
 
 #[cfg(all(feature = "producer", feature = "consumer"))]
-pub use exactly_once::{ExactlyOnce, ExactlyOnceError};
+pub use exactly_once::{ExactlyOnce, ExactlyOnceError, Processor};
 
 #[cfg(feature = "admin")]
 #[doc(inline)]
