@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use rkafka::client::{ClientSettings as _, CommittedOffset, GroupMetadata, TopicPartition};
+use rkafka::client::{
+    Client, ClientConfig, ClientSettings as _, CommittedOffset, GroupMetadata, Lane, Target, TopicPartition,
+};
 use rkafka::consumer::{Consumer, IsolationLevel, Start};
 use rkafka::producer::{ProducerError, Record, TransactionError, TransactionalProducer};
-use rkafka_testkit::on_both;
+use rkafka::protocol::messages::UpdateFeaturesRequest;
+use rkafka::protocol::messages::update_features_request::FeatureUpdateKey;
+use rkafka_testkit::{RealKafka, TestCluster, create_topic, on_both, skipped};
 
 use crate::support::{LIMIT, consumer_config, in_time, producer_config, value_text};
 
@@ -170,4 +174,113 @@ async fn settings_that_do_not_go_together_are_refused() {
     assert!(error.expect_err("not idempotent").to_string().contains("enable.idempotence"));
     let plain = rkafka::producer::Producer::new(config.transactional_id("tx")).await.expect_err("not transactional");
     assert!(plain.to_string().contains("TransactionalProducer"), "{plain}");
+}
+
+/// Sets `transaction.version` to 1, by which producers add partitions and groups by themselves (before KIP-890).
+async fn use_version_1(bootstrap: &str) {
+    let config = ClientConfig::new().bootstrap_servers(bootstrap);
+    let client = Client::connect(config).await.expect("a client");
+    let update = FeatureUpdateKey {
+        feature: "transaction.version".to_owned(),
+        max_version_level: 1,
+        // A downgrade that loses nothing.
+        upgrade_type: 2,
+        ..FeatureUpdateKey::default()
+    };
+    let request = UpdateFeaturesRequest {
+        timeout_ms: 60_000,
+        feature_updates: vec![update],
+        ..UpdateFeaturesRequest::default()
+    };
+    let response = in_time("the features", client.request_any(request)).await.expect("an answer");
+    assert_eq!(response.error_code, 0, "{:?}", response.error_message);
+    client.close();
+    // A broker tells the level that it has to each connection anew, and may be a moment behind.
+    loop {
+        let client = Client::connect(ClientConfig::new().bootstrap_servers(bootstrap)).await.expect("a client");
+        let connection = client.connection(&Target::Any, Lane::Control).await.expect("a connection");
+        let level = connection.versions().feature("transaction.version");
+        client.close();
+        if level == Some(1) {
+            return;
+        }
+    }
+}
+
+async fn version_1(bootstrap: &str) {
+    use_version_1(bootstrap).await;
+    let (address, topic) = (bootstrap.to_owned(), "version-1");
+    let created = tokio::task::spawn_blocking(move || {
+        create_topic(&address, "version-1", 3, &[("max.message.bytes", "2000")]);
+    });
+    created.await.expect("created");
+    let place = TopicPartition::new(topic, 1);
+    let mut producer = transactional(bootstrap, "tx-1").await;
+    for round in 0..6 {
+        let transaction = in_time("begin", producer.begin()).await.expect("begun");
+        for partition in 0..3 {
+            let value = format!("{round}");
+            let record = Record::to(topic).partition(partition).value(&value);
+            drop(transaction.send(record).await.expect("accepted"));
+        }
+        let offsets = [(place.clone(), CommittedOffset::new(round))];
+        in_time("the offsets", transaction.send_offsets(offsets, GroupMetadata::new("group-1"))).await.expect("taken");
+        match round % 3 {
+            0 => in_time("the commit", transaction.commit()).await.expect("committed"),
+            1 => in_time("the abort", transaction.abort()).await.expect("aborted"),
+            _ => {
+                // Refused, so that sequence numbers are missing: the epoch must be bumped for the next one (KIP-360).
+                drop(transaction.send(Record::to(topic).partition(0).value(&[0; 3_000])).await.expect("accepted"));
+                let error = in_time("the commit", transaction.commit()).await.expect_err("it cannot be committed");
+                assert!(error.is_abortable(), "{error:?}");
+            }
+        }
+    }
+    assert_eq!(committed(bootstrap, topic).await, ["0", "3"]);
+    let reader = Consumer::connect(consumer_config(bootstrap).group_id("group-1")).await.expect("a consumer");
+    let found = in_time("the offset", reader.committed(&[place])).await.expect("an answer");
+    assert_eq!(found[0].1.as_ref().map(|found| found.offset), Some(3));
+    reader.close().await.expect("closed");
+    let _second = transactional(bootstrap, "tx-1").await;
+    let transaction = in_time("begin", producer.begin()).await.expect("begun");
+    drop(transaction.send(Record::to(topic).value("fenced")).await.expect("accepted"));
+    assert!(in_time("the commit", transaction.commit()).await.expect_err("fenced").is_fenced());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_by_version_1_on_the_embedded_broker() {
+    version_1(&TestCluster::start().await.bootstrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_by_version_1_on_real_kafka() {
+    // One of its own, for the level is the whole cluster's.
+    match tokio::task::spawn_blocking(|| RealKafka::start(1)).await.expect("it can be tried") {
+        Ok(kafka) => version_1(&kafka.bootstrap()).await,
+        Err(why) => skipped("transactions_by_version_1_on_real_kafka", &why),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_survive_crashes_of_the_broker() {
+    let cluster = TestCluster::builder().topic("survivor", 1).on_disk().start().await;
+    let mut producer = transactional(&cluster.bootstrap(), "tx").await;
+    let mut expected = Vec::new();
+    for round in 0..8 {
+        let transaction = in_time("begin", producer.begin()).await.expect("begun");
+        for index in 0..3 {
+            let value = format!("{round}.{index}");
+            drop(transaction.send(Record::to("survivor").value(&value)).await.expect("accepted"));
+        }
+        if round % 2 == 0 {
+            transaction.flush().await;
+        }
+        cluster.crash().await;
+        let (ended, ()) = tokio::join!(in_time("the commit", transaction.commit()), cluster.start_again());
+        match ended {
+            Ok(()) => expected.extend((0..3).map(|index| format!("{round}.{index}"))),
+            Err(error) => panic!("{error}: a crash is nothing that a retry cannot mend"),
+        }
+    }
+    assert_eq!(committed(&cluster.bootstrap(), "survivor").await, expected);
 }
