@@ -45,9 +45,8 @@ async fn main() -> Result<(), Failure> {
     let mut consumer = Consumer::connect(config).await?;
     consumer.subscribe([&*orders])?;
     // One id per instance: an instance that begins again fences what is left of the one before.
-    let config = ProducerConfig::new()
-        .bootstrap_servers(cluster.bootstrap())
-        .transactional_id(cluster.unique("billing-1"));
+    let config =
+        ProducerConfig::new().bootstrap_servers(cluster.bootstrap()).transactional_id(cluster.unique("billing-1"));
     let mut billing = ExactlyOnce::new(consumer, TransactionalProducer::new(config).await?)?;
 
     let (done, mut billed, mut is_first) = (Notify::new(), 0, true);

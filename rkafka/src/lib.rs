@@ -46,13 +46,17 @@ pub use rkafka_schema_registry_client as schema_registry;
 
 /// What most programs name: `use rkafka::prelude::*;`.
 pub mod prelude {
+    #[cfg(all(feature = "producer", feature = "consumer"))]
+    pub use crate::{ExactlyOnce, ExactlyOnceError, Processor};
     #[cfg(feature = "admin")]
     pub use rkafka_admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
     pub use rkafka_client_core::{ClientConfig, ClientSettings};
     #[cfg(feature = "consumer")]
     pub use rkafka_consumer::{Consumer, ConsumerConfig, OffsetReset, Start, TopicPartition};
     #[cfg(feature = "producer")]
-    pub use rkafka_producer::{Delivery, Producer, ProducerConfig, Record, TransactionalProducer};
+    pub use rkafka_producer::{
+        Delivery, Producer, ProducerConfig, ProducerError, Record, Transaction, TransactionalProducer,
+    };
 }
 
 /// The programs of the README, which are compiled with the tests of this crate's documentation.

@@ -1,6 +1,8 @@
 //! The machines against a small model of a cluster: brokers that deduplicate as Kafka does, connections that break with
 //! requests and answers in them, leaders that move, errors of every kind. Time is a number.
 
+mod transactional;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +37,8 @@ struct Log {
 struct ProducerState {
     epoch: i16,
     batches: VecDeque<(i32, i32, i64)>,
+    /// A transaction's marker has told of the epoch, which begins with sequence 0 then.
+    marked: bool,
 }
 
 impl Log {
@@ -57,7 +61,7 @@ impl Log {
         let header = batch.header();
         let offset = self.records.len() as i64;
         if header.producer_id >= 0 {
-            let mut fresh = ProducerState { epoch: header.producer_epoch, batches: VecDeque::new() };
+            let mut fresh = ProducerState { epoch: header.producer_epoch, ..ProducerState::default() };
             let state = self.producers.get_mut(&header.producer_id).unwrap_or(&mut fresh);
             let first = header.base_sequence;
             let last = increment_sequence(first, header.record_count - 1);
@@ -74,7 +78,7 @@ impl Log {
                     first == increment_sequence(*previous, 1)
                 }
                 // A producer that the partition never heard of may begin anywhere.
-                None => true,
+                None => !state.marked || first == 0,
                 _ => first == 0,
             };
             if !fits {
@@ -129,6 +133,8 @@ struct World {
     hanging: bool,
     trouble: bool,
     poison: bool,
+    /// Of a transactional producer.
+    present: Option<transactional::Present>,
 }
 
 impl World {
@@ -175,6 +181,7 @@ impl World {
             hanging: seed.is_multiple_of(2),
             trouble: true,
             poison: true,
+            present: None,
         }
     }
 
@@ -188,6 +195,9 @@ impl World {
     }
 
     fn send(&mut self) {
+        if self.present.as_ref().is_some_and(transactional::Present::is_shut) {
+            return;
+        }
         let at = self.pick(PARTITIONS);
         let mut id = self.deliveries.len() as u32;
         if !self.poison && id % 97 == 96 {
@@ -207,7 +217,8 @@ impl World {
         }
     }
 
-    fn resolve(&mut self, resolved: Resolutions) {
+    fn resolve(&mut self, mut resolved: Resolutions) {
+        self.note(&mut resolved);
         for (receipt, outcome) in resolved {
             receipt.resolve(outcome);
         }
@@ -241,9 +252,11 @@ impl World {
             let epoch = if self.ids_given % 2 == 1 && !self.hanging { i16::MAX - 2 } else { 0 };
             self.identity = Some(ProducerIdentity { id: self.ids_given, epoch });
         }
+        self.admit(collected.wants_partitions);
+        let transactional = self.present.is_some();
         let mut batches = Batches::new();
         for (partition, outgoing) in collected.batches {
-            let payload = outgoing.load.seal(self.codec, &mut self.compressor, outgoing.stamp, false).unwrap();
+            let payload = outgoing.load.seal(self.codec, &mut self.compressor, outgoing.stamp, transactional).unwrap();
             batches.push((partition, outgoing.id, payload));
         }
         if !batches.is_empty() {
@@ -303,6 +316,9 @@ impl World {
         let mut resolved = Resolutions::new();
         let mut slot = partition.lock();
         slot.queue.complete(self.now, id, answer, Duration::from_millis(10), &mut resolved);
+        if self.present.as_ref().is_some_and(transactional::Present::is_shut) {
+            slot.queue.drop_unsent(None, &mut resolved);
+        }
         partition.signal(slot);
         self.resolve(resolved);
     }

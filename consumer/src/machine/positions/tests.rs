@@ -361,3 +361,32 @@ fn a_preferred_replica_is_read_until_it_fails_or_the_preference_ends() {
     assert_eq!(positions.expire_preferences(start + PREFERENCE), None);
     assert_eq!(positions.take(1, start + PREFERENCE).len(), 1, "the leader says anew who is to be asked");
 }
+
+#[test]
+fn a_rewind_goes_to_what_is_committed_else_to_where_reading_began() {
+    let mut positions = positions(OffsetReset::Latest, &[Start::Committed, Start::Offset(5), Start::End]);
+    // The first begins at the reset, for nothing is committed; the third waits for an answer still.
+    let lookups = positions.take_lookups(now());
+    let first = lookups.iter().find(|lookup| lookup.timestamp.is_none()).unwrap();
+    assert_eq!(positions.on_lookup(first, Ok(None), now()), None);
+    let reset = positions.take_lookups(now()).pop().unwrap();
+    assert_eq!(positions.on_lookup(&reset, Ok(Some((40, 2))), now()), None);
+    for cursor in positions.take(1, now()) {
+        let next = cursor.offset + 10;
+        cursor.progress.hand_out(next);
+        assert!(positions.give_back(1, cursor, read(next, 99), now()).accept);
+    }
+    assert_eq!((positions.position("t", 0), positions.position("t", 1)), (Some(50), Some(15)));
+    // What was fetched and is fetched again is no new beginning.
+    positions.rewind("t", 0);
+    positions.rewind_to_committed();
+    let mut lookups = positions.take_lookups(now());
+    lookups.sort_by_key(|lookup| lookup.partition);
+    assert_eq!(
+        lookups.iter().map(|lookup| (lookup.partition, lookup.timestamp)).collect::<Vec<_>>(),
+        [(0, None), (1, None)]
+    );
+    assert_eq!(positions.on_lookup(&lookups[0], Ok(None), now()), None);
+    assert_eq!(positions.on_lookup(&lookups[1], Ok(Some((12, 2))), now()), None);
+    assert_eq!((positions.position("t", 0), positions.position("t", 1)), (Some(40), Some(12)));
+}

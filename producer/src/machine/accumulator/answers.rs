@@ -34,8 +34,12 @@ impl PartitionQueue {
             Answer::Refused { code: ErrorCode::DuplicateSequenceNumber, .. } if self.limits.idempotent => {
                 self.finish(at, Outcome::Written { base_offset: -1, log_append_time: -1 }, resolved);
             }
-            Answer::Refused { code, load, detail } if self.limits.idempotent && is_sequence_error(code) => {
-                self.out_of_sequence(now, at, code, load, detail, pause, resolved);
+            Answer::Refused { code, load, detail }
+                if self.limits.idempotent
+                    && is_sequence_error(code)
+                    && !(transactional && is_end_of_epoch(at, code)) =>
+            {
+                self.out_of_sequence(now, at, code, load, detail, pause);
             }
             Answer::Refused { code, detail, load } => {
                 let Some(batch) = self.outstanding.get_mut(at) else { return };
@@ -92,14 +96,8 @@ impl PartitionQueue {
         load: Load,
         detail: Option<Arc<str>>,
         pause: Duration,
-        resolved: &mut Resolutions,
     ) {
         let Some(batch) = self.outstanding.get_mut(at) else { return };
-        if self.limits.transaction.is_some() && (at == 0 || code != ErrorCode::OutOfOrderSequenceNumber) {
-            // The epoch is the whole producer's, and ends with the transaction.
-            let (topic, partition, maybe_written) = (self.topic.clone(), self.partition, batch.receipt.maybe_written);
-            return self.fail(at, ProducerError::Refused { topic, partition, code, detail, maybe_written }, resolved);
-        }
         batch.uncertain = false;
         batch.detail = Some(detail.unwrap_or_else(|| code.name().into()));
         batch.waiting = Some(load);
@@ -176,10 +174,22 @@ fn is_sequence_error(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId | ErrorCode::InvalidProducerEpoch)
 }
 
+/// Whether only another epoch helps, which in a transaction is the whole producer's: the batch fails, and with it the
+/// transaction. What is only behind an older batch waits for that.
+fn is_end_of_epoch(at: usize, code: ErrorCode) -> bool {
+    at == 0 || code != ErrorCode::OutOfOrderSequenceNumber
+}
+
 /// Whether a batch may be in the log although the broker answered with `code`. A leader that is deposed while it waits
 /// for its followers answers NOT_LEADER_OR_FOLLOWER, and the batch may have reached the next leader.
 fn may_be_written_in_spite_of(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::UnknownServerError)
         || code.is_retriable()
-            && !matches!(code, ErrorCode::NotEnoughReplicas | ErrorCode::CorruptMessage | ErrorCode::LeaderNotAvailable)
+            && !matches!(
+                code,
+                ErrorCode::NotEnoughReplicas
+                    | ErrorCode::CorruptMessage
+                    | ErrorCode::LeaderNotAvailable
+                    | ErrorCode::ConcurrentTransactions
+            )
 }

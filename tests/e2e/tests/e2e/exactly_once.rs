@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rkafka::client::ClientSettings as _;
 use rkafka::consumer::{Consumer, ConsumerRecord, IsolationLevel, Start};
 use rkafka::producer::{ProducerError, Record, Transaction, TransactionalProducer};
 use rkafka::{ExactlyOnce, ExactlyOnceError, Processor};

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use rkafka::client::{
-    Client, ClientConfig, ClientSettings as _, CommittedOffset, GroupMetadata, Lane, Target, TopicPartition,
-};
+use rkafka::client::{Client, ClientConfig, CommittedOffset, GroupMetadata, Lane, Target, TopicPartition};
 use rkafka::consumer::{Consumer, IsolationLevel, Start};
 use rkafka::producer::{ProducerError, Record, TransactionError, TransactionalProducer};
 use rkafka::protocol::messages::UpdateFeaturesRequest;
@@ -150,7 +148,7 @@ on_both! {
             in_time("the offsets", sent).await.expect("taken");
             let ended = async { if commit { transaction.commit().await } else { transaction.abort().await } };
             in_time("the end", ended).await.expect("ended");
-            let found = in_time("the offset", reader.committed(&[place.clone()])).await.expect("an answer");
+            let found = in_time("the offset", reader.committed(std::slice::from_ref(&place))).await.expect("an answer");
             assert_eq!(found[0].1.as_ref().map(|found| found.offset), seen);
         }
         // A member of a generation that is gone is fenced off, and the producer lives on.
@@ -187,11 +185,8 @@ async fn use_version_1(bootstrap: &str) {
         upgrade_type: 2,
         ..FeatureUpdateKey::default()
     };
-    let request = UpdateFeaturesRequest {
-        timeout_ms: 60_000,
-        feature_updates: vec![update],
-        ..UpdateFeaturesRequest::default()
-    };
+    let request =
+        UpdateFeaturesRequest { timeout_ms: 60_000, feature_updates: vec![update], ..UpdateFeaturesRequest::default() };
     let response = in_time("the features", client.request_any(request)).await.expect("an answer");
     assert_eq!(response.error_code, 0, "{:?}", response.error_message);
     client.close();
