@@ -329,6 +329,13 @@ fn append(
     if records.is_empty() {
         return found.with_log(now_ms, crate::log::Log::log_end_offset);
     }
+    // Many small records may be one batch, all or none; but what one client says is no more than a client may write.
+    let bytes_max = found.with_log(now_ms, |log| log.config().max_message_bytes)? as usize;
+    let bytes = |record: &InternalRecord| record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
+    if let Some(bytes) = records.iter().map(bytes).find(|bytes| *bytes > bytes_max) {
+        tracing::warn!(%topic, partition, bytes, bytes_max, "an internal record is larger than max.message.bytes");
+        return Err(ErrorCode::MessageTooLarge);
+    }
     let mut options = BatchOptions::at(0, found.leader_epoch);
     if let Some(TransactionalProducer { id, epoch, .. }) = producer {
         let attributes = options.attributes.with_transactional(true);
