@@ -141,10 +141,7 @@ async fn groups_of_another_kind_stay_what_they_are() {
     assert_eq!(response.error_code, ErrorCode::GroupIdNotFound.code(), "{:?}", response.error_message);
     let response = client.call(&share("consumers", "m", 0), 1).await;
     assert_eq!(response.error_code, ErrorCode::GroupIdNotFound.code(), "{:?}", response.error_message);
-    assert_eq!(
-        client.call(&classic("sharers", ""), 9).await.error_code,
-        ErrorCode::InconsistentGroupProtocol.code()
-    );
+    assert_eq!(client.call(&classic("sharers", ""), 9).await.error_code, ErrorCode::InconsistentGroupProtocol.code());
     for group in ["sharers", "consumers", "nobody"] {
         for epoch in [i32::MIN, -2, -1, 0, 7, i32::MAX] {
             let response = client.call(&commit(group, epoch), 8).await;
