@@ -79,6 +79,7 @@ impl World {
             slot.queue.close_open();
             partition.signal(slot);
         }
+        let mut since_doom = 0;
         for round in 0.. {
             for at in 0..PARTITIONS {
                 self.learn(at);
@@ -92,7 +93,11 @@ impl World {
             if self.deliveries.iter().all(|(_, _, delivery)| delivery.try_result().is_some()) {
                 break;
             }
+            let doomed = self.present.as_ref().unwrap().doomed;
+            // What is dropped is told at once, and does not wait for `delivery.timeout.ms`.
             assert!(round < 5_000, "records are stuck");
+            since_doom += u32::from(doomed);
+            assert!(since_doom < 100, "nothing but answers is waited for");
         }
         let present = self.present.as_ref().unwrap();
         let (committed, epoch) = (!present.doomed, present.admission.identity.epoch + 1);
@@ -144,6 +149,7 @@ proptest! {
                 world.answer(broker);
             }
         }
+        world.zombies.clear();
         world.check();
     }
 }
