@@ -268,6 +268,10 @@ settings! {
         /// How long a record stays uncompacted at most.
         "log.cleaner.max.compaction.lag.ms" => log_cleaner_max_compaction_lag: Duration = NO_LIMIT,
             in Duration::from_millis(1).., because "records come before the cleaner does";
+        /// How long the files of segments that retention has taken out of the log stay, under names that end in
+        /// `.deleted`. They go at the next look at retention after that.
+        "log.segment.delete.delay.ms" => log_segment_delete_delay: Duration =
+            Duration::from_secs(60);
         /// How often segments are looked for that are too old or too much.
         "log.retention.check.interval.ms" => log_retention_check_interval: Duration = Duration::from_secs(300),
             in Duration::from_millis(1).., because "there must be a moment between";
@@ -597,6 +601,7 @@ impl BrokerConfig {
             max_message_bytes: self.message_max_bytes.max(0) as u32,
             retention_ms: self.retention_ms(),
             retention_bytes: self.log_retention_bytes,
+            file_delete_delay_ms: milliseconds(self.log_segment_delete_delay),
             // Checked when it was set.
             cleanup_policy: CleanupPolicy::parse(&self.log_cleanup_policy.join(","))
                 .unwrap_or(LogConfig::default().cleanup_policy),

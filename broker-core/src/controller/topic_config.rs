@@ -101,6 +101,14 @@ pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
         apply: |text, log| number(text, 0, i64::MAX).map(|ms| log.delete_retention_ms = ms),
     },
     TopicSetting {
+        name: "file.delete.delay.ms",
+        kind: ConfigType::Long,
+        broker_name: Some("log.segment.delete.delay.ms"),
+        documentation: "How long the files of segments that retention has taken out of the log stay on the disk.",
+        default: |broker| milliseconds(broker.log_segment_delete_delay).to_string(),
+        apply: |text, log| number(text, 0, i64::MAX).map(|ms| log.file_delete_delay_ms = ms),
+    },
+    TopicSetting {
         name: "flush.messages",
         kind: ConfigType::Long,
         broker_name: Some("log.flush.interval.messages"),

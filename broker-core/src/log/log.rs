@@ -97,6 +97,8 @@ pub struct Log {
     /// Counts truncations, so that a flush that ran meanwhile does not claim too much.
     pub(super) truncations: u64,
     pub(super) offline: Option<String>,
+    /// Files of removed segments, and until when they stay.
+    pub(super) doomed_files: Vec<(i64, PathBuf)>,
     pub(super) headers: Vec<(usize, super::batch::Header)>,
 }
 

@@ -91,6 +91,7 @@ pub(super) fn open(
         directory_changed: true,
         truncations: 0,
         offline: None,
+        doomed_files: Vec::new(),
         headers: Vec::new(),
     };
     if is_new {

@@ -9,9 +9,12 @@ use crate::storage::is_out_of_space;
 impl Log {
     /// Removes the oldest segments for as long as they are too old (`retention.ms`) or the log is too large
     /// (`retention.bytes`), or they lie wholly below the log's start. Never goes beyond `up_to_offset_exclusive`, which
-    /// is the high watermark. Without `delete` in `cleanup.policy`, only what lies below the log's start goes. Returns how many segments went; the log's start has then moved to the first that stays.
+    /// is the high watermark. Without `delete` in `cleanup.policy`, only what lies below the log's start goes. Files that
+    /// went before stay for `file.delete.delay.ms`. Returns how many segments went; the log's start has then moved to the
+    /// first that stays.
     pub fn apply_retention(&mut self, now_ms: i64, up_to_offset_exclusive: i64) -> Result<usize, LogError> {
         self.check_online()?;
+        self.remove_doomed_files(now_ms).map_err(|error| self.go_offline(error))?;
         let storage = Arc::clone(&self.storage);
         let interval = self.config.index_interval_bytes;
         let (retention_ms, retention_bytes) = match self.config.cleanup_policy.delete {
@@ -54,6 +57,6 @@ impl Log {
             self.log_start_offset = new_start;
             self.epochs_changed |= self.epochs.truncate_from_start(new_start);
         }
-        self.remove_segments_below_start().map_err(|error| self.go_offline(error))
+        self.remove_segments_below_start(Some(now_ms)).map_err(|error| self.go_offline(error))
     }
 }

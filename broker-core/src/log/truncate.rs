@@ -136,15 +136,16 @@ impl Log {
             self.log_start_offset = before;
             self.epochs_changed |= self.epochs.truncate_from_start(before);
         }
-        let result = self.remove_segments_below_start();
+        let result = self.remove_segments_below_start(None);
         match result {
             Ok(_) => Ok(self.log_start_offset),
             Err(error) => Err(self.go_offline(error)),
         }
     }
 
-    /// Removes segments that end at or before the log's start; the active one stays. Returns how many.
-    pub(super) fn remove_segments_below_start(&mut self) -> Result<usize, LogError> {
+    /// Removes segments that end at or before the log's start; the active one stays. Returns how many. With the time
+    /// their files stay for `file.delete.delay.ms`, without it they go at once.
+    pub(super) fn remove_segments_below_start(&mut self, now_ms: Option<i64>) -> Result<usize, LogError> {
         let start = self.log_start_offset;
         let after_first = self.segments.get(1..).unwrap_or_default();
         let count = after_first.iter().take_while(|next| next.base_offset <= start).count();
@@ -152,8 +153,10 @@ impl Log {
             return Ok(0);
         }
         let removed: Vec<Segment> = self.segments.drain(..count).collect();
+        let delay_ms = self.config.file_delete_delay_ms;
+        let stay_until_ms = now_ms.filter(|_| delay_ms > 0).map(|now_ms| now_ms.saturating_add(delay_ms));
         for segment in removed {
-            self.remove_segment_files(segment)?;
+            self.remove_segment_files(segment, stay_until_ms)?;
         }
         let first = self.segments.first().map_or(0, |segment| segment.base_offset);
         self.remove_snapshots(|snapshot| snapshot < first)?;
@@ -169,13 +172,14 @@ impl Log {
             let Some(removed) = self.segments.pop() else { break };
             count += 1;
             bytes += removed.size;
-            self.remove_segment_files(removed)?;
+            self.remove_segment_files(removed, None)?;
         }
         Ok((count, bytes))
     }
 
-    /// Removes a segment's files: first the name goes away in one step, then the bytes.
-    fn remove_segment_files(&mut self, segment: Segment) -> Result<(), LogError> {
+    /// Removes a segment's files: first the name goes away in one step, then the bytes, at once or when their time has
+    /// come. Whoever opens the log removes those that are left.
+    fn remove_segment_files(&mut self, segment: Segment, stay_until_ms: Option<i64>) -> Result<(), LogError> {
         let storage = Arc::clone(&self.storage);
         self.directory_changed = true;
         for suffix in [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX] {
@@ -184,10 +188,22 @@ impl Log {
             deleted.push(DELETED_SUFFIX);
             let deleted = std::path::PathBuf::from(deleted);
             match storage.rename(&path, &deleted) {
-                Ok(()) => remove_if_there(storage.as_ref(), &deleted)?,
+                Ok(()) => match stay_until_ms {
+                    Some(until_ms) => self.doomed_files.push((until_ms, deleted)),
+                    None => remove_if_there(storage.as_ref(), &deleted)?,
+                },
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(self.io_error("rename", &path, source)),
             }
+        }
+        Ok(())
+    }
+
+    /// Removes the files whose time has come (`file.delete.delay.ms`).
+    pub(super) fn remove_doomed_files(&mut self, now_ms: i64) -> Result<(), LogError> {
+        while let Some(at) = self.doomed_files.iter().position(|(until_ms, _)| *until_ms <= now_ms) {
+            let (_, path) = self.doomed_files.swap_remove(at);
+            remove_if_there(self.storage.as_ref(), &path)?;
         }
         Ok(())
     }

@@ -191,6 +191,33 @@ fn retention_removes_whole_segments() {
 }
 
 #[test]
+fn files_of_removed_segments_stay_for_a_while() {
+    let storage = memory();
+    let config = LogConfig { retention_ms: 1000, file_delete_delay_ms: 500, ..small_segments() };
+    let (mut log, _) = open_in(&storage, &config, OpenState::clean());
+    for _ in 0..3 {
+        log.append_as_leader(&mut batch(1, 400), None, 0, NOW_MS).unwrap();
+    }
+    let deleted = || {
+        let entries = storage.list_dir(&dir()).unwrap();
+        entries.iter().filter(|entry| entry.name.ends_with(".log.deleted")).count()
+    };
+    assert_eq!(log.apply_retention(NOW_MS + 1001, 3).unwrap(), 3);
+    assert_eq!(deleted(), 3);
+    log.apply_retention(NOW_MS + 1500, 3).unwrap();
+    assert_eq!(deleted(), 3);
+    log.apply_retention(NOW_MS + 1501, 3).unwrap();
+    assert_eq!(deleted(), 0);
+    // What is left when the log closes goes when it is opened.
+    log.append_as_leader(&mut batch(1, 400), None, 0, NOW_MS).unwrap();
+    assert_eq!(log.apply_retention(NOW_MS + 1502, 4).unwrap(), 1);
+    assert_eq!(deleted(), 1);
+    drop(log);
+    open_in(&storage, &config, OpenState::clean());
+    assert_eq!(deleted(), 0);
+}
+
+#[test]
 fn retention_works_on_a_full_disk() {
     let disk = FaultyStorage::new();
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
