@@ -159,7 +159,7 @@ impl BrokerBuilder {
         let (stop, stopped) = watch::channel(false);
         let slabs = SlabPool::new(SLABS_RETAINED_BYTES);
         let numbers = Arc::new(AtomicU64::new(1));
-        let permits = usize::try_from(state.config.max_connections).unwrap_or(1).min(Semaphore::MAX_PERMITS);
+        let permits = server::connections_max(&state.config).min(Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(permits));
         let mut tasks = JoinSet::new();
         let mut seed = Connection {
@@ -249,9 +249,13 @@ fn open(
         dirs.metadata_state(),
         clock.now_ms(),
     )?;
-    dirs.scan(&controller.image())?;
+    {
+        let image = controller.image();
+        let registered = image.brokers().get(&config.node_id).map_or(&[][..], |broker| &broker.log_dirs);
+        dirs.scan(&image, registered)?;
+    }
     dirs.mark_in_use()?;
-    let directory_ids: Vec<_> = dirs.dirs().iter().map(|dir| dir.id).collect();
+    let directory_ids = dirs.registered_ids();
     let epoch = controller.submit(clock.now_ms(), |image| {
         let epoch = image.next_offset();
         let mut records = first_records(image);

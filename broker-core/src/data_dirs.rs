@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::config::BrokerConfig;
-use crate::controller::MetadataImage;
+use crate::controller::{METADATA_DIRECTORY, MetadataImage};
 use crate::log::checkpoints::{self, MetaProperties, Offsets};
 use crate::log::{LogError, OpenState};
 use crate::replication::{Fatal, LogDir};
@@ -56,6 +56,20 @@ pub enum DataDirError {
         /// The cluster of the first directory.
         wanted: String,
     },
+    /// The metadata lies in a directory that is not the first.
+    #[error("the metadata of the cluster lies in {}, so this must be the first of `log.dirs`", .0.display())]
+    MetadataElsewhere(PathBuf),
+    /// There are partitions, and no metadata.
+    #[error(
+        "{} has partitions of the cluster {cluster}, whose metadata is in none of `log.dirs`; put the directory back \
+         that has it, as the first", path.display()
+    )]
+    NoMetadata {
+        /// The directory with partitions.
+        path: PathBuf,
+        /// The cluster that it belongs to.
+        cluster: String,
+    },
     /// A file of the directory cannot be read or written.
     #[error(transparent)]
     Files(#[from] LogError),
@@ -86,6 +100,16 @@ struct Checkpoints {
     given_up: bool,
 }
 
+/// Where partitions lie that are in none of the directories, though they may be in one that the broker had before.
+#[derive(Debug)]
+struct Gone {
+    ids: Vec<Uuid>,
+    log_dir: Arc<LogDir>,
+}
+
+/// The place of a partition that is in a directory which is gone.
+const GONE: usize = usize::MAX;
+
 /// All data directories of a broker.
 #[derive(Debug)]
 pub(crate) struct DataDirs {
@@ -96,6 +120,8 @@ pub(crate) struct DataDirs {
     dirs: Vec<DataDir>,
     /// Which directory holds which partition, by topic name and index.
     placed: Mutex<HashMap<(String, i32), usize>>,
+    /// Set where a directory is gone that the broker had when it stopped, and that partitions may lie in.
+    gone: OnceLock<Gone>,
 }
 
 impl DataDirs {
@@ -152,6 +178,9 @@ impl DataDirs {
                 lock: Mutex::new(lock),
             });
         }
+        if let Some(cluster) = &cluster_id {
+            find_metadata(storage.as_ref(), &dirs, cluster)?;
+        }
         let cluster_id = cluster_id.unwrap_or_else(|| checkpoints::uuid_to_base64(new_id()));
         for dir in unmarked.into_iter().filter_map(|at| dirs.get(at)) {
             let meta = MetaProperties {
@@ -161,7 +190,7 @@ impl DataDirs {
             };
             meta.write(storage.as_ref(), &dir.path)?;
         }
-        Ok(Self { storage, cluster_id, fatal, dirs, placed: Mutex::new(HashMap::new()) })
+        Ok(Self { storage, cluster_id, fatal, dirs, placed: Mutex::default(), gone: OnceLock::new() })
     }
 
     /// The directories, in the order of the settings; the first holds the metadata.
@@ -194,8 +223,9 @@ impl DataDirs {
     }
 
     /// Finds out which partitions are there. What a deletion left behind is removed; directories of topics that the
-    /// metadata does not know are set aside under a name with `-stray`, and not touched again.
-    pub fn scan(&self, image: &MetadataImage) -> Result<(), LogError> {
+    /// metadata does not know are set aside under a name with `-stray`, and not touched again. Where a directory is gone
+    /// that this broker was registered with, partitions that are nowhere stay offline: they would begin anew, empty.
+    pub fn scan(&self, image: &MetadataImage, registered: &[Uuid]) -> Result<(), LogError> {
         let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
         for (at, dir) in self.dirs.iter().enumerate() {
             let entries = self.storage.list_dir(&dir.path).map_err(|source| io("list", &dir.path, source))?;
@@ -230,7 +260,53 @@ impl DataDirs {
             offsets.changed |= is_changed;
             offsets.cleaned_changed |= is_cleaned_changed;
         }
+        let is_gone = |id: &&Uuid| self.dirs.iter().all(|dir| dir.id != **id);
+        let ids: Vec<Uuid> = registered.iter().filter(is_gone).copied().collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut homeless = Vec::new();
+        for topic in image.topics() {
+            let keys = (0..).take(topic.partitions.len()).map(|index| (topic.name.to_string(), index));
+            homeless.extend(keys.filter(|key| !placed.contains_key(key)));
+        }
+        if !homeless.is_empty() {
+            let names: Vec<String> = ids.iter().map(|id| checkpoints::uuid_to_base64(*id)).collect();
+            let log_dir = LogDir::new(PathBuf::from("a directory that is not in log.dirs any more"), usize::MAX, None);
+            log_dir.fail(&format!(
+                "{} partitions are in none of log.dirs and stay offline, for a directory is gone that may have them \
+                 (directory.id {}): put it back, or delete their topics",
+                homeless.len(),
+                names.join(", ")
+            ));
+            placed.extend(homeless.into_iter().map(|key| (key, GONE)));
+            // Set once: there is one scan.
+            let _ = self.gone.set(Gone { ids, log_dir });
+        }
         Ok(())
+    }
+
+    /// The ids that the broker registers: those of its directories, and of those that are gone and still missed.
+    pub fn registered_ids(&self) -> Vec<Uuid> {
+        let gone = self.gone.get().map_or(&[][..], |gone| &gone.ids);
+        self.dirs.iter().map(|dir| dir.id).chain(gone.iter().copied()).collect()
+    }
+
+    /// Gives every partition of the image a directory of its own, where one is gone: so the next start does not look for
+    /// those in it that came after it.
+    pub fn settle(&self, image: &MetadataImage) {
+        if self.gone.get().is_some() {
+            for topic in image.topics() {
+                for index in (0..).take(topic.partitions.len()).filter(|index| !self.has(&topic.name, *index)) {
+                    self.place(&topic.name, index);
+                }
+            }
+        }
+    }
+
+    /// The failed stand-in for directories that are gone.
+    fn gone_dir(&self, at: usize) -> Option<&Arc<LogDir>> {
+        self.gone.get().filter(|_| at == GONE).map(|gone| &gone.log_dir)
     }
 
     /// Where a partition lies, or is going to lie, and how it was left. A new one goes to the directory that holds the
@@ -247,10 +323,18 @@ impl DataDirs {
                 let at = if self.dirs.len() > 1 { working.min_by_key(|at| count(*at)) } else { None };
                 let at = at.unwrap_or(0);
                 placed.insert(key.clone(), at);
+                if let Some(dir) = self.dirs.get(at).filter(|_| self.gone.get().is_some()) {
+                    // So that the next start finds it, and does not look for it in the directory that is gone. Where this
+                    // fails, the opening of the log tells.
+                    let _ = self.storage.create_dir_all(&checkpoints::partition_dir(&dir.path, topic, index));
+                }
                 at
             }
         };
         drop(placed);
+        if let Some(gone) = self.gone_dir(at) {
+            return (checkpoints::partition_dir(Path::new("gone"), topic, index), Arc::clone(gone), OpenState::clean());
+        }
         let Some(dir) = self.dirs.get(at) else {
             let path = PathBuf::from(MEMORY_DIR);
             return (path.clone(), LogDir::new(path, usize::MAX, None), OpenState::clean());
@@ -268,11 +352,11 @@ impl DataDirs {
 
     /// Whether the partition lies in a directory whose disk failed.
     pub fn is_offline(&self, topic: &str, index: i32) -> bool {
-        self.dirs.iter().any(|dir| dir.log_dir.failure().is_some())
-            && self
-                .position(topic, index)
-                .and_then(|at| self.dirs.get(at))
-                .is_some_and(|dir| dir.log_dir.failure().is_some())
+        (self.gone.get().is_some() || self.dirs.iter().any(|dir| dir.log_dir.failure().is_some()))
+            && self.position(topic, index).is_some_and(|at| {
+                let log_dir = self.gone_dir(at).or(self.dirs.get(at).map(|dir| &dir.log_dir));
+                log_dir.is_some_and(|log_dir| log_dir.failure().is_some())
+            })
     }
 
     /// Whether the partition has a place already.
@@ -443,6 +527,27 @@ fn lock(dir: &Path) -> Result<File, DataDirError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(dir.to_owned())),
         Err(TryLockError::Error(source)) => Err(DataDirError::Lock { path, source }),
+    }
+}
+
+/// Sees to it that the metadata of a cluster that was there before is where it is looked for. Without it every partition
+/// would be a stranger's.
+fn find_metadata(storage: &dyn Storage, dirs: &[DataDir], cluster: &str) -> Result<(), DataDirError> {
+    let mut with_partitions = None;
+    for (at, dir) in dirs.iter().enumerate() {
+        let entries = storage.list_dir(&dir.path).map_err(|source| io("list", &dir.path, source))?;
+        let mut names = entries.iter().filter(|entry| entry.is_directory).map(|entry| entry.name.as_str());
+        if names.clone().any(|name| name == METADATA_DIRECTORY) {
+            return if at == 0 { Ok(()) } else { Err(DataDirError::MetadataElsewhere(dir.path.clone())) };
+        }
+        if names.any(|name| checkpoints::parse_partition_dir(name).is_some()) {
+            with_partitions.get_or_insert(&dir.path);
+        }
+    }
+    match with_partitions {
+        // A first start that came no further than to mark its directories.
+        None => Ok(()),
+        Some(path) => Err(DataDirError::NoMetadata { path: path.clone(), cluster: cluster.to_owned() }),
     }
 }
 

@@ -360,6 +360,9 @@ impl BrokerState {
     pub(crate) fn close_partitions(&self, clean: bool) -> Result<(), crate::log::LogError> {
         let mut first_error = None;
         let mut closed = Vec::new();
+        if clean {
+            self.dirs.settle(&self.image());
+        }
         let partitions = self.registry.close();
         let how = match clean {
             false => Close::Abandon,

@@ -177,3 +177,54 @@ async fn a_good_stop_hides_no_bad_one_before_it() {
     assert_eq!(client.list_offset("t", 0, -1).await.offset, 2, "a batch whose checksum is wrong is served");
     assert_eq!(client.values("t", 0, 0).await, ["a", "b"]);
 }
+
+#[tokio::test]
+async fn a_directory_that_is_gone_takes_its_partitions_offline_and_they_do_not_begin_anew() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = |dirs: &[&std::path::Path]| {
+        let dirs: Vec<&str> = dirs.iter().map(|dir| dir.to_str().unwrap()).collect();
+        config_at(first.path()).log_dirs(dirs.join(","))
+    };
+    let both = [first.path(), second.path()];
+    let broker = Broker::start(config(&both)).await.unwrap();
+    let mut client = Client::connect(&broker).await;
+    client.create_topic("t", 4, &[]).await;
+    for partition in 0..4 {
+        assert_eq!(client.produce("t", partition, batch(&[&format!("v{partition}")])).await.error_code, 0);
+    }
+    broker.shutdown().await.unwrap();
+    let is_gone = |partition: &i32| second.path().join(format!("t-{partition}")).exists();
+    let gone: Vec<i32> = (0..4).filter(is_gone).collect();
+    assert_eq!(gone.len(), 2);
+
+    let error = Broker::start(config(&[second.path(), first.path()])).await.unwrap_err();
+    assert!(matches!(error, BrokerError::DataDirs(DataDirError::MetadataElsewhere(_))), "{error}");
+    let error = Broker::start(config(&[second.path()])).await.unwrap_err();
+    assert!(matches!(error, BrokerError::DataDirs(DataDirError::NoMetadata { .. })), "{error}");
+
+    for round in 0..2 {
+        let broker = Broker::start(config(&[first.path()])).await.unwrap();
+        let mut client = Client::connect(&broker).await;
+        for partition in 0..4 {
+            let answer = client.produce("t", partition, batch(&["more"])).await;
+            let expected = if gone.contains(&partition) { ErrorCode::KafkaStorageError } else { ErrorCode::None };
+            assert_eq!(answer.error_code, expected.code(), "partition {partition}");
+        }
+        if round == 0 {
+            client.create_topic("new", 2, &[]).await;
+        } else {
+            assert_eq!(client.produce("new", 1, batch(&["n"])).await.error_code, 0);
+        }
+        broker.shutdown().await.unwrap();
+    }
+
+    let broker = Broker::start(config(&both)).await.unwrap();
+    let mut client = Client::connect(&broker).await;
+    for partition in 0..4 {
+        let value = format!("v{partition}");
+        let expected = if gone.contains(&partition) { vec![&*value] } else { vec![&*value, "more", "more"] };
+        assert_eq!(client.values("t", partition, 0).await, expected);
+    }
+    assert_eq!(client.values("new", 1, 0).await, ["n"]);
+    broker.shutdown().await.unwrap();
+}

@@ -103,6 +103,8 @@ pub struct BrokerImage {
     pub rack: Option<String>,
     /// Whether it may not lead yet.
     pub fenced: bool,
+    /// The ids of its data directories, also of those that are gone and that partitions may lie in.
+    pub log_dirs: Vec<Uuid>,
 }
 
 /// The state of the cluster at one offset of the metadata log.
@@ -238,6 +240,7 @@ impl MetadataImage {
                         .collect(),
                     rack: record.rack.clone(),
                     fenced: record.fenced,
+                    log_dirs: record.log_dirs.clone(),
                 };
                 self.brokers.insert(record.broker_id, broker);
             }

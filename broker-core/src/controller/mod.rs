@@ -19,7 +19,7 @@ mod topics;
 use rkafka_protocol::ErrorCode;
 
 pub(crate) use configs::{alter as alter_configs, check_resource};
-pub(crate) use driver::{Controller, ControllerError};
+pub(crate) use driver::{Controller, ControllerError, DIRECTORY as METADATA_DIRECTORY};
 pub(crate) use features::update as update_features;
 pub use image::{BrokerImage, ConfigResource, MetadataImage, PartitionImage, TopicImage, is_internal};
 pub(crate) use records::MetadataRecord;

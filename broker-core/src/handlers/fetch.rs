@@ -135,6 +135,7 @@ async fn read(
             if let Turn::Incremental { epoch, .. } = turn
                 && state.session.epoch != epoch
             {
+                waiter.pass_on();
                 return Pass::default();
             }
             state.read(broker, wants)

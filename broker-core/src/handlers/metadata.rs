@@ -26,6 +26,9 @@ use crate::{BrokerState, InternalLog, MetadataImage};
 /// DESCRIBE_CONFIGS, ALTER_CONFIGS.
 pub(super) const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 
+/// The first version that answers topics that are asked for by id.
+const FIRST_WITH_TOPIC_ID: i16 = 12;
+
 /// Answers who the brokers are and where the partitions lie.
 ///
 /// # Errors
@@ -41,6 +44,18 @@ pub async fn handle(
         // Version 0 has no null: there, no topic means every topic.
         None => all_topics(broker, &image),
         Some([]) if version == 0 => all_topics(broker, &image),
+        // These versions have the field for an id, and no answer for it.
+        Some(asked)
+            if version < FIRST_WITH_TOPIC_ID
+                && asked.iter().any(|asked| asked.name.is_none() || !asked.topic_id.is_nil()) =>
+        {
+            let refused = asked.iter().map(|asked| MetadataResponseTopic {
+                error_code: ErrorCode::InvalidRequest.code(),
+                name: Some(asked.name.clone().unwrap_or_default()),
+                ..Default::default()
+            });
+            refused.collect()
+        }
         Some(asked) => {
             let create = request.allow_auto_topic_creation && broker.config.auto_create_topics_enable;
             if create && create_missing(broker, &image, asked) {

@@ -203,7 +203,7 @@ fn encode_response<R: Request>(
     version: i16,
     correlation_id: i32,
 ) -> Result<Writer, DispatchError> {
-    let mut writer = Writer::new();
+    let mut writer = Writer::new().cutting_strings();
     writer.begin_frame();
     writer.i32(correlation_id);
     if R::response_header_version(version) >= 1 {

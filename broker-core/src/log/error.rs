@@ -191,8 +191,8 @@ pub enum AppendError {
         /// How many records were to be appended.
         records: i64,
     },
-    /// The disk is full (`KAFKA_STORAGE_ERROR`). The log goes on serving reads, and appends once there is room again.
-    #[error("no space is left for log {}", dir.display())]
+    /// The disk is full, or no more files may be open (`KAFKA_STORAGE_ERROR`). The log goes on serving reads, and appends once there is room again.
+    #[error("no space is left for log {}, or no more files may be open", dir.display())]
     NoSpace {
         /// The directory of the log.
         dir: PathBuf,

@@ -42,6 +42,12 @@ impl Waiter {
         self.notify.notify_waiters();
     }
 
+    /// Wakes one that waits, or the next that will. A fetch that was woken and has nothing to do any more owes this to the
+    /// one that came in its place: the wake may have been meant for that one.
+    pub fn pass_on(&self) {
+        self.notify.notify_one();
+    }
+
     fn add(&self, bytes: u64) {
         let come = self.come.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
         if come >= self.needed.load(Ordering::SeqCst) {
@@ -126,6 +132,22 @@ mod tests {
         assert_eq!(wait.as_mut().poll(&mut context), Poll::Pending, "woken by too few bytes");
         waiters[1].wake_for(40);
         assert_eq!(wait.as_mut().poll(&mut context), Poll::Ready(()));
+    }
+
+    #[test]
+    fn a_wake_for_another_is_passed_on() {
+        let waiter = Waiter::default();
+        waiter.arm();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut forgotten = Box::pin(waiter.woken(1));
+        assert_eq!(forgotten.as_mut().poll(&mut context), Poll::Pending);
+        let mut meant = pin!(waiter.woken(1));
+        assert_eq!(meant.as_mut().poll(&mut context), Poll::Pending);
+        waiter.add(1);
+        assert_eq!(forgotten.as_mut().poll(&mut context), Poll::Ready(()), "the first that waits is woken");
+        assert_eq!(meant.as_mut().poll(&mut context), Poll::Pending);
+        waiter.pass_on();
+        assert_eq!(meant.as_mut().poll(&mut context), Poll::Ready(()));
     }
 
     #[test]

@@ -12,6 +12,21 @@ use crate::BrokerConfig;
 const COUNTED_FROM_BYTES: usize = 4 * 1024;
 /// Bytes are counted in units of so many, for a semaphore counts no further than it must.
 const UNIT_BYTES: usize = 1024;
+/// A limit of open files up to this is worth a word.
+const FEW_FILES: usize = 4096;
+
+/// How many connections there may be at a time: `max.connections`, and of the files that the process may open no more than
+/// leave enough for logs. In memory there are none, but the program around the broker may have some.
+pub(crate) fn connections_max(config: &BrokerConfig) -> usize {
+    let wanted = usize::try_from(config.max_connections).unwrap_or(1);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let files = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+    let most = if config.in_memory { files } else { files / 4 }.max(8);
+    if wanted > most && files <= FEW_FILES {
+        tracing::warn!(files, connections = most, "few files may be open at a time (`ulimit -n`), and so few connections");
+    }
+    wanted.min(most)
+}
 
 /// The limits that all connections share.
 #[derive(Debug, Clone)]

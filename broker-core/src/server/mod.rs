@@ -11,7 +11,7 @@ mod recovery;
 pub(crate) use address::{Endpoint, advertised, listener_addresses};
 pub(crate) use cleaner::clean_logs;
 pub(crate) use connection::{Connection, serve};
-pub(crate) use limits::Limits;
+pub(crate) use limits::{Limits, connections_max};
 pub(crate) use listener::accept_all;
 pub(crate) use maintenance::maintain;
 pub(crate) use recovery::recover_in_background;

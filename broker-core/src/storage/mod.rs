@@ -121,9 +121,13 @@ pub fn write_file_atomically(storage: &dyn Storage, path: &Path, contents: &[u8]
     Ok(())
 }
 
-/// Says whether an error means that the disk, or the quota on it, is full.
+/// Says whether an error means that the disk, or the quota on it, is full, or that no more files may be open: nothing is
+/// wrong with the disk then, and the same may succeed later.
 pub fn is_out_of_space(error: &io::Error) -> bool {
+    /// ENFILE and EMFILE, for which the standard library has no kinds.
+    const TOO_MANY_FILES: [i32; 2] = [23, 24];
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || error.raw_os_error().is_some_and(|code| TOO_MANY_FILES.contains(&code))
 }
 
 #[cfg(test)]

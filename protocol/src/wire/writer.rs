@@ -17,6 +17,7 @@ pub struct Writer {
     /// Byte fields that stand after the given position of the head, in ascending order.
     splices: Vec<(usize, Bytes)>,
     spliced_len: usize,
+    cuts_strings: bool,
 }
 
 impl Writer {
@@ -28,7 +29,15 @@ impl Writer {
     /// An empty writer that uses `head` for the small fields. What `head` holds is discarded; its room is kept.
     pub fn with_buffer(mut head: Vec<u8>) -> Self {
         head.clear();
-        Self { head, splices: Vec::new(), spliced_len: 0 }
+        Self { head, ..Self::default() }
+    }
+
+    /// The same, but for strings that are too long for the protocol: they are cut instead of being an error. This is for
+    /// answers, in which only a text for humans can be that long, such as one that quotes the request.
+    #[must_use]
+    pub fn cutting_strings(mut self) -> Self {
+        self.cuts_strings = true;
+        self
     }
 
     /// How many bytes have been written, references included.
@@ -187,8 +196,15 @@ impl Writer {
     /// A string.
     ///
     /// # Errors
-    /// It is longer than 32,767 bytes.
+    /// It is longer than 32,767 bytes, and this writer does not cut strings ([`Writer::cutting_strings`]).
     pub fn string(&mut self, value: &str, flexible: bool) -> Result<(), EncodeError> {
+        let most = i16::MAX as usize;
+        let value = if self.cuts_strings && value.len() > most {
+            // A character has four bytes at most.
+            (most - 3..=most).rev().find_map(|end| value.get(..end)).unwrap_or_default()
+        } else {
+            value
+        };
         self.length(value.len(), flexible, true)?;
         self.head.extend_from_slice(value.as_bytes());
         Ok(())
