@@ -221,7 +221,9 @@ impl Writer<'_> {
 
     fn int32(&mut self, name: &str) -> i32 {
         match name {
-            "MaxWaitMs" | "RebalanceTimeoutMs" | "TimeoutMs" | "timeoutMs" => self.random.pick(&[0, 1, 20, -1, i32::MIN]),
+            "MaxWaitMs" | "RebalanceTimeoutMs" | "TimeoutMs" | "timeoutMs" => {
+                self.random.pick(&[0, 1, 20, -1, i32::MIN])
+            }
             "NumPartitions" | "Count" => self.random.pick(&[1, 2, 3, -1, 0, i32::MAX, i32::MIN]),
             _ if self.random.one_in(8) => self.random.pick(&[i32::MAX, i32::MIN, -1, -2, 1 << 20, i32::MAX - 1]),
             _ if name.contains("Bytes") || name.ends_with("Ms") => self.random.pick(&[0, 1, 100, 10_000, 1 << 20, -1]),
@@ -231,10 +233,40 @@ impl Writer<'_> {
 
     fn string(&mut self, name: &str) -> String {
         const ODD: [&str; 34] = [
-            "", "t0", "t1", "t2", "missing", "__consumer_offsets", "__transaction_state", "__share_group_state", "g0",
-            "g1", "s0", "tx0", "tx1", "range", "consumer", "1", "0", "-1", "9223372036854775807", "retention.ms",
-            "cleanup.policy", "compact", "message.max.bytes", "max.message.bytes", "compression.type", "zstd", ".*",
-            "((", "group.version", "transaction.version", "metadata.version", "interval.ms", "a/b", "\u{0}\u{10ffff}",
+            "",
+            "t0",
+            "t1",
+            "t2",
+            "missing",
+            "__consumer_offsets",
+            "__transaction_state",
+            "__share_group_state",
+            "g0",
+            "g1",
+            "s0",
+            "tx0",
+            "tx1",
+            "range",
+            "consumer",
+            "1",
+            "0",
+            "-1",
+            "9223372036854775807",
+            "retention.ms",
+            "cleanup.policy",
+            "compact",
+            "message.max.bytes",
+            "max.message.bytes",
+            "compression.type",
+            "zstd",
+            ".*",
+            "((",
+            "group.version",
+            "transaction.version",
+            "metadata.version",
+            "interval.ms",
+            "a/b",
+            "\u{0}\u{10ffff}",
         ];
         if self.random.one_in(60) {
             return "x".repeat(self.random.pick(&[250, 5_000, 32_767]));
@@ -248,7 +280,9 @@ impl Writer<'_> {
             "MemberId" => &["", "m0", "m1", "AAAAAAAAAAAAAAAAAAAAAA"],
             "ProtocolType" => &["consumer", "consumer", "connect", ""],
             "Key" => &["g0", "tx0", "g1"],
-            "Name" | "Topic" | "TopicName" | "Topics" | "TopicNames" | "SubscribedTopicNames" => &["t0", "t1", "t2", "t0"],
+            "Name" | "Topic" | "TopicName" | "Topics" | "TopicNames" | "SubscribedTopicNames" => {
+                &["t0", "t1", "t2", "t0"]
+            }
             _ => &ODD,
         };
         self.random.pick(likely).to_owned()
@@ -272,7 +306,8 @@ impl Writer<'_> {
             let codec = Codec::new(self.random.pick(&compressions));
             let mut options = BatchOptions::default();
             if self.random.one_in(3) {
-                let (id, epoch) = (self.random.pick(&[0, 1, 2, 1_000_000, i64::MAX]), self.random.pick(&[0, 1, i16::MAX]));
+                let (id, epoch) =
+                    (self.random.pick(&[0, 1, 2, 1_000_000, i64::MAX]), self.random.pick(&[0, 1, i16::MAX]));
                 options = options.with_producer(id, epoch, self.random.pick(&[0, 1, 2, i32::MAX]));
             }
             let value = vec![self.random.next() as u8; self.random.pick(&[0, 10, 1_000, 100_000])];
@@ -314,7 +349,12 @@ impl Writer<'_> {
 }
 
 /// One frame: its API and version, and the bytes with their length before them.
-fn frame(random: &mut Random, schemas: &[Value], topic_ids: &[[u8; 16]], correlation_id: i32) -> (ApiKey, i16, Vec<u8>) {
+fn frame(
+    random: &mut Random,
+    schemas: &[Value],
+    topic_ids: &[[u8; 16]],
+    correlation_id: i32,
+) -> (ApiKey, i16, Vec<u8>) {
     let at = random.below(OFFERED.len());
     let (key, versions) = OFFERED[at];
     let schema = &schemas[at];

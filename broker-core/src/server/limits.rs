@@ -23,7 +23,11 @@ pub(crate) fn connections_max(config: &BrokerConfig) -> usize {
     let files = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     let most = if config.in_memory { files } else { files / 4 }.max(8);
     if wanted > most && files <= FEW_FILES {
-        tracing::warn!(files, connections = most, "few files may be open at a time (`ulimit -n`), and so few connections");
+        tracing::warn!(
+            files,
+            connections = most,
+            "few files may be open at a time (`ulimit -n`), and so few connections"
+        );
     }
     wanted.min(most)
 }
