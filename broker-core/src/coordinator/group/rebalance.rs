@@ -141,10 +141,15 @@ impl ClassicGroup {
     /// Does one thing that is due, and answers whether there was one.
     pub fn expire_one(&mut self, turn: &mut Turn<'_>) -> bool {
         let now_ms = turn.now.monotonic_ms;
-        if let Some(member_id) = self.pending.iter().find(|(_, ends)| **ends <= now_ms).map(|(id, _)| id.clone()) {
-            self.remove(&member_id);
-            tracing::info!(group = %self.id, member = %member_id, "promised member id was not used in time");
-            self.after_removal(turn);
+        let promised = self.pending.len();
+        self.pending.retain(|_, ends_ms| *ends_ms > now_ms);
+        if self.pending.len() < promised {
+            let count = promised - self.pending.len();
+            tracing::info!(group = %self.id, count, "promised member ids were not used in time");
+            // They never were members: who is at work is not disturbed, and who waits for them need not any more.
+            if self.state() == ClassicState::PreparingRebalance {
+                self.after_removal(turn);
+            }
             return true;
         }
         let ended = |ends: Option<i64>| ends.is_some_and(|ends_ms| ends_ms <= now_ms);

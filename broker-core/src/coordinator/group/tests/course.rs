@@ -214,6 +214,24 @@ fn a_promised_id_that_is_not_used_is_forgotten() {
 }
 
 #[test]
+fn a_promised_id_that_is_not_used_disturbs_nobody() {
+    let mut world = World::new();
+    let (ids, generation) = world.stable(2);
+    for _ in 0..500 {
+        let waiter = world.join_as(&join_request("", None), 9);
+        assert_eq!(world.joined(waiter).unwrap().error_code, ErrorCode::MemberIdRequired.code());
+    }
+    for _ in 0..3 {
+        world.pass(i64::from(SESSION_MS) / 2);
+        for id in &ids {
+            assert_eq!(world.heartbeat(id, None, generation), Ok(()));
+        }
+    }
+    let group = world.group().unwrap();
+    assert_eq!((group.state(), group.generation, group.pending.len()), (ClassicState::Stable, generation, 0));
+}
+
+#[test]
 fn a_member_that_hangs_up_while_it_waits_does_not_hold_up_the_rest() {
     let mut world = World::new();
     let (ids, generation) = world.stable(2);
