@@ -132,8 +132,8 @@ enum Then {
     Assigned { group: String, generation: i32, assignments: BTreeMap<String, Bytes> },
     /// The last member is gone.
     Emptied { group: String, generation: i32 },
-    /// A step of a consumer group or a share group. `removing` is the member that a timer takes out.
-    Consumer { after: Box<After>, removing: Option<String> },
+    /// A step of a consumer group or a share group. `removing` are the members that a timer takes out.
+    Consumer { after: Box<After>, removing: Vec<String> },
     /// A static member has a new id. `leader_told` is the leader that older clients are told.
     Replaced { group: String, member_id: String, old: Box<Member>, leader_told: Option<String> },
 }

@@ -49,7 +49,7 @@ impl GroupShard {
             None => Err(unknown_member(group_id, &request.member_id)),
         };
         match decided {
-            Ok((records, after)) => coordinated_write(records, after, None),
+            Ok((records, after)) => coordinated_write(records, after, Vec::new()),
             Err(error) => {
                 tracing::debug!(group = group_id, member = %request.member_id, %error, "JoinGroup refused");
                 // The id that a member is to come again with is among the answers; other errors name the one it sent.
@@ -280,7 +280,7 @@ impl GroupShard {
         }
         let mut draft = Draft::of(&request.group_id, Some(group));
         match self.remove_members(&mut draft, self.surroundings(now), &gone) {
-            Ok(after) => (response, coordinated_write(draft.records, after, None)),
+            Ok(after) => (response, coordinated_write(draft.records, after, Vec::new())),
             Err(error) => {
                 (LeaveGroupResponse { error_code: error.code.code(), ..Default::default() }, Effects::default())
             }

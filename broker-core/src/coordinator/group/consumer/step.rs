@@ -18,6 +18,8 @@ use crate::coordinator::group::{Effects, GroupShard, Moment, Outcome, Reply, The
 
 /// How long it takes until a timer whose records could not be written runs out again, as in Kafka.
 const RETRY_MS: i64 = 500;
+/// How many members whose sessions have ended are taken out in one step.
+const MEMBERS_AT_ONCE: usize = 1_000;
 
 /// What of a step is not in the log. It counts once the step's records are appended and replayed, and is to be given
 /// to [`GroupShard::after`] then.
@@ -175,9 +177,19 @@ impl GroupShard {
                     None => continue,
                 }
             }
+            let mut gone = BTreeSet::from([member_id]);
+            if matches!(expired, Expired::Session)
+                && let Some(timers) = self.consumer_timers.get_mut(group_id)
+            {
+                // A fleet that is gone ends at one time, and each step looks at the whole group.
+                gone.extend(timers.take_ended_sessions(now.monotonic_ms, MEMBERS_AT_ONCE));
+            }
             let Some(group) = self.persisted.consumer(group_id) else { continue };
-            let Some(member) = group.members.get(&member_id) else { continue };
-            if matches!(expired, Expired::Revoke { epoch } if epoch != member.current.epoch) {
+            gone.retain(|member_id| {
+                let is_meant = |epoch: i32| !matches!(expired, Expired::Revoke { epoch: of } if of != epoch);
+                group.members.get(member_id).is_some_and(|member| is_meant(member.current.epoch))
+            });
+            if gone.is_empty() {
                 continue;
             }
             let why = match expired {
@@ -186,28 +198,32 @@ impl GroupShard {
                 Expired::Rejoin => "it did not join the rebalance in time",
                 Expired::Sync => "it did not ask for its assignment",
             };
-            tracing::info!(group = group_id, member = %member_id, why, "member removed");
+            for member_id in &gone {
+                tracing::info!(group = group_id, member = %member_id, why, "member removed");
+            }
             let mut draft = Draft::of(group_id, Some(group));
-            let removed =
-                self.remove_members(&mut draft, self.surroundings(now), &BTreeSet::from([member_id.as_str()]));
+            let ids = gone.iter().map(String::as_str).collect();
+            let removed = self.remove_members(&mut draft, self.surroundings(now), &ids);
+            let gone = gone.into_iter().collect();
             return match removed {
-                Ok(after) => Some(coordinated_write(draft.records, after, Some(member_id))),
+                Ok(after) => Some(coordinated_write(draft.records, after, gone)),
                 Err(error) => {
-                    tracing::error!(group = group_id, member = %member_id, %error, "the member cannot be removed");
-                    Some(self.retry_removal(now, group_id, member_id))
+                    tracing::error!(group = group_id, members = ?gone, %error, "members cannot be removed");
+                    Some(self.retry_removal(now, group_id, gone))
                 }
             };
         }
     }
 
-    /// A member could not be removed; it is tried again soon.
+    /// Members could not be removed; it is tried again soon.
     pub(in crate::coordinator::group) fn retry_removal(
         &mut self,
         now: Moment,
         group_id: &str,
-        member_id: String,
+        members: Vec<String>,
     ) -> Effects {
-        let timers = vec![TimerChange::Session { member_id, in_ms: RETRY_MS }];
+        let again = |member_id| TimerChange::Session { member_id, in_ms: RETRY_MS };
+        let timers = members.into_iter().map(again).collect();
         self.after(now, After { timers, ..After::of(group_id) })
     }
 
@@ -216,7 +232,7 @@ impl GroupShard {
         &mut self,
         now: Moment,
         after: After,
-        removing: Option<String>,
+        removing: Vec<String>,
         error: ErrorCode,
     ) -> Effects {
         let mut replies = Vec::new();
@@ -231,9 +247,9 @@ impl GroupShard {
             let (request, context) = *join;
             replies.push((context.waiter, Reply::Join(join_error(&request.member_id, error))));
         }
-        let mut effects = match removing {
-            Some(member_id) => self.retry_removal(now, &after.group, member_id),
-            None => Effects::default(),
+        let mut effects = match removing.is_empty() {
+            false => self.retry_removal(now, &after.group, removing),
+            true => Effects::default(),
         };
         effects.replies.extend(replies);
         effects
@@ -282,12 +298,12 @@ pub(super) fn consumer_group_not_found(group_id: &str) -> GroupError {
     GroupError::new(ErrorCode::GroupIdNotFound, format!("Consumer group {group_id} not found."))
 }
 
-/// A step of a group whose coordinator assigns, and whose records are to be appended. `removing` is the member that a
+/// A step of a group whose coordinator assigns, and whose records are to be appended. `removing` are the members that a
 /// timer takes out.
 pub(in crate::coordinator::group) fn coordinated_write(
     records: Vec<InternalRecord>,
     after: After,
-    removing: Option<String>,
+    removing: Vec<String>,
 ) -> Effects {
     let then = Then::Consumer { after: Box::new(after), removing };
     Effects { replies: Vec::new(), writes: vec![Write { records: Ok(records), then }] }

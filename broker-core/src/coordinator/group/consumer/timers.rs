@@ -105,6 +105,13 @@ impl ConsumerTimers {
         self.members.values().filter_map(MemberTimers::deadline_ms).min()
     }
 
+    /// Takes the sessions that have ended, as many as may be.
+    pub fn take_ended_sessions(&mut self, now_ms: i64, at_most: usize) -> Vec<String> {
+        let ended = |timers: &mut MemberTimers| timers.session_ends_ms.take_if(|at_ms| *at_ms <= now_ms).is_some();
+        let ids = self.members.iter_mut().filter_map(|(id, timers)| ended(timers).then(|| id.clone()));
+        ids.take(at_most).collect()
+    }
+
     /// Takes one timer that has run out.
     pub fn take_expired(&mut self, now_ms: i64) -> Option<(String, Expired)> {
         let is_over = |at_ms: Option<i64>| at_ms.is_some_and(|at_ms| at_ms <= now_ms);

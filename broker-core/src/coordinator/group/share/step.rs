@@ -114,10 +114,10 @@ impl GroupShard {
         tracing::info!(group = group_id, member = %member_id, "member removed: its session ended without a heartbeat");
         let mut draft = ShareDraft::of(group_id, Some(group));
         match remove_member(&mut draft, self.share_surroundings(now), &member_id) {
-            Ok(after) => Some(coordinated_write(draft.records, after, Some(member_id))),
+            Ok(after) => Some(coordinated_write(draft.records, after, vec![member_id])),
             Err(error) => {
                 tracing::error!(group = group_id, member = %member_id, %error, "the member cannot be removed");
-                Some(self.retry_removal(now, group_id, member_id))
+                Some(self.retry_removal(now, group_id, vec![member_id]))
             }
         }
     }

@@ -191,6 +191,19 @@ fn sessions_end_without_heartbeats_and_begin_anew_after_a_restart() {
 }
 
 #[test]
+fn a_fleet_that_is_gone_goes_in_one_step() {
+    let mut world = World::new();
+    world.topic("a", 3);
+    for at in 0..20 {
+        world.come_848(&format!("m{at:02}"), &["a"]);
+    }
+    world.restart();
+    let epoch = world.consumer().epoch;
+    world.pass(60_000);
+    assert_eq!((world.consumer().members.len(), world.consumer().epoch), (0, epoch + 1));
+}
+
+#[test]
 fn a_lost_answer_is_given_again_and_other_epochs_are_fenced() {
     let mut world = World::new();
     world.topic("t", 1);
