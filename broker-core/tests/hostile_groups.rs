@@ -20,6 +20,9 @@ use rkafka_protocol::messages::{
 };
 use uuid::Uuid;
 
+/// First and last offset of an acknowledgement, and how many types it says.
+type Batch = (i64, i64, usize);
+
 fn consumer(group: &str, member: &str, epoch: i32) -> ConsumerGroupHeartbeatRequest {
     ConsumerGroupHeartbeatRequest {
         group_id: group.to_owned(),
@@ -205,7 +208,7 @@ async fn acknowledgements_of_all_there_could_be_are_refused_at_once() {
     let acquired = partitions.iter().flat_map(|one| &one.acquired_records);
     assert_eq!(acquired.map(|range| range.last_offset - range.first_offset + 1).sum::<i64>(), 3);
 
-    let acknowledge = |epoch: i32, batches: &[(i64, i64, usize)]| ShareAcknowledgeRequest {
+    let acknowledge = |epoch: i32, batches: &[Batch]| ShareAcknowledgeRequest {
         group_id: Some("g".to_owned()),
         member_id: Some("m".to_owned()),
         share_session_epoch: epoch,
@@ -229,7 +232,7 @@ async fn acknowledgements_of_all_there_could_be_are_refused_at_once() {
         ..Default::default()
     };
     let (state, request) = (ErrorCode::InvalidRecordState.code(), ErrorCode::InvalidRequest.code());
-    let cases: [(&[(i64, i64, usize)], i16); 8] = [
+    let cases: [(&[Batch], i16); 8] = [
         (&[(0, i64::MAX, 1)], state),
         (&[(0, i64::MAX - 1, 1), (i64::MAX, i64::MAX, 1)], state),
         (&[(i64::MAX, i64::MAX, 1)], state),
