@@ -80,7 +80,7 @@ pub struct LogConfig {
     /// `retention.bytes`: the oldest segments beyond this size are removed; -1 keeps them. Default -1.
     pub retention_bytes: i64,
     /// `file.delete.delay.ms`: how long the files of segments that retention has taken out of the log stay, in
-    /// milliseconds, under names that end in `.deleted`. Default 0, where a broker's is a minute.
+    /// milliseconds, under names that end in `.deleted`. Default 1 minute.
     pub file_delete_delay_ms: i64,
     /// `cleanup.policy`. Default `delete`.
     pub cleanup_policy: CleanupPolicy,
@@ -138,7 +138,7 @@ impl Default for LogConfig {
             message_timestamp_after_max_ms: 60 * 60 * 1000,
             retention_ms: 7 * 24 * 60 * 60 * 1000,
             retention_bytes: -1,
-            file_delete_delay_ms: 0,
+            file_delete_delay_ms: 60_000,
             cleanup_policy: CleanupPolicy { compact: false, delete: true },
             delete_retention_ms: 24 * 60 * 60 * 1000,
             min_cleanable_dirty_ratio: 0.5,
