@@ -19,7 +19,7 @@ const TOPIC_HASH_LAYOUT: u8 = 0;
 /// The log can say no longer pattern, and reading one takes a hundred times its size.
 const PATTERN_BYTES_MAX: usize = i16::MAX as usize;
 /// How much a compiled pattern may take: it is compiled while the group's partition of the log is locked. There is room
-/// for any list of plain names that the log can say, and for hundreds of classes such as `\w`.
+/// for any list of plain names that the log can say, and for dozens of classes such as `\w`, however the crate was built.
 const COMPILED_BYTES_MAX: usize = 4 << 20;
 
 /// A topic pattern that matches whole names.
@@ -193,6 +193,6 @@ mod tests {
         let error = compile(&"a".repeat(50_000_000)).expect_err("too long a pattern");
         assert_eq!(error.message, "SubscribedTopicRegex has 50000000 bytes, and may have 32767.");
         compile(&"a-topic|".repeat(PATTERN_BYTES_MAX / 8)).expect("a list of many names");
-        compile(&format!("{}x", r"\w+-[a-z0-9]+\.|".repeat(200))).expect("many classes");
+        compile(&format!("{}x", r"\w+-[a-z0-9]+\.|".repeat(50))).expect("many classes");
     }
 }
