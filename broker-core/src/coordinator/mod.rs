@@ -13,7 +13,7 @@ mod share_driver;
 pub mod transaction;
 
 pub use group::{
-    After, ClassicState, ConsumerGroupSettings, Effects, Expired, GroupError, GroupSettings, GroupShard,
+    After, ClassicState, ConsumerGroupSettings, Effects, Expired, GroupError, GroupSettings, GroupShard, GroupTimings,
     HeartbeatingClient, JoinContext, Moment, NewSharePartition, Outcome, RecordPlace, ReplayError, Reply,
     ShareGroupSettings, SharePartitions, TransactionalCommit, WaiterId, Write,
 };

@@ -21,6 +21,7 @@ mod state;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod timings;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,6 +46,7 @@ pub use records::ReplayError;
 pub use shard::GroupShard;
 pub use share::{NewSharePartition, ShareGroupSettings, SharePartitions};
 pub use state::ClassicState;
+pub use timings::GroupTimings;
 
 /// Who waits for a late answer: a number that the driver gives out.
 pub type WaiterId = u64;

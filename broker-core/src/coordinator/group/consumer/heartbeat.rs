@@ -131,7 +131,7 @@ impl Draft<'_> {
         self.reconcile(member_id, owned.as_ref(), around.image)?;
 
         let after = self.group.members.get(member_id).map(|member| member.current.clone()).unwrap_or_default();
-        let in_ms = around.settings.session_timeout_ms(self.id, around.image);
+        let in_ms = around.settings.timings.session_timeout_ms(self.id, around.image);
         timers.push(TimerChange::Session { member_id: member_id.to_owned(), in_ms });
         if after != before.current {
             timers.push(self.revocation_timer(member_id, &after));
@@ -148,7 +148,7 @@ impl Draft<'_> {
         let response = ConsumerGroupHeartbeatResponse {
             member_id: Some(member_id.to_owned()),
             member_epoch: after.epoch,
-            heartbeat_interval_ms: around.settings.heartbeat_interval_ms(self.id, around.image),
+            heartbeat_interval_ms: around.settings.timings.heartbeat_interval_ms(self.id, around.image),
             assignment: tells.then(|| assignment(&after.assigned)),
             ..Default::default()
         };

@@ -31,7 +31,6 @@ pub(super) use heartbeat::unknown_member;
 pub(super) use migration::put_tombstones;
 pub(super) use records::{ConsumerRecord, is_consumer_group_type};
 pub use settings::ConsumerGroupSettings;
-pub(super) use settings::{of_group, within};
 pub use step::After;
 pub(super) use step::coordinated_write;
 pub(super) use subscription::{metadata_hash, topic_ids};

@@ -153,7 +153,7 @@ impl GroupShard {
     /// The timers of a member that was just read from the log, or taken over from a classic group.
     pub(super) fn first_timers(&self, group_id: &str, id: &str, member: &ConsumerMember) -> Vec<TimerChange> {
         let session_ms = member.classic().map_or_else(
-            || self.settings.consumer.session_timeout_ms(group_id, &self.image),
+            || self.settings.consumer.timings.session_timeout_ms(group_id, &self.image),
             |classic| i64::from(classic.session_timeout_ms),
         );
         let mut timers = vec![TimerChange::Session { member_id: id.to_owned(), in_ms: session_ms }];

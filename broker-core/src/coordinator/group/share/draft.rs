@@ -121,7 +121,7 @@ impl<'a> ShareDraft<'a> {
     /// Computes a new target assignment where the group is ahead of it, and the last one is old enough (KIP-1263).
     pub(super) fn retarget(&mut self, around: ShareSurroundings<'_>) -> Result<(), GroupError> {
         let since_ms = around.now.date_ms.saturating_sub(self.group.assignment_date_ms);
-        let too_soon = (0..around.settings.assignment_interval_ms(self.id, around.image)).contains(&since_ms);
+        let too_soon = (0..around.settings.timings.assignment_interval_ms(self.id, around.image)).contains(&since_ms);
         if self.group.epoch <= self.group.assignment_epoch || too_soon {
             return Ok(());
         }

@@ -81,7 +81,7 @@ impl ShareDraft<'_> {
         Ok(ShareGroupHeartbeatResponse {
             member_id: Some(member_id.to_owned()),
             member_epoch: after.epoch,
-            heartbeat_interval_ms: around.settings.heartbeat_interval_ms(self.id, around.image),
+            heartbeat_interval_ms: around.settings.timings.heartbeat_interval_ms(self.id, around.image),
             assignment: tells.then(|| assignment(&after.assigned)),
             ..Default::default()
         })

@@ -74,7 +74,7 @@ impl GroupShard {
             return Ok(Outcome { records: draft.records, reply: (response, after) });
         }
         let response = draft.heartbeat(around, request, client, initialized, self.topics_changed(group_id))?;
-        let in_ms = around.settings.session_timeout_ms(group_id, around.image);
+        let in_ms = around.settings.timings.session_timeout_ms(group_id, around.image);
         let timers = vec![TimerChange::Session { member_id: member_id.to_owned(), in_ms }];
         let seen_image = Some(around.image.next_offset());
         let after = After { timers, seen_image, ..After::of(group_id) };
@@ -125,7 +125,7 @@ impl GroupShard {
     /// After the log was loaded: the sessions of a group's members begin.
     pub(in crate::coordinator::group) fn start_share_sessions(&mut self, now: Moment, group_id: &str) {
         let Some(group) = self.persisted.share(group_id) else { return };
-        let in_ms = self.settings.share.session_timeout_ms(group_id, &self.image);
+        let in_ms = self.settings.share.timings.session_timeout_ms(group_id, &self.image);
         let session = |member_id: &String| TimerChange::Session { member_id: member_id.clone(), in_ms };
         let timers = group.members.keys().map(session).collect();
         self.after(now, After { timers, ..After::of(group_id) });

@@ -163,7 +163,7 @@ fn a_partition_moves_once_its_owner_gave_it_up() {
 #[test]
 fn who_does_not_give_up_in_time_is_out() {
     let mut world = World::new();
-    world.set_848(|settings| settings.session_timeout_ms = 1_000_000);
+    world.set_848(|settings| settings.timings.session_timeout.default_ms = 1_000_000);
     world.topic("t", 2);
     world.come_848("a", &["t"]);
     world.pass(2_000);
