@@ -1,8 +1,10 @@
 //! The one place where the broker learns the time.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
+
+use crate::config::milliseconds;
 
 /// The broker's clock: milliseconds since the epoch for records, and moments for waiting.
 ///
@@ -42,12 +44,10 @@ impl Clock {
     }
 }
 
-fn milliseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]

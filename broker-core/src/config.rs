@@ -626,6 +626,11 @@ impl BrokerConfig {
     }
 }
 
+/// A duration in milliseconds as the protocol's 32-bit fields have them.
+pub(crate) fn int_milliseconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
 /// A duration in Kafka's milliseconds.
 pub(crate) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::config::BrokerConfig;
 use crate::controller::{METADATA_DIRECTORY, MetadataImage};
+use crate::locks::lock;
 use crate::log::checkpoints::{self, MetaProperties, Offsets};
 use crate::log::{LogError, OpenState};
 use crate::replication::{Fatal, LogDir};
@@ -149,7 +150,7 @@ impl DataDirs {
         let open_max = if in_memory { usize::MAX } else { open_partitions_max(paths.len()) };
         for path in paths {
             storage.create_dir_all(&path).map_err(|source| io("create", &path, source))?;
-            let lock = if in_memory { None } else { Some(lock(&path)?) };
+            let lock = if in_memory { None } else { Some(lock_dir(&path)?) };
             let meta = MetaProperties::read(storage.as_ref(), &path)?;
             if let Some(meta) = &meta {
                 if meta.node_id != config.node_id {
@@ -226,7 +227,7 @@ impl DataDirs {
     /// metadata does not know are set aside under a name with `-stray`, and not touched again. Where a directory is gone
     /// that this broker was registered with, partitions that are nowhere stay offline: they would begin anew, empty.
     pub fn scan(&self, image: &MetadataImage, registered: &[Uuid]) -> Result<(), LogError> {
-        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut placed = lock(&self.placed);
         for (at, dir) in self.dirs.iter().enumerate() {
             let entries = self.storage.list_dir(&dir.path).map_err(|source| io("list", &dir.path, source))?;
             for entry in entries.into_iter().filter(|entry| entry.is_directory) {
@@ -248,7 +249,7 @@ impl DataDirs {
                 }
             }
             // Checkpoints of partitions that are not there were left by a stop in the middle of a deletion.
-            let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut offsets = lock(&dir.offsets);
             let Checkpoints { recovery_points, log_starts, cleaned_to, .. } = &mut *offsets;
             let counts = |a: &Offsets, b: &Offsets| a.len() + b.len();
             let (others, cleaned) = (counts(recovery_points, log_starts), cleaned_to.len());
@@ -312,7 +313,7 @@ impl DataDirs {
     /// Where a partition lies, or is going to lie, and how it was left. A new one goes to the directory that holds the
     /// fewest, of those that work.
     pub fn place(&self, topic: &str, index: i32) -> (PathBuf, Arc<LogDir>, OpenState) {
-        let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut placed = lock(&self.placed);
         let key = (topic.to_owned(), index);
         let at = match placed.get(&key) {
             Some(at) => *at,
@@ -339,7 +340,7 @@ impl DataDirs {
             let path = PathBuf::from(MEMORY_DIR);
             return (path.clone(), LogDir::new(path, usize::MAX, None), OpenState::clean());
         };
-        let offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let offsets = lock(&dir.offsets);
         let state = OpenState {
             clean_shutdown: dir.clean,
             recovery_point: offsets.recovery_points.get(&key).copied().unwrap_or(0),
@@ -366,7 +367,7 @@ impl DataDirs {
 
     /// Which of the directories holds the partition.
     pub fn position(&self, topic: &str, index: i32) -> Option<usize> {
-        self.placed.lock().unwrap_or_else(PoisonError::into_inner).get(&(topic.to_owned(), index)).copied()
+        lock(&self.placed).get(&(topic.to_owned(), index)).copied()
     }
 
     /// Removes a partition's directory: renamed first, so that a stop in between leaves no half of a log. Its checkpoints
@@ -374,10 +375,10 @@ impl DataDirs {
     /// one's records would be taken for ones below the old one's start.
     pub fn remove(&self, topic: &str, topic_id: Uuid, index: i32) -> Result<(), LogError> {
         let key = (topic.to_owned(), index);
-        let at = self.placed.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        let at = lock(&self.placed).remove(&key);
         let Some(dir) = at.and_then(|at| self.dirs.get(at)) else { return Ok(()) };
         {
-            let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut offsets = lock(&dir.offsets);
             offsets.changed |= offsets.recovery_points.remove(&key).is_some();
             offsets.changed |= offsets.log_starts.remove(&key).is_some();
             offsets.cleaned_changed |= offsets.cleaned_to.remove(&key).is_some();
@@ -398,11 +399,11 @@ impl DataDirs {
     /// recovery point and log start.
     pub fn write_checkpoints(&self, known: impl IntoIterator<Item = (String, i32, i64, i64)>) -> Result<(), LogError> {
         {
-            let placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+            let placed = lock(&self.placed);
             for (topic, index, recovery_point, log_start) in known {
                 let key = (topic, index);
                 let Some(dir) = placed.get(&key).and_then(|at| self.dirs.get(*at)) else { continue };
-                let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut offsets = lock(&dir.offsets);
                 let old_point = offsets.recovery_points.insert(key.clone(), recovery_point);
                 // A log that begins at zero needs no line, and most do.
                 let old_start = if log_start > 0 {
@@ -427,7 +428,7 @@ impl DataDirs {
     }
 
     fn write_checkpoints_of(&self, dir: &DataDir) -> Result<(), LogError> {
-        let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offsets = lock(&dir.offsets);
         let (storage, path) = (self.storage.as_ref(), &dir.path);
         if offsets.cleaned_changed && !offsets.given_up {
             checkpoints::write_offsets(storage, path, checkpoints::CLEANER_OFFSET_FILE, &offsets.cleaned_to)?;
@@ -457,14 +458,14 @@ impl DataDirs {
     /// Up to where a compacted log is clean; `None` where it was never cleaned.
     pub fn cleaned_to(&self, topic: &str, index: i32) -> Option<i64> {
         let dir = self.position(topic, index).and_then(|at| self.dirs.get(at))?;
-        let offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let offsets = lock(&dir.offsets);
         offsets.cleaned_to.get(&(topic.to_owned(), index)).copied()
     }
 
     /// Takes note of how far a compacted log is clean, and writes the checkpoint of its directory.
     pub fn set_cleaned_to(&self, topic: &str, index: i32, offset: i64) -> Result<(), LogError> {
         let Some(dir) = self.position(topic, index).and_then(|at| self.dirs.get(at)) else { return Ok(()) };
-        let mut offsets = dir.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offsets = lock(&dir.offsets);
         if offsets.given_up {
             return Ok(());
         }
@@ -477,8 +478,8 @@ impl DataDirs {
     pub fn unlock(&self) {
         for dir in &self.dirs {
             dir.log_dir.close();
-            dir.offsets.lock().unwrap_or_else(PoisonError::into_inner).given_up = true;
-            dir.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+            lock(&dir.offsets).given_up = true;
+            lock(&dir.lock).take();
         }
     }
 
@@ -519,7 +520,7 @@ fn directory_id(new_id: &mut dyn FnMut() -> Uuid) -> Uuid {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, DataDirError> {
+fn lock_dir(dir: &Path) -> Result<File, DataDirError> {
     let path = dir.join(LOCK_FILE);
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let file = opened.map_err(|source| DataDirError::Lock { path: path.clone(), source })?;

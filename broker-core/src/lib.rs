@@ -15,6 +15,7 @@ mod fetch;
 pub mod handlers;
 mod internal_log;
 mod kafka_settings;
+mod locks;
 pub mod log;
 mod properties_file;
 mod replication;

@@ -1,7 +1,7 @@
 //! What all connections of a broker share.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::ProducerIdsRecord;
@@ -17,6 +17,7 @@ use crate::controller::{
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::data_dirs::DataDirs;
 use crate::fetch::FetchSessions;
+use crate::locks::{lock, read, write};
 use crate::log::TransactionMarker;
 use crate::replication::{Close, Opening, Partition, Registry};
 use crate::server::Endpoint;
@@ -231,7 +232,7 @@ impl BrokerState {
 
     /// To be held while topics come or go.
     pub(crate) fn change_topics(&self) -> MutexGuard<'_, ()> {
-        self.topic_changes.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.topic_changes)
     }
 
     /// Creates topics, or only says what would become of it.
@@ -285,14 +286,14 @@ impl BrokerState {
 
     /// The settings that hold now: those of the start, changed by those that were set since.
     pub fn effective_config(&self) -> Arc<BrokerConfig> {
-        Arc::clone(&self.effective.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&read(&self.effective))
     }
 
     /// Puts the present settings of this broker in force in all logs.
     pub(crate) fn apply_broker_config(&self) {
         {
             // Under the lock, so that of two changes at a time the later one is not undone.
-            let mut effective = self.effective.write().unwrap_or_else(PoisonError::into_inner);
+            let mut effective = write(&self.effective);
             *effective = Arc::new(broker_config::effective(&self.config, &self.image()));
         }
         for topic in self.image().topics() {
@@ -316,7 +317,7 @@ impl BrokerState {
     /// A producer id that nobody has had and nobody will have. Ids come in blocks, which the metadata log remembers as
     /// given away before the first of them is used.
     pub(crate) fn next_producer_id(&self) -> Result<i64, ControllerError> {
-        let mut ids = self.producer_ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ids = lock(&self.producer_ids);
         if ids.is_empty() {
             *ids = self.controller.submit(self.clock.now_ms(), |image| {
                 let first = image.next_producer_id();

@@ -5,10 +5,11 @@
 //! [`crate::InternalLog`], and the dispatch of requests waits for all that was noted before it lets an answer go.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rkafka_protocol::ErrorCode;
 
+use crate::locks::lock;
 use crate::replication::Partition;
 
 /// The internal partitions whose ends are not on the disk.
@@ -26,7 +27,7 @@ impl Unsynced {
         if partition.is_committed(up_to) {
             return;
         }
-        let mut appends = self.appends.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut appends = lock(&self.appends);
         match appends.iter_mut().find(|(known, _)| Arc::ptr_eq(known, partition)) {
             Some((_, known)) => *known = up_to.max(*known),
             None => appends.push((Arc::clone(partition), up_to)),
@@ -55,7 +56,7 @@ impl Unsynced {
     /// # Errors
     /// As [`Partition::committed`]. What was noted may be lost with the next loss of power, and is not to be told.
     pub async fn committed(&self) -> Result<(), ErrorCode> {
-        let waited_for = self.appends.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waited_for = lock(&self.appends).clone();
         if waited_for.is_empty() {
             return Ok(());
         }
@@ -71,7 +72,7 @@ impl Unsynced {
         let is_done = |(partition, up_to): &(Arc<Partition>, i64)| {
             waited_for.iter().any(|(known, known_up_to)| Arc::ptr_eq(known, partition) && up_to <= known_up_to)
         };
-        self.appends.lock().unwrap_or_else(PoisonError::into_inner).retain(|append| !is_done(append));
+        lock(&self.appends).retain(|append| !is_done(append));
         result
     }
 }

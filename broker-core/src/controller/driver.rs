@@ -1,7 +1,7 @@
 //! The controller's log and the image that is published of it.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
 use rkafka_protocol::messages::LeaderChangeMessage;
@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::records;
 use super::{Decision, MetadataImage, MetadataRecord};
+use crate::locks::{lock, read, write};
 use crate::log::{AppendError, Log, LogConfig, LogError, OpenState};
 use crate::storage::Storage;
 
@@ -99,18 +100,18 @@ impl Controller {
 
     /// The present image. It does not change; the next call may give another.
     pub fn image(&self) -> Arc<MetadataImage> {
-        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&read(&self.published))
     }
 
     /// Why the metadata log takes no records any more, if its disk failed.
     pub fn offline_reason(&self) -> Option<String> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = lock(&self.inner);
         inner.as_ref().and_then(|inner| inner.log.offline_reason()).map(str::to_owned)
     }
 
     /// The epoch of this node as the leader of the metadata log, and the end of that log; `None` once it is closed.
     pub fn epoch_and_end(&self) -> Option<(i32, i64)> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = lock(&self.inner);
         inner.as_ref().map(|inner| (inner.epoch, inner.log.log_end_offset()))
     }
 
@@ -123,7 +124,7 @@ impl Controller {
         now_ms: i64,
         decide: impl FnOnce(&MetadataImage) -> Decision<R>,
     ) -> Result<R, ControllerError> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = lock(&self.inner);
         let Some(Inner { log, epoch, image }) = inner.as_mut() else { return Err(closed().into()) };
         let Decision { records, reply } = decide(image);
         if records.is_empty() {
@@ -138,14 +139,14 @@ impl Controller {
         for (offset, record) in (appended.base_offset..).zip(&records) {
             image.replay(offset, record);
         }
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(image.clone());
+        *write(&self.published) = Arc::new(image.clone());
         Ok(reply)
     }
 
     /// Ends the log so that nothing can be written to it any more; a `clean` end can be opened without recovery.
     /// Answers the recovery point.
     pub fn close(&self, clean: bool) -> Result<i64, ControllerError> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let inner = lock(&self.inner).take();
         match inner {
             Some(inner) if clean => Ok(inner.log.close_clean()?),
             _ => Ok(0),

@@ -7,8 +7,8 @@ use rkafka_protocol::messages::consumer_group_heartbeat_response::ConsumerGroupH
 
 use super::GroupCoordinator;
 use super::group::{GroupError, HeartbeatingClient};
-use super::partitions::lock;
 use crate::InternalLog;
+use crate::locks::lock;
 
 impl GroupCoordinator {
     /// Takes a ConsumerGroupHeartbeat.

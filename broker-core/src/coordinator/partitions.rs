@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::partition_for;
+use crate::config::milliseconds;
+use crate::locks::lock;
 use crate::log::TransactionMarker;
 use crate::{Clock, InternalLog, InternalRecord, ReplayedEntry, ReplayedRecord, TransactionalProducer};
 
@@ -351,7 +353,7 @@ impl<S: Shard> Partitions<S> {
 
     pub fn moment(&self) -> Moment {
         let since = self.clock.now().saturating_duration_since(self.began);
-        Moment { monotonic_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX), date_ms: self.clock.now_ms() }
+        Moment { monotonic_ms: milliseconds(since), date_ms: self.clock.now_ms() }
     }
 
     fn instant(&self, monotonic_ms: i64) -> Instant {
@@ -390,9 +392,4 @@ pub(crate) fn append_error(error: ErrorCode) -> ErrorCode {
         }
         other => other,
     }
-}
-
-/// A lock that outlives a panic: each step leaves the machines whole, and a broker must go on.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

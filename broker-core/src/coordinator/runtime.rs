@@ -36,7 +36,8 @@ use super::group::{
     join_error, sync_error,
 };
 use super::partition_for;
-use super::partitions::{Partitions, Shard, lock};
+use super::partitions::{Partitions, Shard};
+use crate::locks::lock;
 use crate::log::{TransactionMarker, VerificationGuard};
 use crate::{BrokerConfig, Clock, InternalLog, InternalRecord, OFFSETS_TOPIC, TransactionalProducer};
 

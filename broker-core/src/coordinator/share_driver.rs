@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::GroupCoordinator;
 use super::group::{GroupError, HeartbeatingClient, SharePartitions};
-use super::partitions::lock;
 use super::share::ShareKey;
+use crate::locks::lock;
 use crate::{BrokerState, InternalLog};
 
 impl GroupCoordinator {

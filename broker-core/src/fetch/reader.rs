@@ -1,6 +1,6 @@
 //! Sessions as the broker has them: what the machines decide about, read from partitions.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::FetchRequest;
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::BrokerState;
 use crate::controller::MetadataImage;
+use crate::locks::lock;
 use crate::log::Log;
 use crate::replication::{Partition, PartitionRead, ReadFailure, Waiter};
 
@@ -26,7 +27,7 @@ pub(crate) type SharedSession = Arc<Mutex<FetchSession>>;
 
 /// The session's state. What a panic left behind is no worse than what a client may send: the session is read on.
 pub(crate) fn locked(session: &SharedSession) -> MutexGuard<'_, FetchSession> {
-    session.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(session)
 }
 
 /// The sessions of this broker.
@@ -51,7 +52,7 @@ impl FetchSessions {
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache<SharedSession>> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.cache)
     }
 
     /// Takes in what a request asks.

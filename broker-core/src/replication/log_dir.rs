@@ -9,6 +9,8 @@ use tokio::sync::watch;
 
 use super::Partition;
 
+use crate::locks::lock;
+
 /// The first words about a disk that failed so that the broker cannot go on; `None` for as long as it can.
 pub(crate) type Fatal = watch::Sender<Option<String>>;
 
@@ -44,7 +46,7 @@ struct Queue {
 
 impl Syncs {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 
     /// Syncs what comes until the directory is closed. What comes during one round is the next round.
@@ -85,7 +87,7 @@ impl LogDir {
 
     /// Takes note of a partition that is about to open files, and closes those of others where there are too many.
     pub fn opens_files(&self, partition: Weak<Partition>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = lock(&self.open);
         open.push_back(partition);
         // Each is passed over once if it was used since the last look, and where all are busy there is nothing to close.
         let mut looks = open.len().saturating_mul(2);

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use uuid::Uuid;
 
 use super::Partition;
+
+use crate::locks::{read, write};
 
 /// A partition's name that outlives no deletion: the id of its topic, and its index.
 pub(crate) type PartitionKey = (Uuid, i32);
@@ -30,7 +32,7 @@ impl Default for Open {
 impl Registry {
     /// The partition, if it has been asked for before.
     pub fn get(&self, key: PartitionKey) -> Option<Arc<Partition>> {
-        self.partitions.read().unwrap_or_else(PoisonError::into_inner).0.as_ref()?.get(&key).cloned()
+        read(&self.partitions).0.as_ref()?.get(&key).cloned()
     }
 
     /// The partition, made by `make` where it is new and may be; `None` where it may not, or the broker stops. `make`
@@ -40,7 +42,7 @@ impl Registry {
         key: PartitionKey,
         make: impl FnOnce() -> Option<Arc<Partition>>,
     ) -> Option<Arc<Partition>> {
-        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        let mut partitions = write(&self.partitions);
         match partitions.0.as_mut()?.entry(key) {
             Entry::Occupied(known) => Some(Arc::clone(known.get())),
             Entry::Vacant(place) => Some(Arc::clone(place.insert(make()?))),
@@ -49,18 +51,18 @@ impl Registry {
 
     /// Takes a partition out.
     pub fn remove(&self, key: PartitionKey) -> Option<Arc<Partition>> {
-        self.partitions.write().unwrap_or_else(PoisonError::into_inner).0.as_mut()?.remove(&key)
+        write(&self.partitions).0.as_mut()?.remove(&key)
     }
 
     /// All partitions, in no order.
     pub fn all(&self) -> Vec<Arc<Partition>> {
-        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        let partitions = read(&self.partitions);
         partitions.0.iter().flat_map(HashMap::values).cloned().collect()
     }
 
     /// Takes all partitions out, for good: none comes in any more.
     pub fn close(&self) -> Vec<Arc<Partition>> {
-        let partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner).0.take();
+        let partitions = write(&self.partitions).0.take();
         partitions.into_iter().flat_map(HashMap::into_values).collect()
     }
 }

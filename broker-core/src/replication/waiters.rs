@@ -1,9 +1,11 @@
 //! Fetches that wait for records: each partition wakes those that are registered with it, and nobody polls.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
+
+use crate::locks::lock;
 
 /// More bytes than any fetch waits for: what a change counts as that is no append, such as the end of a partition.
 const URGENT_BYTES: u64 = 1 << 40;
@@ -67,7 +69,7 @@ pub(crate) struct Waiters {
 impl Waiters {
     /// Registers a waiter. What was appended before this call wakes nobody, so the caller reads again after it.
     pub fn add(&self, waiter: &Arc<Waiter>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         waiting.push(Arc::clone(waiter));
         self.count.store(waiting.len(), Ordering::SeqCst);
         // Either this caller's next read sees what an append published, or that append sees the count.
@@ -76,7 +78,7 @@ impl Waiters {
 
     /// Takes a waiter out.
     pub fn remove(&self, waiter: &Arc<Waiter>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         if let Some(at) = waiting.iter().position(|other| Arc::ptr_eq(other, waiter)) {
             waiting.swap_remove(at);
         }
@@ -93,7 +95,7 @@ impl Waiters {
     pub fn wake_for(&self, bytes: u64) {
         fence(Ordering::SeqCst);
         if self.count.load(Ordering::SeqCst) > 0 {
-            for waiter in self.waiting.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for waiter in lock(&self.waiting).iter() {
                 waiter.add(bytes);
             }
         }

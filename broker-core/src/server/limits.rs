@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::BrokerConfig;
+use crate::locks::lock;
 
 /// Requests up to this size are not counted: they are what most clients send, and what long polls are made of.
 const COUNTED_FROM_BYTES: usize = 4 * 1024;
@@ -50,7 +51,7 @@ pub(crate) struct OfAddress {
 
 impl Drop for OfAddress {
     fn drop(&mut self) {
-        let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut per_ip = lock(&self.per_ip);
         if let Some(count) = per_ip.get_mut(&self.address) {
             *count -= 1;
             if *count <= 0 {
@@ -73,7 +74,7 @@ impl Limits {
 
     /// Counts one more connection of an address; `None` where it has as many as it may.
     pub fn admit(&self, address: IpAddr) -> Option<OfAddress> {
-        let mut per_ip = self.per_ip.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut per_ip = lock(&self.per_ip);
         let count = per_ip.get(&address).copied().unwrap_or(0);
         if count >= self.per_ip_max {
             return None;

@@ -1,10 +1,11 @@
 //! After a stop that was not in good order, logs are looked through before somebody asks for them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
 use crate::BrokerState;
+use crate::locks::lock;
 
 /// Has every log recovered by threads of its data directory (`num.recovery.threads.per.data.dir`). Returns at once; the
 /// threads end with the broker.
@@ -28,7 +29,7 @@ pub(crate) fn recover_in_background(broker: &Arc<BrokerState>, stop: &watch::Rec
             let (logs, broker, stop) = (Arc::clone(&logs), Arc::downgrade(broker), stop.clone());
             let recover = move || {
                 loop {
-                    let next = logs.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let next = lock(&logs).next();
                     let (Some((topic, index)), Some(broker)) = (next, broker.upgrade()) else { return };
                     if *stop.borrow() {
                         return;

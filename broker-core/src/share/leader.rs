@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,9 @@ use super::settings::{GroupShareSettings, OffsetReset};
 use super::{
     Acknowledgement, AcquireLimits, AcquiredRange, PersistedState, SharePartition, ShareSessions, StateChange,
 };
+use crate::config::milliseconds;
 use crate::coordinator::share::{ShareCoordinator, ShareKey, SharePlace, UNINITIALIZED_START};
+use crate::locks::lock;
 use crate::replication::{Partition, Waiter, Waiters};
 use crate::{BrokerState, Clock};
 
@@ -58,11 +60,6 @@ pub(crate) struct ShareLeader {
     began: Instant,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each step leaves the machines whole, and a broker must go on.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl ShareLeader {
     /// No groups yet.
     pub fn new(max_sessions: usize, clock: Clock) -> Self {
@@ -79,7 +76,7 @@ impl ShareLeader {
 
     fn now_ms(&self) -> i64 {
         let since = self.clock.now().saturating_duration_since(self.began);
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        milliseconds(since)
     }
 
     /// The sessions of all members.
@@ -384,7 +381,7 @@ fn first_offset(broker: &BrokerState, partition: &Partition, settings: &GroupSha
         OffsetReset::Earliest => partition.with_log(now_ms, crate::log::Log::log_start_offset),
         OffsetReset::Latest => partition.with_log(now_ms, crate::log::Log::high_watermark),
         OffsetReset::ByDuration(ago) => {
-            let at_ms = now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX));
+            let at_ms = now_ms.saturating_sub(milliseconds(ago));
             let found = partition.with_log(now_ms, |log| log.offset_for_timestamp(at_ms))?;
             let found = found.map_err(|error| ErrorCode::from_code(error.kafka_error_code()))?;
             match found {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ShareSettings;
+use crate::config::milliseconds;
 use crate::controller::ConfigResource;
 use crate::{BrokerConfig, BrokerState};
 
@@ -69,7 +70,6 @@ impl GroupShareSettings {
 
     fn from_set<'a>(config: &BrokerConfig, set: impl Fn(&str) -> Option<&'a str>) -> Self {
         let number = |name: &str| set(name).and_then(|text| text.trim().parse::<i64>().ok());
-        let milliseconds = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let lock_ms = number("share.record.lock.duration.ms")
             .unwrap_or(milliseconds(config.group_share_record_lock_duration))
             .clamp(

@@ -13,6 +13,8 @@ use bytes::Bytes;
 
 use super::{DirectoryEntry, MemStorage, Storage, StorageFile};
 
+use crate::locks::lock;
+
 /// What happens at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -215,7 +217,7 @@ impl FaultyStorage {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn change(&self) -> io::Result<MutexGuard<'_, State>> {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{DirectoryEntry, Storage, StorageFile};
+
+use crate::locks::{lock, read, write};
 
 /// The first chunk of a file; each next one is twice as large, up to [`CHUNK_BYTES_MAX`].
 const CHUNK_BYTES_MIN: usize = 4 * 1024;
@@ -43,7 +45,7 @@ impl MemStorage {
 
     fn nodes(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Node>> {
         // No code panics while holding the lock, and the tree is consistent between any two statements.
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.nodes)
     }
 }
 
@@ -282,7 +284,7 @@ impl Contents {
 
 impl MemFile {
     fn len_bytes(&self) -> u64 {
-        self.contents.read().unwrap_or_else(PoisonError::into_inner).len()
+        read(&self.contents).len()
     }
 }
 
@@ -292,11 +294,11 @@ impl StorageFile for MemFile {
     }
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Bytes> {
-        Ok(self.contents.read().unwrap_or_else(PoisonError::into_inner).read(offset, len))
+        Ok(read(&self.contents).read(offset, len))
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut contents = self.contents.write().unwrap_or_else(PoisonError::into_inner);
+        let mut contents = write(&self.contents);
         let len = contents.len();
         if offset > len {
             let gap = usize::try_from(offset - len).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
@@ -315,7 +317,7 @@ impl StorageFile for MemFile {
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        let mut contents = self.contents.write().unwrap_or_else(PoisonError::into_inner);
+        let mut contents = write(&self.contents);
         let current = contents.len();
         if len > current {
             let gap = usize::try_from(len - current).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;

@@ -7,7 +7,7 @@
 mod machine;
 mod subscription;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
@@ -18,6 +18,7 @@ pub(crate) use machine::{Granted, Push};
 pub(crate) use subscription::ClientInfo;
 
 use crate::BrokerState;
+use crate::locks::lock;
 use machine::Machine;
 use subscription::Subscription;
 
@@ -51,7 +52,7 @@ impl Telemetry {
     /// The subscription of a client, which has or gets an instance id.
     pub fn subscribe(&self, broker: &BrokerState, asked: Uuid, client: &ClientInfo) -> Result<Granted, ErrorCode> {
         let subscriptions = self.subscriptions(broker);
-        let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut machine = lock(&self.machine);
         machine.subscribe(broker.clock.now_ms(), asked, client, &subscriptions, &mut BrokerState::new_id)
     }
 
@@ -61,7 +62,7 @@ impl Telemetry {
         let now_ms = broker.clock.now_ms();
         let subscriptions = self.subscriptions(broker);
         let admitted = {
-            let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut machine = lock(&self.machine);
             machine.admit(now_ms, push, client, &subscriptions, most)
         };
         admitted?;
@@ -81,19 +82,19 @@ impl Telemetry {
             terminating: push.terminating,
             metrics,
         };
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner).keep(pushed);
+        lock(&self.machine).keep(pushed);
         Ok(())
     }
 
     /// What was pushed lately, the oldest first.
     pub fn pushed(&self) -> Vec<PushedTelemetry> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner).pushed()
+        lock(&self.machine).pushed()
     }
 
     /// The present subscriptions, with their patterns compiled once per change of the metadata.
     fn subscriptions(&self, broker: &BrokerState) -> Arc<Vec<Subscription>> {
         let image = broker.image();
-        let mut known = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.subscriptions);
         if known.0 != image.next_offset() {
             *known = (image.next_offset(), Arc::new(subscription::all(&image)));
         }

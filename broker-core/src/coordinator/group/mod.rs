@@ -24,7 +24,6 @@ mod tests;
 mod timings;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
@@ -34,6 +33,7 @@ use rkafka_protocol::messages::sync_group_response::SyncGroupResponse;
 
 pub(super) use super::partitions::append_error;
 pub use super::partitions::{Moment, Outcome, RecordPlace};
+use crate::config::int_milliseconds;
 use crate::{BrokerConfig, InternalRecord};
 pub(super) use classic::{join_error, sync_error};
 use consumer::{TimerChange, coordinated_write};
@@ -75,11 +75,10 @@ pub struct GroupSettings {
 impl GroupSettings {
     /// The group settings among the broker's.
     pub fn of(config: &BrokerConfig) -> Self {
-        let milliseconds = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
         Self {
-            session_timeout_ms_min: milliseconds(config.group_min_session_timeout),
-            session_timeout_ms_max: milliseconds(config.group_max_session_timeout),
-            initial_rebalance_delay_ms: milliseconds(config.group_initial_rebalance_delay),
+            session_timeout_ms_min: int_milliseconds(config.group_min_session_timeout),
+            session_timeout_ms_max: int_milliseconds(config.group_max_session_timeout),
+            initial_rebalance_delay_ms: int_milliseconds(config.group_initial_rebalance_delay),
             max_size: usize::try_from(config.group_max_size).unwrap_or(usize::MAX),
             consumer: ConsumerGroupSettings::of(config),
             share: ShareGroupSettings::of(config),

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::config::int_milliseconds;
 use crate::controller::{ConfigResource, MetadataImage};
 
 /// A time that a group may have of its own, in milliseconds.
@@ -18,8 +19,7 @@ pub(super) struct GroupTime {
 
 impl GroupTime {
     fn new(name: &'static str, default: Duration, least: Duration, most: Duration) -> Self {
-        let milliseconds = |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
-        Self { name, default_ms: milliseconds(default), range_ms: milliseconds(least)..=milliseconds(most) }
+        Self { name, default_ms: int_milliseconds(default), range_ms: int_milliseconds(least)..=int_milliseconds(most) }
     }
 
     /// A group's own value within the broker's bounds, which may have changed since it was set; else the broker's value.

@@ -14,7 +14,8 @@ use uuid::Uuid;
 use shard::ShareStateShard;
 pub(crate) use shard::{SHARE_STATE_TOPIC, ShareState, UNINITIALIZED_START};
 
-use super::partitions::{Moment, Outcome, Partitions, Slot, append_error, lock};
+use super::partitions::{Moment, Outcome, Partitions, Slot, append_error};
+use crate::locks::lock;
 use crate::log::checkpoints::uuid_to_base64;
 use crate::share::SharePartition;
 use crate::{Clock, InternalLog};

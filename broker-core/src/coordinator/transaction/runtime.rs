@@ -18,8 +18,9 @@ use super::init::InitRequest;
 use super::list::ListFilter;
 use super::shard::{MarkerWork, Step, TransactionShard};
 use crate::coordinator::Moment;
-use crate::coordinator::partitions::{Partitions, RecordPlace, Shard, append_error, lock};
+use crate::coordinator::partitions::{Partitions, RecordPlace, Shard, append_error};
 use crate::internal_log::TRANSACTIONS_TOPIC;
+use crate::locks::lock;
 use crate::log::TransactionMarker;
 use crate::{BrokerConfig, Clock, InternalLog};
 
