@@ -12,6 +12,10 @@
 //! **Invariant:** a batch that may be in the log is never stamped anew (`sequence` says why).
 
 mod answers;
+mod append;
+mod end;
+
+pub(crate) use append::AppendError;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,15 +23,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rkafka_protocol::ErrorCode;
-use rkafka_protocol::records::{BATCH_OVERHEAD, BatchBuilder, BatchOptions, HeaderRef, RecordError};
 
-use super::batch::{Charge, ClosedBatch, Load, OpenBatch, RawBatch};
+use super::batch::{ClosedBatch, Load, OpenBatch, RawBatch};
 use super::sequence::{PartitionSequence, ProducerIdentity, Stamp};
 use super::transaction::Admission;
-use crate::ProducerError;
 use crate::delivery::{BatchState, Outcome, Receipt};
-use crate::memory::Memory;
-use crate::record::Record;
 
 /// What the settings say to every queue.
 #[derive(Debug, Clone)]
@@ -104,27 +104,6 @@ impl Outstanding {
     }
 }
 
-/// A record that was taken.
-pub(crate) struct Appended {
-    pub(crate) state: Arc<BatchState>,
-    pub(crate) index: u32,
-    /// The sender must look: a batch began, so that there is a linger timer to set, or one became full.
-    pub(crate) wake: bool,
-    /// The sticky partitioner should go on to another partition.
-    pub(crate) switch: bool,
-}
-
-/// A record that was not taken.
-#[derive(Debug)]
-pub(crate) enum AppendError {
-    /// The budget is spent; `wake` where this made a batch ready.
-    Full { wake: bool },
-    /// The record is above `setting`.
-    TooLarge { size: usize, limit: usize, setting: &'static str },
-    /// The record has no encoding.
-    Encode(RecordError),
-}
-
 /// A batch to send.
 pub(crate) struct Outgoing {
     pub(crate) id: u64,
@@ -161,17 +140,6 @@ pub(crate) enum Answer {
 /// Receipts with their outcomes, to be resolved when no lock is held any more.
 pub(crate) type Resolutions = Vec<(Receipt, Outcome)>;
 
-/// Upper bound of what a record adds to a batch: lengths and deltas as long as they can become.
-fn size_bound(record: &Record<'_>) -> usize {
-    let headers = record.headers.as_slice();
-    let header_bytes: usize = if headers.is_empty() {
-        0
-    } else {
-        headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len) + 10).sum()
-    };
-    record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + header_bytes + 36
-}
-
 impl PartitionQueue {
     pub(crate) fn new(topic: Arc<str>, partition: i32, limits: Arc<Limits>) -> Self {
         Self {
@@ -190,97 +158,6 @@ impl PartitionQueue {
             expected: 0,
             sticky_bytes: 0,
             admission: None,
-        }
-    }
-
-    /// Writes the record into the open batch. `now` is asked only where a batch begins.
-    pub(crate) fn append(
-        &mut self,
-        record: &Record<'_>,
-        timestamp: i64,
-        sticky: bool,
-        memory: &Arc<Memory>,
-        now: impl FnOnce() -> Instant,
-    ) -> Result<Appended, AppendError> {
-        let size = size_bound(record);
-        // Also where a batch is open that has room: what `max.request.size` says holds for each record, as in Java.
-        if BATCH_OVERHEAD + size > self.limits.record_size_max.min(memory.limit()) {
-            return Err(self.too_large(size, memory.limit()));
-        }
-        let batch_size = self.limits.batch_size;
-        let mut wake = false;
-        if let Some(open) = &self.open
-            && open.builder.len() + size > batch_size
-        {
-            self.close_open();
-            wake = true;
-        }
-        if self.open.is_none() {
-            let expected = self.expected.clamp(BATCH_OVERHEAD + size, batch_size.max(BATCH_OVERHEAD + size));
-            let buffer = match memory.take(expected) {
-                Some(buffer) => buffer,
-                None => memory.take(BATCH_OVERHEAD + size).ok_or(AppendError::Full { wake })?,
-            };
-            let charge = Charge::new(memory.clone(), buffer.capacity());
-            let builder = BatchBuilder::new(buffer, BatchOptions::default());
-            let state = BatchState::new(self.topic.clone(), self.partition);
-            self.open = Some(OpenBatch { builder, charge, state, created: now() });
-            wake = true;
-        }
-        let Some(open) = &mut self.open else { return Err(AppendError::Full { wake }) };
-        let capacity = open.builder.capacity();
-        if open.builder.len() + size > capacity {
-            // The buffer is about to double, or more if the record wants it.
-            let grown = capacity.saturating_mul(2).max(open.builder.len() + size);
-            if !open.charge.grow(grown - capacity) {
-                self.close_open();
-                return Err(AppendError::Full { wake: true });
-            }
-        }
-        let headers =
-            record.headers.as_slice().iter().map(|(name, value)| HeaderRef { key: name.as_bytes(), value: *value });
-        let index = match open.builder.append(timestamp, record.key, record.value, headers) {
-            Ok(index) => index,
-            Err(error) => {
-                if open.builder.is_empty() {
-                    self.open = None;
-                }
-                return Err(AppendError::Encode(error));
-            }
-        };
-        let state = open.state.clone();
-        // The next record will be about as large as this one: where it would not fit, the batch is full now.
-        let full = open.builder.len() + size > batch_size;
-        if full {
-            self.close_open();
-            wake = true;
-        }
-        let mut switch = false;
-        if sticky {
-            self.sticky_bytes += size;
-            switch = self.sticky_bytes >= batch_size || full;
-            if switch {
-                self.sticky_bytes = 0;
-            }
-        }
-        Ok(Appended { state, index, wake, switch })
-    }
-
-    #[cold]
-    fn too_large(&self, size: usize, buffer_memory: usize) -> AppendError {
-        let size = BATCH_OVERHEAD + size;
-        if size > self.limits.record_size_max {
-            AppendError::TooLarge { size, limit: self.limits.record_size_max, setting: "max.request.size" }
-        } else {
-            AppendError::TooLarge { size, limit: buffer_memory, setting: "buffer.memory" }
-        }
-    }
-
-    /// Closes the open batch, so that it goes without lingering.
-    pub(crate) fn close_open(&mut self) {
-        if let Some(open) = self.open.take() {
-            self.expected = open.builder.len().max(self.expected / 2);
-            self.ready.push_back(open.into());
         }
     }
 
@@ -362,28 +239,6 @@ impl PartitionQueue {
         self.admission = Some(admission);
     }
 
-    /// Fails what was not sent and what waits to be sent again, for the transaction is aborted. Says whether sequence
-    /// numbers are missing now.
-    pub(crate) fn drop_unsent(&mut self, reason: Option<&Arc<str>>, resolved: &mut Resolutions) -> bool {
-        let aborted = |maybe_written| {
-            Outcome::Failed(ProducerError::TransactionAborted { reason: reason.cloned(), maybe_written })
-        };
-        self.close_open();
-        resolved.extend(self.ready.drain(..).map(|batch| (batch.receipt, aborted(false))));
-        let mut has_gap = false;
-        while let Some(at) = self.outstanding.iter().position(|batch| batch.waiting.is_some()) {
-            if let Some(batch) = self.outstanding.remove(at) {
-                let outcome = aborted(batch.receipt.maybe_written);
-                resolved.push((batch.receipt, outcome));
-            }
-            has_gap = true;
-        }
-        if has_gap {
-            self.sequence.break_off();
-        }
-        has_gap
-    }
-
     /// Sends what waits for a retry, else the next batch, where the window allows it.
     fn send_next(&mut self, route: u64) -> Next {
         let window = if self.limits.idempotent && !self.sequence.is_confirmed() { 1 } else { self.limits.window };
@@ -457,57 +312,6 @@ impl PartitionQueue {
         }
     }
 
-    /// Fails what took longer than `delivery.timeout.ms`. Of what is under way the application is told at once, as in
-    /// Java; the batch keeps its place until its answer comes, which the request timeout bounds, for what comes behind
-    /// it must not overtake it. `trouble` is why nothing was sent, where the batch itself does not know.
-    pub(crate) fn expire(&mut self, now: Instant, trouble: Option<&Arc<str>>, resolved: &mut Resolutions) {
-        let timeout = self.limits.delivery_timeout;
-        let expired = |created: Instant| created + timeout <= now;
-        let mut at = 0;
-        while let Some(batch) = self.outstanding.get(at) {
-            if batch.waiting.is_some() && expired(batch.created) {
-                let error =
-                    self.timeout_error(batch.receipt.maybe_written, batch.detail.clone().or_else(|| trouble.cloned()));
-                self.fail(at, error, resolved);
-                continue;
-            }
-            if expired(batch.created) && !batch.receipt.is_told() {
-                let error = self.timeout_error(true, batch.detail.clone());
-                if let Some(batch) = self.outstanding.get_mut(at) {
-                    batch.receipt.maybe_written = true;
-                    resolved.push((batch.receipt.split_off_front(u32::MAX), Outcome::Failed(error)));
-                }
-            }
-            at += 1;
-        }
-        if self.open.as_ref().is_some_and(|open| expired(open.created)) {
-            self.close_open();
-        }
-        let detail = self.outstanding.front().and_then(|batch| batch.detail.clone()).or_else(|| trouble.cloned());
-        while self.ready.front().is_some_and(|batch| expired(batch.created)) {
-            if let Some(batch) = self.ready.pop_front() {
-                resolved.push((batch.receipt, Outcome::Failed(self.timeout_error(false, detail.clone()))));
-            }
-        }
-    }
-
-    fn timeout_error(&self, maybe_written: bool, detail: Option<Arc<str>>) -> ProducerError {
-        let (topic, partition, timeout) = (self.topic.clone(), self.partition, self.limits.delivery_timeout);
-        ProducerError::DeliveryTimeout { topic, partition, timeout, maybe_written, detail }
-    }
-
-    /// Gives up everything. Answers that come later find nothing.
-    pub(crate) fn abandon(&mut self, resolved: &mut Resolutions) {
-        self.close_open();
-        self.under_way = 0;
-        let closed = |maybe_written| Outcome::Failed(ProducerError::Closed { maybe_written });
-        resolved.extend(self.outstanding.drain(..).map(|batch| {
-            let outcome = closed(batch.receipt.maybe_written || batch.waiting.is_none());
-            (batch.receipt, outcome)
-        }));
-        resolved.extend(self.ready.drain(..).map(|batch| (batch.receipt, closed(false))));
-    }
-
     /// When a batch may go by time alone: a linger or a pause that ends. `None` where something else must come first.
     pub(crate) fn send_at(&self, now: Instant) -> Option<Instant> {
         let has_waiting = self.outstanding.iter().any(|batch| batch.waiting.is_some());
@@ -520,26 +324,5 @@ impl PartitionQueue {
             _ => None,
         };
         at.filter(|at| *at > now)
-    }
-
-    /// When the oldest batch reaches `delivery.timeout.ms`.
-    pub(crate) fn expires_at(&self) -> Option<Instant> {
-        let untold = |batch: &&Outstanding| batch.waiting.is_some() || !batch.receipt.is_told();
-        let waiting = self.outstanding.iter().filter(untold).map(|batch| batch.created);
-        let ready = self.ready.iter().map(|batch| batch.created);
-        let open = self.open.iter().map(|open| open.created);
-        waiting.chain(ready).chain(open).min().map(|created| created + self.limits.delivery_timeout)
-    }
-}
-
-impl Drop for PartitionQueue {
-    /// The runtime ends with batches under way: their receipts must not claim that nothing was written.
-    fn drop(&mut self) {
-        for batch in self.outstanding.iter_mut().filter(|batch| batch.waiting.is_none()) {
-            batch.receipt.maybe_written = true;
-        }
-        if let Some(open) = self.open.take() {
-            drop(ClosedBatch::from(open));
-        }
     }
 }

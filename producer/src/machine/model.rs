@@ -1,15 +1,18 @@
 //! The machines against a small model of a cluster: brokers that deduplicate as Kafka does, connections that break with
 //! requests and answers in them, leaders that move, errors of every kind. Time is a number.
 
+mod log;
 mod transactional;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rkafka_protocol::ErrorCode;
-use rkafka_protocol::records::{Codec, Compression, Compressor, DecompressArena, RecordBatch, increment_sequence};
+use rkafka_protocol::records::{Codec, Compression, Compressor, DecompressArena};
+
+use log::Log;
 
 use super::accumulator::{Answer, Limits, Resolutions};
 use super::batch::{Load, Payload, PayloadBytes};
@@ -23,83 +26,6 @@ use crate::{ProducerError, Record};
 
 const BROKERS: usize = 3;
 const PARTITIONS: usize = 3;
-
-/// One replicated log, with the producer state that brokers keep for it.
-#[derive(Default)]
-struct Log {
-    leader: usize,
-    records: Vec<u32>,
-    producers: HashMap<i64, ProducerState>,
-}
-
-/// What a broker knows of a producer: its epoch, and the last five batches as (base sequence, last sequence, offset).
-#[derive(Default)]
-struct ProducerState {
-    epoch: i16,
-    batches: VecDeque<(i32, i32, i64)>,
-    /// A transaction's marker has told of the epoch, which begins with sequence 0 then.
-    marked: bool,
-}
-
-impl Log {
-    /// Kafka's `ProducerAppendInfo` and `UnifiedLog.analyzeAndValidateProducerState`.
-    fn append(&mut self, bytes: &[u8], records_max: usize) -> Result<i64, ErrorCode> {
-        let batch = RecordBatch::read(bytes).unwrap();
-        batch.verify_crc().unwrap();
-        let mut arena = DecompressArena::default();
-        let ids = batch
-            .records(&mut arena)
-            .unwrap()
-            .map(|record| u32::from_be_bytes(record.unwrap().value.unwrap()[..4].try_into().unwrap()))
-            .collect::<Vec<_>>();
-        if ids.len() > records_max {
-            return Err(ErrorCode::MessageTooLarge);
-        }
-        if ids.iter().any(|id| id % 97 == 96) {
-            return Err(ErrorCode::InvalidRecord);
-        }
-        let header = batch.header();
-        let offset = self.records.len() as i64;
-        if header.producer_id >= 0 {
-            let mut fresh = ProducerState { epoch: header.producer_epoch, ..ProducerState::default() };
-            let state = self.producers.get_mut(&header.producer_id).unwrap_or(&mut fresh);
-            let first = header.base_sequence;
-            let last = increment_sequence(first, header.record_count - 1);
-            if header.producer_epoch < state.epoch {
-                return Err(ErrorCode::InvalidProducerEpoch);
-            }
-            if header.producer_epoch == state.epoch
-                && let Some((.., offset)) = state.batches.iter().find(|known| (known.0, known.1) == (first, last))
-            {
-                return Ok(*offset);
-            }
-            let fits = match state.batches.back() {
-                Some((_, previous, _)) if header.producer_epoch == state.epoch => {
-                    first == increment_sequence(*previous, 1)
-                }
-                // A producer that the partition never heard of may begin anywhere.
-                None => !state.marked || first == 0,
-                _ => first == 0,
-            };
-            if !fits {
-                return Err(ErrorCode::OutOfOrderSequenceNumber);
-            }
-            if header.producer_epoch != state.epoch {
-                state.batches.clear();
-            }
-            state.epoch = header.producer_epoch;
-            state.batches.push_back((first, last, offset));
-            if state.batches.len() > 5 {
-                state.batches.pop_front();
-            }
-            if !fresh.batches.is_empty() {
-                self.producers.insert(header.producer_id, fresh);
-            }
-        }
-        self.records.extend(ids);
-        Ok(offset)
-    }
-}
 
 type Batches = Vec<(Arc<Partition>, u64, Arc<Payload>)>;
 

@@ -1,5 +1,11 @@
 use proptest::prelude::*;
 
+use std::time::Duration;
+
+use rkafka_client_core::{CommittedOffset, GroupMetadata};
+use rkafka_protocol::ErrorCode;
+
+use super::replies::CONCURRENT_PAUSE;
 use super::*;
 use crate::partitioner::next_random;
 
