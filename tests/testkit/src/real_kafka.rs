@@ -24,12 +24,16 @@ pub struct RealKafka {
     folder: PathBuf,
     jars: PathBuf,
     brokers: Vec<Broker>,
+    /// Takes the folder along, however the test's process ends: brokers come and go, and the folder stays.
+    _keeper: Child,
 }
 
 #[derive(Debug)]
 struct Broker {
     port: u16,
-    process: Child,
+    properties: PathBuf,
+    /// `None` while it is killed.
+    process: Option<Child>,
 }
 
 /// Says on stderr, past the test harness's capture, that a test did not run, and why.
@@ -126,6 +130,19 @@ pub fn kafka_tool(class: &str, arguments: &[impl AsRef<OsStr>], input: &[u8]) ->
     Ok(output)
 }
 
+/// Starts a broker by its properties; what it says goes to `server.log` beside them.
+fn run_broker(jars: &Path, properties: &Path) -> Result<Child, String> {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(properties.with_file_name("server.log"));
+    let log = log.map_err(|error| error.to_string())?;
+    let also = log.try_clone().map_err(|error| error.to_string())?;
+    let mut command = java(jars, "512m");
+    command.arg("kafka.Kafka").arg(properties);
+    Child::spawn(&command, None, |command| {
+        command.stdout(log).stderr(also);
+    })
+    .map_err(|error| format!("java: {error}"))
+}
+
 fn free_port() -> std::io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
@@ -160,7 +177,10 @@ impl RealKafka {
             .collect();
         // Any 16 bytes in base64url; the same for every broker.
         let cluster_id = "cmthZmthLXRlc3RzLTEyMw";
-        let mut cluster = Self { folder, jars, brokers: Vec::new() };
+        let mut sleep = Command::new("sleep");
+        sleep.arg("2147483647");
+        let keeper = Child::spawn(&sleep, Some(&folder), |_| {}).map_err(|error| format!("sleep: {error}"))?;
+        let mut cluster = Self { folder, jars, brokers: Vec::new(), _keeper: keeper };
         for (index, (port, controller)) in ports.iter().enumerate() {
             cluster.start_broker(index + 1, *port, *controller, &voters.join(","), cluster_id)?;
         }
@@ -179,6 +199,12 @@ impl RealKafka {
         let home = self.folder.join(id.to_string());
         std::fs::create_dir_all(&home).map_err(|error| error.to_string())?;
         let replicas = voters.split(',').count().min(3);
+        // Where one broker may go, what is acknowledged is on two, and that it went is noticed soon.
+        let of_several = match replicas {
+            3 => "min.insync.replicas=2\nbroker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n",
+            _ => "",
+        };
+        let min_isr = replicas.min(2);
         let properties = format!(
             "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.voters={voters}\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
@@ -186,10 +212,10 @@ impl RealKafka {
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\nlog.dirs={data}\n\
              num.partitions=3\noffsets.topic.num.partitions=4\noffsets.topic.replication.factor={replicas}\n\
              transaction.state.log.num.partitions=4\ntransaction.state.log.replication.factor={replicas}\n\
-             transaction.state.log.min.isr=1\nshare.coordinator.state.topic.num.partitions=4\n\
+             transaction.state.log.min.isr={min_isr}\nshare.coordinator.state.topic.num.partitions=4\n\
              share.coordinator.state.topic.replication.factor={replicas}\n\
              share.coordinator.state.topic.min.isr=1\ndefault.replication.factor={replicas}\n\
-             group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=true\n",
+             group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=true\n{of_several}",
             data = home.join("data").display()
         );
         let file = home.join("server.properties");
@@ -202,29 +228,22 @@ impl RealKafka {
         if !formatted.status.success() {
             return Err(format!("Kafka could not format its folder: {}", String::from_utf8_lossy(&formatted.stderr)));
         }
-        let log = std::fs::File::create(home.join("server.log")).map_err(|error| error.to_string())?;
-        let also = log.try_clone().map_err(|error| error.to_string())?;
-        let mut command = java(&self.jars, "512m");
-        command.arg("kafka.Kafka").arg(&file);
-        let process = Child::spawn(&command, Some(&self.folder), |command| {
-            command.stdout(log).stderr(also);
-        })
-        .map_err(|error| format!("java: {error}"))?;
-        self.brokers.push(Broker { port, process });
+        let process = run_broker(&self.jars, &file)?;
+        self.brokers.push(Broker { port, properties: file, process: Some(process) });
         Ok(())
     }
 
     #[expect(clippy::disallowed_methods, reason = "waits for another process to come up")]
     fn wait_until_ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(120);
-        for (index, broker) in self.brokers.iter_mut().enumerate() {
+        for (index, broker) in self.brokers.iter_mut().enumerate().filter(|(_, broker)| broker.process.is_some()) {
             // The port opens once the broker has joined the cluster.
             while TcpStream::connect((Ipv4Addr::LOCALHOST, broker.port)).is_err() {
                 let log = || {
                     let path = self.folder.join((index + 1).to_string()).join("server.log");
                     std::fs::read_to_string(path).unwrap_or_default()
                 };
-                if let Ok(Some(status)) = broker.process.try_wait() {
+                if let Some(Ok(Some(status))) = broker.process.as_mut().map(Child::try_wait) {
                     return Err(format!("Kafka ended with {status}: {}", log()));
                 }
                 if Instant::now() > deadline {
@@ -246,7 +265,21 @@ impl RealKafka {
     /// # Errors
     /// The process cannot be killed.
     pub fn kill(&mut self, index: usize) -> std::io::Result<()> {
-        self.brokers[index].process.kill()
+        match self.brokers[index].process.take() {
+            Some(mut process) => process.kill(),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts a broker that was killed, under its old address and with its old folder, and waits until it answers.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn revive(&mut self, index: usize) -> Result<(), String> {
+        let broker = &mut self.brokers[index];
+        broker.process = Some(run_broker(&self.jars, &broker.properties)?);
+        self.wait_until_ready()
     }
 }
 

@@ -10,6 +10,7 @@ mod dump_log;
 mod groups;
 mod http;
 mod kgo;
+mod kills;
 mod mirror_maker;
 mod process;
 mod python;
