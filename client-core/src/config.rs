@@ -7,6 +7,7 @@ use rkafka_config::{Check, ConfigError, setting_enum, settings};
 use rkafka_net::{DialOptions, HostPort};
 
 use crate::Backoff;
+use crate::metrics::RecordingLevel;
 
 /// Java keeps most durations in an `int` of milliseconds.
 const INT_MS: Duration = Duration::from_millis(i32::MAX as u64);
@@ -92,6 +93,16 @@ settings! {
         /// The largest answer that is taken, in bytes. Memory grows with the bytes that come, not with what is announced.
         "receive.message.max.bytes" => receive_message_max: usize = 100_000_000,
             in 1_000..=i32::MAX as usize, because "a frame's length has 31 bits, and metadata needs some room";
+        /// How long one sample of a metric takes numbers; rates, averages and maxima look back over
+        /// `metrics.num.samples` of them.
+        "metrics.sample.window.ms" => metrics_sample_window: Duration = Duration::from_secs(30),
+            in MS..=INT_MS, because "a rate over no time is none";
+        /// How many samples of `metrics.sample.window.ms` each a metric looks back over.
+        "metrics.num.samples" => metrics_num_samples: u32 = 2,
+            in 1..=1_000, because "there must be one to look at, and each is kept in memory";
+        /// How much is measured: `INFO` is what Kafka's own clients measure, `DEBUG` adds percentiles, and `TRACE` is as
+        /// `DEBUG`.
+        "metrics.recording.level" => metrics_recording_level: RecordingLevel = RecordingLevel::Info;
     }
     validate = agree;
 }

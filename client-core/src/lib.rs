@@ -3,6 +3,7 @@
 //! * [`Client`] knows the cluster and sends requests to where they belong, over connections that it shares.
 //! * [`Link`] is one connection that one task owns: what producers and consumers send their records over. Nothing stands
 //!   between the task and its socket, no lock, no channel and no other task.
+//! * [`metrics`] is what clients measure of themselves.
 //! * [`retry()`] repeats what may succeed later, with Kafka's backoff.
 
 mod backoff;
@@ -16,6 +17,7 @@ mod error;
 mod group;
 mod link;
 mod metadata;
+pub mod metrics;
 mod pool;
 #[cfg(feature = "raw")]
 mod raw;
