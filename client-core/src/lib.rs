@@ -4,6 +4,7 @@
 //! * [`Link`] is one connection that one task owns: what producers and consumers send their records over. Nothing stands
 //!   between the task and its socket, no lock, no channel and no other task.
 //! * [`metrics`] is what clients measure of themselves.
+//! * [`serialization`] turns values into the bytes of keys and values, and back.
 //! * [`retry()`] repeats what may succeed later, with Kafka's backoff.
 
 mod backoff;
@@ -22,6 +23,7 @@ mod pool;
 #[cfg(feature = "raw")]
 mod raw;
 mod retry;
+pub mod serialization;
 mod versions;
 
 pub use backoff::Backoff;

@@ -48,4 +48,5 @@ pub use listener::{HookFuture, RebalanceListener};
 pub use record::ConsumerRecord;
 pub use subscription::{CommittedOffset, OffsetAndTimestamp, Start, TopicPartition};
 
+pub use rkafka_client_core::serialization;
 pub use rkafka_client_core::{ClientConfig, ClientOptions, ClientSettings, ConfigError, GroupMetadata};

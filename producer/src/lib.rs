@@ -29,6 +29,7 @@ pub use record::{Headers, Record, RecordMetadata};
 pub use transaction::{Transaction, TransactionalProducer};
 pub use transaction_error::TransactionError;
 
+pub use rkafka_client_core::serialization;
 pub use rkafka_client_core::{
     ClientConfig, ClientOptions, ClientSettings, CommittedOffset, ConfigError, GroupMetadata, TopicPartition,
 };

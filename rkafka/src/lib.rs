@@ -9,9 +9,12 @@
 //! | `admin` | [`admin`] | topics, settings and the cluster |
 //! | `schema-registry` | `schema_registry` | a schema registry's client, and Avro |
 //! | `broker` | `broker` | a broker to embed in a test or a program |
+//! | `json` | [`serialization`] | JSON for keys and values, by serde |
 //! | `raw` | `client::Client::request_raw` | any request, by the types of the `kafka-protocol` crate |
 //!
 //! [`ExactlyOnce`] puts a consumer and a transactional producer together: consume, process, produce.
+//!
+//! Keys and values are bytes, or typed by the [`serialization`] that both sides share.
 //!
 //! Beneath lie [`client`] (the cluster as a client sees it), [`protocol`] (messages and record batches) and [`config`]
 //! (settings under Kafka's own names).
@@ -30,6 +33,8 @@ pub use rkafka_admin as admin;
 pub use rkafka_broker_core as broker;
 #[doc(inline)]
 pub use rkafka_client_core as client;
+#[doc(inline)]
+pub use rkafka_client_core::serialization;
 #[doc(inline)]
 pub use rkafka_config as config;
 #[cfg(feature = "consumer")]
