@@ -40,7 +40,7 @@ pub use error::{ConfigError, PropertiesError};
 pub use properties::{Property, parse_properties};
 pub use settings::{Entry, SettingDoc, Settings};
 pub use suggest::nearest;
-pub use units::duration_ms;
+pub use units::{duration_ms, format_iso_duration, parse_iso_duration};
 pub use value::{HIDDEN, IntoSetting, Secret, Setting};
 
 /// What [`settings!`] expands to needs; not for others.

@@ -67,6 +67,69 @@ pub(crate) fn format_duration(duration: Duration, name: &str) -> String {
     }
 }
 
+/// Reads a duration as ISO 8601 writes it, `PnDTnHnMn.nS`, of which any part may be left out: what Kafka takes after
+/// `by_duration:`. `None` for anything else; a negative duration is none either.
+pub fn parse_iso_duration(text: &str) -> Option<Duration> {
+    let text = text.to_ascii_uppercase();
+    let (days, time) = match text.strip_prefix('P')?.split_once('T') {
+        Some((_, "")) => return None,
+        Some((days, time)) => (days, time),
+        None => (text.strip_prefix('P')?, ""),
+    };
+    let mut total = Duration::ZERO;
+    let mut parts = 0;
+    for (mut rest, units) in [(days, &[('D', 86_400)][..]), (time, &[('H', 3_600), ('M', 60), ('S', 1)])] {
+        for (unit, seconds) in units {
+            let Some((number, after)) = rest.split_once(*unit) else { continue };
+            let (whole, nanos) = match number.split_once('.') {
+                Some((whole, fraction)) if *unit == 'S' => (whole, nanos_of_fraction(fraction)?),
+                Some(_) => return None,
+                None => (number, 0),
+            };
+            let whole = digits(whole)?.checked_mul(*seconds)?;
+            total = total.checked_add(Duration::new(whole, nanos))?;
+            rest = after;
+            parts += 1;
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+    }
+    (parts > 0).then_some(total)
+}
+
+/// Writes a duration so that [`parse_iso_duration`] reads the same one, in hours, minutes and seconds as Java does.
+pub fn format_iso_duration(duration: Duration) -> String {
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    let mut text = String::from("PT");
+    for (count, unit) in [(seconds / 3_600, 'H'), (seconds / 60 % 60, 'M')] {
+        if count > 0 {
+            text.push_str(&format!("{count}{unit}"));
+        }
+    }
+    if nanos > 0 {
+        let fraction = format!("{nanos:09}");
+        text.push_str(&format!("{}.{}S", seconds % 60, fraction.trim_end_matches('0')));
+    } else if seconds % 60 > 0 || text.len() == 2 {
+        text.push_str(&format!("{}S", seconds % 60));
+    }
+    text
+}
+
+/// A number of digits alone: no sign.
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// The nanoseconds of the digits behind the point, nine at most.
+fn nanos_of_fraction(fraction: &str) -> Option<u32> {
+    if fraction.len() > 9 {
+        return None;
+    }
+    let value = if fraction.is_empty() { 0 } else { digits(fraction)? };
+    u32::try_from(value.checked_mul(10u64.checked_pow(9 - u32::try_from(fraction.len()).ok()?)?)?).ok()
+}
+
 /// Whether a setting called `name` is a size in bytes, so that its text may say `64KiB`.
 pub(crate) fn is_byte_size(name: &str) -> bool {
     matches!(name.rsplit('.').next(), Some("bytes" | "size" | "memory"))
@@ -89,6 +152,46 @@ pub(crate) fn parse_byte_size(text: &str) -> Option<i128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_of_iso_8601() {
+        for (text, millis) in [
+            ("P1DT2H3M4S", 93_784_000),
+            ("PT10M", 600_000),
+            ("PT0S", 0),
+            ("PT0.5S", 500),
+            ("pt1h", 3_600_000),
+            ("P7D", 604_800_000),
+            ("PT36H0.001S", 129_600_001),
+        ] {
+            let duration = parse_iso_duration(text);
+            assert_eq!(duration, Some(Duration::from_millis(millis)), "{text}");
+            assert_eq!(parse_iso_duration(&format_iso_duration(duration.unwrap())), duration, "{text}");
+        }
+        assert_eq!(format_iso_duration(Duration::from_millis(93_784_250)), "PT26H3M4.25S");
+        assert_eq!(format_iso_duration(Duration::ZERO), "PT0S");
+        for bad in [
+            "",
+            "P",
+            "PT",
+            "P1DT",
+            "P1H",
+            "PT1",
+            "PT-5M",
+            "-PT5M",
+            "PT+5M",
+            "P1Y",
+            "PT1.5H",
+            "1h",
+            "PT1S ",
+            "PT99999999999999999999S",
+            "P18446744073709551615D",
+            "PTS",
+            "PT.1234567890S",
+        ] {
+            assert_eq!(parse_iso_duration(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn durations_take_the_unit_of_the_name_or_their_own() {

@@ -8,6 +8,13 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// The time of this machine's clock, in milliseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "records are asked for by how long ago they were written (KIP-1106)")]
+pub(crate) fn unix_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Waits until `deadline`, or for ever.
 pub(crate) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {

@@ -1,19 +1,67 @@
 //! The consumer's settings.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use rkafka_client_core::{ClientConfig, ClientSettings};
-use rkafka_config::{Check, ConfigError, setting_enum, settings};
+use rkafka_config::{Check, ConfigError, Setting, format_iso_duration, parse_iso_duration, setting_enum, settings};
 
-setting_enum! {
-    /// `auto.offset.reset`: where reading begins when there is no offset, or the offset is not there any more.
-    pub enum OffsetReset {
-        /// At the earliest record that is still there.
-        Earliest = "earliest" | "smallest" | "beginning",
-        /// At the end: only what is written from now on.
-        Latest = "latest" | "largest" | "end",
-        /// Nowhere: the application gets an error and decides.
-        None = "none" | "error",
+/// `auto.offset.reset`: where reading begins when there is no offset, or the offset is not there any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OffsetReset {
+    /// At the earliest record that is still there.
+    Earliest,
+    /// At the end: only what is written from now on.
+    Latest,
+    /// Nowhere: the application gets an error and decides.
+    None,
+    /// At the first record that is no older than this, by its timestamp and this machine's clock (KIP-1106); at the end
+    /// where there is none. Kafka spells it `by_duration:` and an ISO 8601 duration, such as `by_duration:PT36H`.
+    ByDuration(Duration),
+}
+
+const BY_DURATION: &str = "by_duration:";
+
+impl fmt::Display for OffsetReset {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Earliest => formatter.pad("earliest"),
+            Self::Latest => formatter.pad("latest"),
+            Self::None => formatter.pad("none"),
+            Self::ByDuration(ago) => formatter.pad(&format!("{BY_DURATION}{}", format_iso_duration(*ago))),
+        }
+    }
+}
+
+impl FromStr for OffsetReset {
+    type Err = String;
+
+    /// Reads the value; the error says what is expected. `smallest`, `beginning`, `largest`, `end` and `error` are
+    /// what librdkafka calls them.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = match &*text.to_ascii_lowercase() {
+            "earliest" | "smallest" | "beginning" => Some(Self::Earliest),
+            "latest" | "largest" | "end" => Some(Self::Latest),
+            "none" | "error" => Some(Self::None),
+            other => other.strip_prefix(BY_DURATION).and_then(parse_iso_duration).map(Self::ByDuration),
+        };
+        known.ok_or_else(|| Self::expected(""))
+    }
+}
+
+impl Setting for OffsetReset {
+    fn from_text(text: &str, _name: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn to_text(&self, _name: &str) -> String {
+        self.to_string()
+    }
+
+    fn expected(_name: &str) -> String {
+        "one of earliest, latest, none, by_duration:PnDTnHnMnS".to_owned()
     }
 }
 
@@ -132,4 +180,29 @@ fn agree(config: &ConsumerConfig) -> Result<(), ConfigError> {
         return conflict("group.instance.id", "group.id", "a static member is one of a group; set group.id");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_reading_begins_is_spelled_as_kafka_does() {
+        let hour = OffsetReset::ByDuration(Duration::from_secs(3_600));
+        for (text, reset, written) in [
+            ("earliest", OffsetReset::Earliest, "earliest"),
+            ("LATEST", OffsetReset::Latest, "latest"),
+            ("none", OffsetReset::None, "none"),
+            ("by_duration:PT1H", hour, "by_duration:PT1H"),
+            ("by_duration:PT60M", hour, "by_duration:PT1H"),
+        ] {
+            let mut config = ConsumerConfig::new();
+            config.set("auto.offset.reset", text).unwrap();
+            assert_eq!((config.auto_offset_reset, config.auto_offset_reset.to_string()), (reset, written.to_owned()));
+        }
+        for bad in ["by_duration", "by_duration:", "by_duration:1h", "by_duration:-PT1H", "soon"] {
+            let error = ConsumerConfig::new().set("auto.offset.reset", bad).unwrap_err();
+            assert!(error.to_string().contains("by_duration:PnDTnHnMnS"), "{error}");
+        }
+    }
 }

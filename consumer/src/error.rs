@@ -21,13 +21,20 @@ pub enum PartitionError {
     /// The group has committed no offset, and `auto.offset.reset` is `none`. Reading stops until a seek.
     #[error("no offset is committed and auto.offset.reset is none; seek to where reading should begin")]
     NoOffset,
-    /// Records that were read are gone from the log, by an unclean election (KIP-320).
-    #[error("the log was truncated to offset {end_offset}, below offset {offset}, which was read")]
+    /// Records that were read are gone from the log, by an unclean election, and `auto.offset.reset` is `none`; with any
+    /// other reset reading goes on where the logs part (KIP-320). Reading stops until a seek.
+    #[error(
+        "records below offset {offset} that were read are gone from the log, {}; auto.offset.reset is none: seek to \
+         where reading should go on",
+        where_logs_part(*diverging_offset, *diverging_epoch)
+    )]
     LogTruncated {
         /// The next offset to be read.
         offset: i64,
-        /// Up to where the log still is what was read.
-        end_offset: i64,
+        /// Up to where the log still is what was read, where the leader could tell.
+        diverging_offset: Option<i64>,
+        /// The leader epoch of the last record up to there.
+        diverging_epoch: Option<i32>,
     },
     /// The broker refused, and a retry without a change elsewhere (a permission, a topic) does not help. It is tried
     /// again all the same.
@@ -52,6 +59,14 @@ pub enum PartitionError {
         /// What is wrong.
         source: Arc<RecordError>,
     },
+}
+
+fn where_logs_part(offset: Option<i64>, epoch: Option<i32>) -> String {
+    match (offset, epoch) {
+        (Some(offset), Some(epoch)) => format!("which is the same up to offset {offset} (leader epoch {epoch})"),
+        (Some(offset), None) => format!("which is the same up to offset {offset}"),
+        (None, _) => "and the leader cannot tell up to where it is the same".to_owned(),
+    }
 }
 
 /// What went wrong with a consumer.

@@ -323,7 +323,7 @@ fn collect<T>(
     partitions
         .iter()
         .map(|place| {
-            let answer = answers.remove(&(place.topic.to_string(), place.partition));
+            let answer = answers.remove(&place.topic, place.partition);
             match answer {
                 Some(Ok(found)) => Ok((place.clone(), found)),
                 Some(Err(code)) => Err(Error::broker_error(code).with_partition(&*place.topic, place.partition)),
@@ -363,7 +363,7 @@ async fn list_once(
             timestamp: *timestamp,
         });
     }
-    let mut answers = HashMap::new();
+    let mut answers = offsets::Answers::default();
     for (broker, queries) in by_broker {
         answers.extend(offsets::list(shared, broker, &queries).await?);
     }

@@ -180,9 +180,8 @@ impl Shared {
         for (cursor, fetched, chunk) in outcomes {
             let (topic, partition) = (Arc::clone(&cursor.topic), cursor.partition);
             wake |= !cursor.end_known;
-            look_up |= matches!(fetched, Fetched::Refused(_) | Fetched::Diverged { .. });
             let verdict = state.positions.give_back(broker, cursor, fetched, now);
-            look_up |= verdict.new_source;
+            look_up |= verdict.new_source || verdict.look_up;
             refresh_metadata |= verdict.refresh_metadata;
             elsewhere |= state.positions.source(&topic, partition).is_some_and(|source| source != broker);
             if verdict.accept

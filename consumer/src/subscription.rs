@@ -14,6 +14,14 @@ pub enum Start {
     End,
     /// This offset. One that is not there leads to `auto.offset.reset`.
     Offset(i64),
+    /// This offset, reached by a record of this leader epoch, as a [`CommittedOffset`] says: whether the log still has what
+    /// was read up to there is checked before anything is fetched (KIP-320).
+    OffsetOfEpoch {
+        /// The offset of the next record to read.
+        offset: i64,
+        /// The leader epoch of the record before it.
+        leader_epoch: i32,
+    },
     /// The first record whose timestamp is not older, in milliseconds since 1970; the end where there is none.
     Timestamp(i64),
     /// So many offsets before the end, by a negative number: `RelativeToEnd(-10)` is the last ten. Never before the
@@ -29,9 +37,21 @@ impl fmt::Display for Start {
             Self::Beginning => formatter.write_str("the beginning"),
             Self::End => formatter.write_str("the end"),
             Self::Offset(offset) => write!(formatter, "offset {offset}"),
+            Self::OffsetOfEpoch { offset, leader_epoch } => {
+                write!(formatter, "offset {offset} of leader epoch {leader_epoch}")
+            }
             Self::Timestamp(timestamp) => write!(formatter, "timestamp {timestamp}"),
             Self::RelativeToEnd(back) => write!(formatter, "{back} from the end"),
             Self::Committed => formatter.write_str("the committed offset"),
+        }
+    }
+}
+
+impl From<&CommittedOffset> for Start {
+    fn from(committed: &CommittedOffset) -> Self {
+        match committed.leader_epoch {
+            Some(leader_epoch) => Self::OffsetOfEpoch { offset: committed.offset, leader_epoch },
+            None => Self::Offset(committed.offset),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rkafka_config::parse_iso_duration;
+
 use super::ShareSettings;
 use crate::config::milliseconds;
 use crate::controller::ConfigResource;
@@ -23,32 +25,9 @@ impl OffsetReset {
         match text.trim() {
             "earliest" => Some(Self::Earliest),
             "latest" => Some(Self::Latest),
-            other => iso_duration(other.strip_prefix("by_duration:")?).map(Self::ByDuration),
+            other => parse_iso_duration(other.strip_prefix("by_duration:")?).map(Self::ByDuration),
         }
     }
-}
-
-/// `PnDTnHnMnS`, of which any part may be left out.
-fn iso_duration(text: &str) -> Option<Duration> {
-    let (days, time) = match text.strip_prefix('P')?.split_once('T') {
-        Some((days, time)) => (days, time),
-        None => (text.strip_prefix('P')?, ""),
-    };
-    let mut seconds = 0u64;
-    let mut parts = 0;
-    for (mut rest, units) in [(days, &[('D', 86_400)][..]), (time, &[('H', 3_600), ('M', 60), ('S', 1)])] {
-        for (unit, length) in units {
-            if let Some((number, after)) = rest.split_once(*unit) {
-                seconds = seconds.checked_add(number.parse::<u64>().ok()?.checked_mul(*length)?)?;
-                rest = after;
-                parts += 1;
-            }
-        }
-        if !rest.is_empty() {
-            return None;
-        }
-    }
-    (parts > 0).then(|| Duration::from_secs(seconds))
 }
 
 /// What holds for one share group.

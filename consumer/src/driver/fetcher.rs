@@ -50,8 +50,10 @@ impl Drop for Flight<'_> {
                 state.positions.put_back(cursor);
             }
             drop(state);
-            // The leader may be another by now, whose fetcher has looked already and found nothing.
+            // The leader may be another by now, whose fetcher has looked already and found nothing; or it is another
+            // epoch, in which the position must be checked first.
             self.shared.fetchers.notify_waiters();
+            self.shared.steward.notify_one();
         }
     }
 }

@@ -1,15 +1,16 @@
-//! Questions about offsets: ListOffsets to a leader, OffsetFetch to the group's coordinator.
+//! Questions about offsets: ListOffsets and OffsetForLeaderEpoch to a leader, OffsetFetch to the group's coordinator.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rkafka_client_core::{Error, Lane};
+use rkafka_client_core::{Error, Lane, Target};
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use rkafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
-use rkafka_protocol::messages::{ListOffsetsRequest, OffsetFetchRequest};
+use rkafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use rkafka_protocol::messages::{ListOffsetsRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest};
 
 use crate::error::ConsumerError;
 use crate::shared::Shared;
@@ -38,7 +39,63 @@ pub(crate) struct Found {
     pub(crate) leader_epoch: i32,
 }
 
-pub(crate) type Answers<T> = HashMap<(String, i32), Result<Option<T>, ErrorCode>>;
+/// A question to a partition's leader: where does an epoch end in its log?
+#[derive(Debug, Clone)]
+pub(crate) struct EpochQuery {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    /// The epoch of the leader that is asked.
+    pub(crate) leader_epoch: i32,
+    /// The epoch whose end is asked for.
+    pub(crate) epoch: i32,
+}
+
+type Answer<T> = Result<Option<T>, ErrorCode>;
+
+/// What was answered, by topic and partition: something, nothing, or an error.
+#[derive(Debug)]
+pub(crate) struct Answers<T>(HashMap<String, HashMap<i32, Answer<T>>>);
+
+impl<T> Answers<T> {
+    fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    fn insert(&mut self, topic: &str, partition: i32, answer: Answer<T>) {
+        match self.0.get_mut(topic) {
+            Some(partitions) => drop(partitions.insert(partition, answer)),
+            None => drop(self.0.insert(topic.to_owned(), HashMap::from([(partition, answer)]))),
+        }
+    }
+
+    pub(crate) fn get(&self, topic: &str, partition: i32) -> Option<&Answer<T>> {
+        self.0.get(topic)?.get(&partition)
+    }
+
+    pub(crate) fn remove(&mut self, topic: &str, partition: i32) -> Option<Answer<T>> {
+        self.0.get_mut(topic)?.remove(&partition)
+    }
+
+    /// Adds the answers of another broker.
+    pub(crate) fn extend(&mut self, others: Self) {
+        for (topic, partitions) in others.0 {
+            self.0.entry(topic).or_default().extend(partitions);
+        }
+    }
+
+    pub(crate) fn map<U>(self, to: impl Fn(T) -> U + Copy) -> Answers<U> {
+        let partitions = |partitions: HashMap<i32, Answer<T>>| {
+            partitions.into_iter().map(|(partition, answer)| (partition, answer.map(|found| found.map(to)))).collect()
+        };
+        Answers(self.0.into_iter().map(|(topic, of_topic)| (topic, partitions(of_topic))).collect())
+    }
+}
+
+impl<T> Default for Answers<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// Asks one broker. Partitions must not repeat.
 pub(crate) async fn list(shared: &Shared, broker: i32, queries: &[Query]) -> Result<Answers<Found>, Error> {
@@ -66,7 +123,7 @@ pub(crate) async fn list(shared: &Shared, broker: i32, queries: &[Query]) -> Res
         ..ListOffsetsRequest::default()
     };
     let response = wire::broker_request(shared, broker, request).await?;
-    let mut answers = HashMap::new();
+    let mut answers = Answers::new();
     for topic in response.topics {
         for partition in topic.partitions {
             let answer = ErrorCode::check(partition.error_code).map(|()| {
@@ -76,7 +133,61 @@ pub(crate) async fn list(shared: &Shared, broker: i32, queries: &[Query]) -> Res
                     leader_epoch: partition.leader_epoch,
                 })
             });
-            answers.insert((topic.name.clone(), partition.partition_index), answer);
+            answers.insert(&topic.name, partition.partition_index, answer);
+        }
+    }
+    Ok(answers)
+}
+
+/// The version from which on a consumer may ask for the ends of epochs: before, only brokers might.
+const FIRST_EPOCH_VERSION_OF_CONSUMERS: i16 = 3;
+
+/// Asks one broker where epochs end in its log: the end offset, and the epoch that ends there. Partitions must not repeat.
+/// A broker that is too old says `UNSUPPORTED_VERSION` of each.
+pub(crate) async fn ends_of_epochs(
+    shared: &Shared,
+    broker: i32,
+    queries: &[EpochQuery],
+) -> Result<Answers<(i64, i32)>, Error> {
+    let mut answers = Answers::new();
+    let connection = shared.client.connection(&Target::Node(broker), Lane::Control).await?;
+    let version = connection.versions().highest::<OffsetForLeaderEpochRequest>(i16::MAX);
+    let version = match version {
+        Ok(version) if version >= FIRST_EPOCH_VERSION_OF_CONSUMERS => version,
+        _ => {
+            for query in queries {
+                answers.insert(&query.topic, query.partition, Err(ErrorCode::UnsupportedVersion));
+            }
+            return Ok(answers);
+        }
+    };
+    let mut topics: BTreeMap<&str, Vec<OffsetForLeaderPartition>> = BTreeMap::new();
+    for query in queries {
+        topics.entry(&query.topic).or_default().push(OffsetForLeaderPartition {
+            partition: query.partition,
+            current_leader_epoch: query.leader_epoch,
+            leader_epoch: query.epoch,
+            ..OffsetForLeaderPartition::default()
+        });
+    }
+    let request = OffsetForLeaderEpochRequest {
+        replica_id: -1,
+        topics: topics
+            .into_iter()
+            .map(|(topic, partitions)| OffsetForLeaderTopic {
+                topic: topic.to_owned(),
+                partitions,
+                ..OffsetForLeaderTopic::default()
+            })
+            .collect(),
+        ..OffsetForLeaderEpochRequest::default()
+    };
+    let response = connection.request(request, version, shared.config.client.request_timeout).await?;
+    for topic in response.topics {
+        for one in topic.partitions {
+            let answer = ErrorCode::check(one.error_code)
+                .map(|()| (one.end_offset >= 0 && one.leader_epoch >= 0).then_some((one.end_offset, one.leader_epoch)));
+            answers.insert(&topic.topic, one.partition, answer);
         }
     }
     Ok(answers)
@@ -138,7 +249,7 @@ pub(crate) async fn committed(
         })
     };
     refused(response.error_code)?;
-    let mut answers = HashMap::new();
+    let mut answers = Answers::new();
     let mut take = |topic: &str, partition: i32, code: i16, offset: i64, epoch: i32, metadata: Option<String>| {
         let answer = ErrorCode::check(code).map(|()| {
             (offset >= 0).then(|| {
@@ -147,7 +258,7 @@ pub(crate) async fn committed(
                     .with_metadata(metadata.unwrap_or_default())
             })
         });
-        answers.insert((topic.to_owned(), partition), answer);
+        answers.insert(topic, partition, answer);
     };
     for topic in response.topics {
         for one in topic.partitions {

@@ -12,9 +12,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::clock;
 use crate::driver::fetcher;
 use crate::driver::member::MemberNews;
-use crate::driver::offsets::{self, Query};
+use crate::driver::offsets::{self, Answers, EpochQuery, Query};
 use crate::error::ConsumerError;
-use crate::machine::positions::{Leader, Lookup, TopicView};
+use crate::machine::positions::{Leader, Lookup, Question, TopicView};
 use crate::shared::{Mode, Shared, State};
 use crate::subscription::TopicPartition;
 
@@ -68,10 +68,10 @@ pub(crate) async fn run(shared: Arc<Shared>, member: mpsc::UnboundedSender<Membe
         } else if !unknown {
             failures = 0;
         }
-        for task in in_groups(due) {
+        for (whom, lookups) in in_groups(due) {
             let shared = Arc::clone(&shared);
             tasks.spawn(async move {
-                look_up(&shared, task).await;
+                look_up(&shared, whom, lookups).await;
                 Done::Lookup
             });
         }
@@ -118,11 +118,14 @@ fn plan(shared: &Shared, cluster: &Cluster, missing: &mut Missing, now: Instant)
     state.positions.on_metadata(|topic| views.get(topic));
     let next_preference = state.positions.expire_preferences(now);
     let next_missing = missing.note(shared, &mut state, cluster, now);
+    let due = state.positions.take_lookups(now);
     Plan {
-        unknown: state.positions.lacks_leader() || topics.iter().any(|topic| cluster.topic(topic).is_none()),
+        unknown: state.positions.take_stale()
+            || state.positions.lacks_leader()
+            || topics.iter().any(|topic| cluster.topic(topic).is_none()),
         topics,
         leaders: state.positions.sources(),
-        due: state.positions.take_lookups(now),
+        due,
         next: [state.positions.deadline(now), next_missing, next_preference].into_iter().flatten().min(),
     }
 }
@@ -227,62 +230,96 @@ impl Missing {
     }
 }
 
-/// Lookups that go together in one request: `None` asks the coordinator.
-fn in_groups(due: Vec<Lookup>) -> Vec<(Option<i32>, Vec<Lookup>)> {
-    let mut groups: BTreeMap<Option<i32>, Vec<Lookup>> = BTreeMap::new();
-    for lookup in due {
-        let broker = lookup.timestamp.and(lookup.leader).map(|leader| leader.broker);
-        groups.entry(broker).or_default().push(lookup);
-    }
-    groups.into_iter().collect()
+/// Who is asked, by what request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Whom {
+    Coordinator,
+    /// The leader, by ListOffsets.
+    Offsets(i32),
+    /// The leader, by OffsetForLeaderEpoch.
+    Epochs(i32),
 }
 
-async fn look_up(shared: &Shared, (broker, lookups): (Option<i32>, Vec<Lookup>)) {
-    let answers = match broker {
-        Some(broker) => {
+/// Lookups that go together in one request.
+fn in_groups(due: Vec<Lookup>) -> BTreeMap<Whom, Vec<Lookup>> {
+    let mut groups: BTreeMap<Whom, Vec<Lookup>> = BTreeMap::new();
+    for lookup in due {
+        // What is asked of a leader is taken out only while there is one.
+        let leader = lookup.leader.map_or(-1, |leader| leader.broker);
+        let whom = match lookup.question {
+            Question::Committed => Whom::Coordinator,
+            Question::At(_) | Question::Ago(_) => Whom::Offsets(leader),
+            Question::EndOfEpoch(_) => Whom::Epochs(leader),
+        };
+        groups.entry(whom).or_default().push(lookup);
+    }
+    groups
+}
+
+/// ListOffsets' timestamp of a question.
+fn timestamp(question: Question) -> i64 {
+    match question {
+        Question::At(timestamp) => timestamp,
+        Question::Ago(ago) => {
+            clock::unix_ms().saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)).max(0)
+        }
+        Question::Committed | Question::EndOfEpoch(_) => crate::machine::positions::LATEST_TIMESTAMP,
+    }
+}
+
+/// An offset and the leader epoch that belongs to it, -1 where that is not known.
+type OffsetAndEpoch = (i64, i32);
+
+async fn ask(shared: &Shared, whom: Whom, lookups: &[Lookup]) -> Result<Answers<OffsetAndEpoch>, ConsumerError> {
+    let doing = |doing| move |source| ConsumerError::Client { doing, source };
+    match whom {
+        Whom::Offsets(broker) => {
             let queries: Vec<Query> = lookups
                 .iter()
                 .map(|lookup| Query {
                     topic: Arc::clone(&lookup.topic),
                     partition: lookup.partition,
                     leader_epoch: lookup.leader.map_or(-1, |leader| leader.epoch),
-                    timestamp: lookup.timestamp.unwrap_or(crate::machine::positions::LATEST_TIMESTAMP),
+                    timestamp: timestamp(lookup.question),
                 })
                 .collect();
-            offsets::list(shared, broker, &queries)
-                .await
-                .map_err(|source| ConsumerError::Client { doing: "looking offsets up", source })
-                .map(|answers| {
-                    answers
-                        .into_iter()
-                        .map(|(place, answer)| {
-                            (place, answer.map(|found| found.map(|at| (at.offset, at.leader_epoch))))
-                        })
-                        .collect::<HashMap<_, _>>()
-                })
+            let answers = offsets::list(shared, broker, &queries).await.map_err(doing("looking offsets up"))?;
+            Ok(answers.map(|at| (at.offset, at.leader_epoch)))
         }
-        None => {
+        Whom::Epochs(broker) => {
+            let queries: Vec<EpochQuery> = lookups
+                .iter()
+                .map(|lookup| EpochQuery {
+                    topic: Arc::clone(&lookup.topic),
+                    partition: lookup.partition,
+                    leader_epoch: lookup.leader.map_or(-1, |leader| leader.epoch),
+                    epoch: match lookup.question {
+                        Question::EndOfEpoch(epoch) => epoch,
+                        _ => -1,
+                    },
+                })
+                .collect();
+            offsets::ends_of_epochs(shared, broker, &queries).await.map_err(doing("checking positions"))
+        }
+        Whom::Coordinator => {
             let places: Vec<TopicPartition> = lookups
                 .iter()
                 .map(|lookup| TopicPartition { topic: Arc::clone(&lookup.topic), partition: lookup.partition })
                 .collect();
-            offsets::committed(shared, &places).await.map(|answers| {
-                answers
-                    .into_iter()
-                    .map(|(place, answer)| {
-                        let offset = answer.map(|found| found.map(|at| (at.offset, at.leader_epoch.unwrap_or(-1))));
-                        (place, offset)
-                    })
-                    .collect()
-            })
+            let answers = offsets::committed(shared, &places).await?;
+            Ok(answers.map(|at| (at.offset, at.leader_epoch.unwrap_or(-1))))
         }
-    };
+    }
+}
+
+async fn look_up(shared: &Shared, whom: Whom, lookups: Vec<Lookup>) {
+    let answers = ask(shared, whom, &lookups).await;
     let now = clock::now();
     let mut state = shared.lock();
     match answers {
         Ok(answers) => {
             for lookup in &lookups {
-                match answers.get(&(lookup.topic.to_string(), lookup.partition)) {
+                match answers.get(&lookup.topic, lookup.partition) {
                     Some(answer) => {
                         if answer.as_ref().is_err_and(|code| code.is_stale_metadata()) {
                             shared.refresh_metadata();
@@ -315,4 +352,6 @@ async fn look_up(shared: &Shared, (broker, lookups): (Option<i32>, Vec<Lookup>))
     }
     drop(state);
     shared.fetchers.notify_waiters();
+    // An answer may lead to the next question, or to one that is asked again after a backoff.
+    shared.steward.notify_one();
 }

@@ -21,9 +21,10 @@ mod cursor;
 mod lookup;
 #[cfg(test)]
 mod tests;
+mod validation;
 
 pub(crate) use cursor::{Cursor, Fetched};
-pub(crate) use lookup::{Lookup, Target};
+pub(crate) use lookup::{Lookup, Question, Target};
 
 /// The timestamps by which ListOffsets means something else than a time.
 pub(crate) const LATEST_TIMESTAMP: i64 = -1;
@@ -54,8 +55,10 @@ enum Stage {
     Seeking(Target),
     /// The lookup is under way.
     LookingUp(Target),
-    /// May go into the next fetch of the leader.
+    /// May go into the next fetch of the leader, once the position is known to be in the leader's log.
     Ready(Cursor),
+    /// The leader is asked whether the position is in its log (KIP-320).
+    Validating(Cursor),
     /// In a fetch in flight.
     InFlight,
     /// Nothing is fetched until a seek: the application was told why.
@@ -69,6 +72,11 @@ struct Slot {
     paused: bool,
     progress: Arc<Progress>,
     leader: Option<Leader>,
+    /// The epoch of the leader that is known to have everything up to the position.
+    validated: Option<i32>,
+    /// How often metadata was older than the position, in a row.
+    behind: u8,
+    retry_backoff: Duration,
     /// The replica that the leader named to read from (KIP-392), and until when that holds.
     preferred: Option<(i32, Instant)>,
     high_watermark: Option<i64>,
@@ -99,6 +107,8 @@ pub(crate) struct Positions {
     preference: Duration,
     next_incarnation: u64,
     serving: u64,
+    /// Metadata was found to be older than a position.
+    stale: bool,
 }
 
 /// An offset that is to be committed.
@@ -120,6 +130,7 @@ impl Positions {
             preference,
             next_incarnation: 0,
             serving: 0,
+            stale: false,
         }
     }
 
@@ -153,6 +164,9 @@ impl Positions {
                     paused: false,
                     progress: Arc::default(),
                     leader: None,
+                    validated: None,
+                    behind: 0,
+                    retry_backoff: self.retry_backoff,
                     preferred: None,
                     high_watermark: None,
                     last_stable_offset: None,
@@ -219,6 +233,9 @@ impl Positions {
             // What was handed out stays unprocessed until the application comes back.
             slot.progress.start(processed.unwrap_or(position), epoch);
             slot.progress.hand_out(position);
+            if let Stage::Ready(cursor) = &mut slot.stage {
+                cursor.last_fetched_epoch = epoch;
+            }
         }
     }
 
@@ -323,13 +340,17 @@ impl Positions {
                     // A new leader may be asked at once, and says itself who else may be.
                     slot.not_before = None;
                     slot.preferred = None;
+                    if let Stage::Validating(_) = slot.stage {
+                        // The answer of the one before counts for nothing: the question goes to the new one.
+                        slot.resume_unvalidated();
+                    }
                 }
                 if let Some(leader) = leader {
                     slot.leader = Some(leader);
                 } else {
                     slot.leader = None;
                 }
-                if let Stage::Ready(cursor) = &mut slot.stage {
+                if let Stage::Ready(cursor) | Stage::Validating(cursor) = &mut slot.stage {
                     cursor.topic_id = view.id;
                 }
             }
@@ -400,6 +421,7 @@ impl Positions {
             OffsetReset::Earliest => Some(Target::Beginning),
             OffsetReset::Latest => Some(Target::End),
             OffsetReset::None => None,
+            OffsetReset::ByDuration(ago) => Some(Target::Ago(ago)),
         }
     }
 
@@ -446,6 +468,8 @@ impl Slot {
         self.progress.set_paused(self.paused);
         self.incarnation = incarnation;
         self.not_before = None;
+        self.validated = None;
+        self.behind = 0;
     }
 
     /// Puts the cursor at an offset that is known, or has it looked up.

@@ -66,6 +66,8 @@ pub(crate) struct Verdict {
     pub(crate) accept: bool,
     /// The partition is to be fetched from another broker than before.
     pub(crate) new_source: bool,
+    /// Something is to be looked up before the partition is fetched on.
+    pub(crate) look_up: bool,
     /// The metadata is old.
     pub(crate) refresh_metadata: bool,
     /// What the application is told.
@@ -83,6 +85,9 @@ impl Positions {
                     continue;
                 }
                 match std::mem::replace(&mut slot.stage, Stage::InFlight) {
+                    Stage::Ready(cursor) if slot.needs_validation(&cursor, leader) => {
+                        slot.stage = Stage::Ready(cursor);
+                    }
                     Stage::Ready(mut cursor) => {
                         slot.not_before = None;
                         cursor.leader_epoch = leader.epoch;
@@ -102,7 +107,11 @@ impl Positions {
     /// Whether [`Positions::take`] would give anything.
     pub(crate) fn can_take(&self, broker: i32, now: Instant) -> bool {
         self.slots().any(|(_, _, slot)| {
-            slot.source() == Some(broker) && !slot.paused && matches!(slot.stage, Stage::Ready(_)) && slot.is_due(now)
+            slot.source() == Some(broker)
+                && !slot.paused
+                && matches!(slot.stage, Stage::Ready(_))
+                && !slot.awaits_validation()
+                && slot.is_due(now)
         })
     }
 
@@ -111,12 +120,23 @@ impl Positions {
         self.slots().any(|(_, _, slot)| {
             slot.source() == Some(broker)
                 && !slot.paused
-                && (matches!(slot.stage, Stage::Seeking(_) | Stage::LookingUp(_)) || slot.not_before.is_some())
+                && (matches!(slot.stage, Stage::Seeking(_) | Stage::LookingUp(_) | Stage::Validating(_))
+                    || slot.awaits_validation()
+                    || slot.not_before.is_some())
         })
     }
 
     /// Takes a cursor back from the fetch from `broker` that it went with.
-    pub(crate) fn give_back(&mut self, broker: i32, mut cursor: Cursor, fetched: Fetched, now: Instant) -> Verdict {
+    pub(crate) fn give_back(&mut self, broker: i32, cursor: Cursor, fetched: Fetched, now: Instant) -> Verdict {
+        let (topic, partition) = (Arc::clone(&cursor.topic), cursor.partition);
+        let mut verdict = self.take_back(broker, cursor, fetched, now);
+        verdict.look_up = self
+            .slot(&topic, partition)
+            .is_some_and(|slot| matches!(slot.stage, Stage::Seeking(_)) || slot.awaits_validation());
+        verdict
+    }
+
+    fn take_back(&mut self, broker: i32, mut cursor: Cursor, fetched: Fetched, now: Instant) -> Verdict {
         let mut verdict = Verdict::default();
         let (topic, partition, offset) = (Arc::clone(&cursor.topic), cursor.partition, cursor.offset);
         self.serving += 1;
@@ -152,23 +172,15 @@ impl Positions {
                     slot.served = serving;
                 }
                 cursor.last_fetched_epoch = last_epoch.unwrap_or(cursor.last_fetched_epoch);
+                slot.validated = Some(cursor.leader_epoch).filter(|epoch| *epoch >= 0).or(slot.validated);
                 cursor.end_known = true;
                 slot.stage = Stage::Ready(cursor);
                 verdict.accept = true;
             }
             Fetched::Diverged { end_offset, epoch } => {
-                let error = PartitionError::LogTruncated { offset, end_offset };
-                if Self::reset_target(self.reset).is_none() {
-                    verdict.error = self.stop_or_reset(&topic, partition, error);
-                    return verdict;
-                }
-                tracing::warn!(topic = &*topic, partition, %error, "reading on from where the logs agree");
-                // What the application has not been given yet is read again, what it was given above is void.
-                let next = self.position(&topic, partition).unwrap_or(offset).min(end_offset);
-                self.seek(&topic, partition, crate::subscription::Start::Offset(next.max(0)));
-                if let Some(Stage::Ready(cursor)) = self.slot_mut(&topic, partition).map(|slot| &mut slot.stage) {
-                    cursor.last_fetched_epoch = epoch;
-                }
+                let leader = slot.leader.filter(|leader| leader.epoch == cursor.leader_epoch);
+                slot.stage = Stage::Ready(cursor);
+                verdict.error = self.truncated(&topic, partition, offset, Some((end_offset.max(0), epoch)), leader);
             }
             Fetched::Refused(ErrorCode::OffsetOutOfRange) => {
                 let caught_up = slot.progress.position() == Some(cursor.offset);
@@ -202,7 +214,7 @@ impl Positions {
         verdict
     }
 
-    /// Takes a cursor back from a fetch that was never sent.
+    /// Takes a cursor back from a fetch that never came back.
     pub(crate) fn put_back(&mut self, cursor: Cursor) {
         let (topic, partition) = (Arc::clone(&cursor.topic), cursor.partition);
         if let Some(slot) = self.slot_mut(&topic, partition)

@@ -1,7 +1,7 @@
 //! Offsets that must be asked for: the beginning, the end, a time, or what the group has committed.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rkafka_protocol::ErrorCode;
 
@@ -20,6 +20,8 @@ pub(crate) enum Target {
     End,
     /// The first record that is not older than this time, in milliseconds since 1970; the end where there is none.
     Timestamp(i64),
+    /// The first record that is no older than this, by the clock at the time of the lookup; the end where there is none.
+    Ago(Duration),
     /// So many offsets before the end.
     BeforeEnd(u64),
     /// This offset, or the earliest where that is later: the second step of `BeforeEnd`.
@@ -34,11 +36,27 @@ impl From<Start> for Target {
             Start::Beginning => Self::Beginning,
             Start::End => Self::End,
             Start::Offset(offset) => Self::Offset { offset: offset.max(0), last_epoch: -1 },
+            Start::OffsetOfEpoch { offset, leader_epoch } => {
+                Self::Offset { offset: offset.max(0), last_epoch: leader_epoch.max(-1) }
+            }
             Start::Timestamp(timestamp) => Self::Timestamp(timestamp),
             Start::RelativeToEnd(back) => Self::BeforeEnd(back.unsigned_abs()),
             Start::Committed => Self::Committed,
         }
     }
+}
+
+/// What is asked of whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// The group's coordinator: what is committed.
+    Committed,
+    /// The leader: ListOffsets with this timestamp.
+    At(i64),
+    /// The leader: ListOffsets with the time so long ago.
+    Ago(Duration),
+    /// The leader: where this epoch ends.
+    EndOfEpoch(i32),
 }
 
 /// A lookup to be made. It goes back with the answer.
@@ -48,35 +66,44 @@ pub(crate) struct Lookup {
     pub(crate) partition: i32,
     /// The leader to ask; for what the group has committed nobody but the coordinator is asked.
     pub(crate) leader: Option<Leader>,
-    /// ListOffsets' timestamp; `None` asks the group's coordinator.
-    pub(crate) timestamp: Option<i64>,
-    incarnation: u64,
+    pub(crate) question: Question,
+    pub(super) incarnation: u64,
 }
 
 impl Positions {
     /// Takes the lookups that can be made now.
     pub(crate) fn take_lookups(&mut self, now: Instant) -> Vec<Lookup> {
         let mut taken = Vec::new();
+        let stale = &mut self.stale;
         for (name, topic) in &mut self.topics {
             for (partition, slot) in &mut topic.slots {
-                let Stage::Seeking(target) = slot.stage else { continue };
-                let timestamp = match target {
-                    Target::Offset { .. } => continue,
-                    Target::Beginning | Target::NotBefore(_) => Some(EARLIEST_TIMESTAMP),
-                    Target::End | Target::BeforeEnd(_) => Some(LATEST_TIMESTAMP),
-                    Target::Timestamp(timestamp) => Some(timestamp.max(0)),
-                    Target::Committed => None,
+                let question = match slot.stage {
+                    Stage::Seeking(target) => {
+                        let question = match target {
+                            Target::Offset { .. } => continue,
+                            Target::Beginning | Target::NotBefore(_) => Question::At(EARLIEST_TIMESTAMP),
+                            Target::End | Target::BeforeEnd(_) => Question::At(LATEST_TIMESTAMP),
+                            Target::Timestamp(timestamp) => Question::At(timestamp.max(0)),
+                            Target::Ago(ago) => Question::Ago(ago),
+                            Target::Committed => Question::Committed,
+                        };
+                        if !slot.is_due(now) || (question != Question::Committed && slot.leader.is_none()) {
+                            continue;
+                        }
+                        slot.not_before = None;
+                        slot.stage = Stage::LookingUp(target);
+                        question
+                    }
+                    _ => match slot.begin_validation(now, stale) {
+                        Some(epoch) => Question::EndOfEpoch(epoch),
+                        None => continue,
+                    },
                 };
-                if !slot.is_due(now) || (timestamp.is_some() && slot.leader.is_none()) {
-                    continue;
-                }
-                slot.not_before = None;
-                slot.stage = Stage::LookingUp(target);
                 taken.push(Lookup {
                     topic: Arc::clone(name),
                     partition: *partition,
                     leader: slot.leader,
-                    timestamp,
+                    question,
                     incarnation: slot.incarnation,
                 });
             }
@@ -92,6 +119,9 @@ impl Positions {
         answer: Result<Option<(i64, i32)>, ErrorCode>,
         now: Instant,
     ) -> Option<PartitionError> {
+        if let Question::EndOfEpoch(_) = lookup.question {
+            return self.on_end_of_epoch(lookup, answer, now);
+        }
         let (topic, partition) = (&lookup.topic, lookup.partition);
         let reset = self.reset;
         let of_topic = self.topics.get_mut(topic)?;
@@ -122,7 +152,7 @@ impl Positions {
             (Ok(Some((beginning, _))), Target::NotBefore(offset)) => known(offset.max(beginning), -1),
             // The epoch that ListOffsets tells is that of the record at the offset, not of the one before it.
             (Ok(Some((offset, _))), _) => known(offset, -1),
-            (Ok(None), Target::Timestamp(_)) => Target::End,
+            (Ok(None), Target::Timestamp(_) | Target::Ago(_)) => Target::End,
             (Ok(None), _) => known(0, -1),
             (Err(code), target) => {
                 slot.stage = Stage::Seeking(target);
@@ -139,9 +169,12 @@ impl Positions {
     pub(crate) fn on_lookup_lost(&mut self, lookup: &Lookup, now: Instant) {
         if let Some(slot) = self.slot_mut(&lookup.topic, lookup.partition)
             && slot.incarnation == lookup.incarnation
-            && let Stage::LookingUp(target) = slot.stage
         {
-            slot.stage = Stage::Seeking(target);
+            match slot.stage {
+                Stage::LookingUp(target) => slot.stage = Stage::Seeking(target),
+                Stage::Validating(_) => slot.resume_unvalidated(),
+                _ => return,
+            }
             self.back_off(&lookup.topic, lookup.partition, now);
         }
     }

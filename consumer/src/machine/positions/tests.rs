@@ -29,6 +29,14 @@ fn read(next_offset: i64, high_watermark: i64) -> Fetched {
     Fetched::Read { next_offset, last_epoch: Some(3), high_watermark, last_stable_offset: -1, preferred_replica: None }
 }
 
+/// Answers the one question there is: where `epoch` ends.
+fn validate(positions: &mut Positions, epoch: i32, end: (i64, i32)) -> Option<PartitionError> {
+    let mut lookups = positions.take_lookups(now());
+    let lookup = lookups.pop().unwrap();
+    assert_eq!((lookup.question, lookups.len()), (Question::EndOfEpoch(epoch), 0));
+    positions.on_lookup(&lookup, Ok(Some(end)), now())
+}
+
 #[test]
 fn a_cursor_is_here_or_in_flight_never_both() {
     let mut positions = positions(OffsetReset::Latest, &[Start::Offset(5)]);
@@ -68,7 +76,7 @@ fn an_offset_out_of_range_is_reset_or_told() {
         let verdict = positions.give_back(1, cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), now());
         assert_eq!(verdict.error, None);
         let lookup = positions.take_lookups(now()).pop().unwrap();
-        assert_eq!(lookup.timestamp, Some(timestamp));
+        assert_eq!(lookup.question, Question::At(timestamp));
         assert_eq!(positions.on_lookup(&lookup, Ok(Some((40, 2))), now()), None);
         assert_eq!(positions.take(1, now()).pop().unwrap().offset, 40);
         assert_eq!(positions.position("t", 0), Some(40));
@@ -109,7 +117,10 @@ fn a_truncated_log_is_read_again_from_where_it_parts() {
     let mut positions = self::positions(OffsetReset::None, &[Start::Offset(50)]);
     let cursor = positions.take(1, now()).pop().unwrap();
     let verdict = positions.give_back(1, cursor, Fetched::Diverged { end_offset: 45, epoch: 2 }, now());
-    assert_eq!(verdict.error, Some(PartitionError::LogTruncated { offset: 50, end_offset: 45 }));
+    assert_eq!(
+        verdict.error,
+        Some(PartitionError::LogTruncated { offset: 50, diverging_offset: Some(45), diverging_epoch: Some(2) })
+    );
 }
 
 #[test]
@@ -128,18 +139,19 @@ fn the_last_so_many_never_begin_before_the_beginning() {
 fn a_time_after_the_last_record_is_the_end() {
     let mut positions = positions(OffsetReset::Earliest, &[Start::Timestamp(1_700_000_000_000)]);
     let lookup = positions.take_lookups(now()).pop().unwrap();
-    assert_eq!(lookup.timestamp, Some(1_700_000_000_000));
+    assert_eq!(lookup.question, Question::At(1_700_000_000_000));
     positions.on_lookup(&lookup, Ok(None), now());
-    assert_eq!(positions.take_lookups(now()).pop().unwrap().timestamp, Some(LATEST_TIMESTAMP));
+    assert_eq!(positions.take_lookups(now()).pop().unwrap().question, Question::At(LATEST_TIMESTAMP));
 }
 
 #[test]
 fn nothing_committed_goes_by_the_reset() {
     let mut positions = positions(OffsetReset::None, &[Start::Committed, Start::Committed]);
     let lookups = positions.take_lookups(now());
-    assert!(lookups.iter().all(|lookup| lookup.timestamp.is_none()));
+    assert!(lookups.iter().all(|lookup| lookup.question == Question::Committed));
     assert_eq!(positions.on_lookup(&lookups[0], Ok(None), now()), Some(PartitionError::NoOffset));
     assert_eq!(positions.on_lookup(&lookups[1], Ok(Some((8, 2))), now()), None);
+    validate(&mut positions, 2, (9, 2));
     let cursor = positions.take(1, now()).pop().unwrap();
     assert_eq!((cursor.offset, cursor.last_fetched_epoch), (8, 2));
     assert!(positions.committable(true).is_empty(), "8 is committed already");
@@ -309,7 +321,8 @@ proptest! {
             positions.set_paused(&topic, partition, false);
         }
         time += BACKOFF;
-        for _ in 0..3 {
+        for _ in 0..12 {
+            time += BACKOFF;
             for lookup in positions.take_lookups(time) {
                 positions.on_lookup(&lookup, Ok(Some((1, 1))), time);
             }
@@ -367,7 +380,7 @@ fn a_rewind_goes_to_what_is_committed_else_to_where_reading_began() {
     let mut positions = positions(OffsetReset::Latest, &[Start::Committed, Start::Offset(5), Start::End]);
     // The first begins at the reset, for nothing is committed; the third waits for an answer still.
     let lookups = positions.take_lookups(now());
-    let first = lookups.iter().find(|lookup| lookup.timestamp.is_none()).unwrap();
+    let first = lookups.iter().find(|lookup| lookup.question == Question::Committed).unwrap();
     assert_eq!(positions.on_lookup(first, Ok(None), now()), None);
     let reset = positions.take_lookups(now()).pop().unwrap();
     assert_eq!(positions.on_lookup(&reset, Ok(Some((40, 2))), now()), None);
@@ -383,10 +396,142 @@ fn a_rewind_goes_to_what_is_committed_else_to_where_reading_began() {
     let mut lookups = positions.take_lookups(now());
     lookups.sort_by_key(|lookup| lookup.partition);
     assert_eq!(
-        lookups.iter().map(|lookup| (lookup.partition, lookup.timestamp)).collect::<Vec<_>>(),
-        [(0, None), (1, None)]
+        lookups.iter().map(|lookup| (lookup.partition, lookup.question)).collect::<Vec<_>>(),
+        [(0, Question::Committed), (1, Question::Committed)]
     );
     assert_eq!(positions.on_lookup(&lookups[0], Ok(None), now()), None);
     assert_eq!(positions.on_lookup(&lookups[1], Ok(Some((12, 2))), now()), None);
     assert_eq!((positions.position("t", 0), positions.position("t", 1)), (Some(40), Some(12)));
+}
+
+/// Positions at offset 50 that were reached by reading under epoch 3, with `handed_out` given to the application.
+fn read_under_epoch_3(reset: OffsetReset, handed_out: i64) -> Positions {
+    let mut positions = positions(reset, &[Start::Offset(0)]);
+    let cursor = positions.take(1, now()).pop().unwrap();
+    cursor.progress.hand_out(handed_out);
+    cursor.progress.begin_batch(3);
+    positions.give_back(1, cursor, read(50, 60), now());
+    positions
+}
+
+fn elect(positions: &mut Positions, broker: i32, epoch: i32) {
+    let view = TopicView { id: Uuid::from_u128(7), leaders: HashMap::from([(0, Leader { broker, epoch })]) };
+    positions.on_metadata(|_| Some(&view));
+}
+
+#[test]
+fn a_new_leader_is_asked_for_the_end_of_the_old_epoch_before_it_is_fetched_from() {
+    let mut positions = read_under_epoch_3(OffsetReset::Latest, 50);
+    elect(&mut positions, 2, 4);
+    assert!(positions.take(2, now()).is_empty() && !positions.can_take(2, now()));
+    assert!(positions.is_unsettled(2));
+    assert_eq!(validate(&mut positions, 3, (50, 3)), None);
+    let cursor = positions.take(2, now()).pop().unwrap();
+    assert_eq!((cursor.offset, cursor.leader_epoch), (50, 4));
+    // A leader that changes while a fetch is in flight is asked when the fetch is back.
+    elect(&mut positions, 1, 5);
+    assert!(positions.give_back(2, cursor, read(50, 60), now()).look_up);
+    // And one that changes while it is asked is asked anew: the answer of the one before says nothing.
+    let old = positions.take_lookups(now()).pop().unwrap();
+    elect(&mut positions, 2, 6);
+    assert_eq!(positions.on_lookup(&old, Ok(Some((10, 3))), now()), None);
+    assert_eq!(validate(&mut positions, 3, (55, 3)), None);
+    assert_eq!(positions.take(2, now()).len(), 1);
+}
+
+#[test]
+fn a_truncation_is_told_with_where_the_logs_part_or_reset() {
+    let mut positions = read_under_epoch_3(OffsetReset::None, 50);
+    elect(&mut positions, 2, 4);
+    assert_eq!(
+        validate(&mut positions, 3, (45, 2)),
+        Some(PartitionError::LogTruncated { offset: 50, diverging_offset: Some(45), diverging_epoch: Some(2) })
+    );
+    assert!(positions.take(2, now()).is_empty() && positions.take_lookups(now()).is_empty(), "stopped until a seek");
+    assert!(positions.seek("t", 0, Start::Offset(45)));
+    assert_eq!(positions.take(2, now()).pop().unwrap().offset, 45);
+
+    let mut positions = read_under_epoch_3(OffsetReset::Latest, 50);
+    elect(&mut positions, 2, 4);
+    assert_eq!(validate(&mut positions, 3, (45, 2)), None);
+    let cursor = positions.take(2, now()).pop().unwrap();
+    assert_eq!((cursor.offset, cursor.last_fetched_epoch), (45, 2), "where the logs part, and not at the end");
+    assert_eq!(positions.position("t", 0), Some(45));
+}
+
+#[test]
+fn what_was_fetched_ahead_and_is_gone_is_nobodys_loss() {
+    let mut positions = read_under_epoch_3(OffsetReset::None, 40);
+    elect(&mut positions, 2, 4);
+    assert_eq!(validate(&mut positions, 3, (45, 3)), None);
+    let cursor = positions.take(2, now()).pop().unwrap();
+    assert_eq!((cursor.offset, cursor.last_fetched_epoch), (40, 3));
+}
+
+#[test]
+fn a_leader_that_cannot_tell_where_logs_part_leads_to_the_reset() {
+    for (reset, error) in [
+        (OffsetReset::Earliest, None),
+        (
+            OffsetReset::None,
+            Some(PartitionError::LogTruncated { offset: 50, diverging_offset: None, diverging_epoch: None }),
+        ),
+    ] {
+        let mut positions = read_under_epoch_3(reset, 50);
+        elect(&mut positions, 2, 4);
+        let lookup = positions.take_lookups(now()).pop().unwrap();
+        assert_eq!(positions.on_lookup(&lookup, Ok(None), now()), error);
+        let next = positions.take_lookups(now()).pop().map(|lookup| lookup.question);
+        assert_eq!(next, error.is_none().then_some(Question::At(EARLIEST_TIMESTAMP)));
+    }
+    // A broker that is too old to be asked is believed.
+    let mut positions = read_under_epoch_3(OffsetReset::None, 50);
+    elect(&mut positions, 2, 4);
+    let lookup = positions.take_lookups(now()).pop().unwrap();
+    assert_eq!(positions.on_lookup(&lookup, Err(ErrorCode::UnsupportedVersion), now()), None);
+    assert_eq!(positions.take(2, now()).len(), 1);
+}
+
+#[test]
+fn a_question_that_fails_or_is_lost_is_asked_again_after_a_backoff() {
+    let start = now();
+    let mut positions = read_under_epoch_3(OffsetReset::None, 50);
+    elect(&mut positions, 2, 4);
+    let lookup = positions.take_lookups(start).pop().unwrap();
+    assert_eq!(positions.on_lookup(&lookup, Err(ErrorCode::NotLeaderOrFollower), start), None);
+    assert!(positions.take_lookups(start).is_empty());
+    let lookup = positions.take_lookups(start + BACKOFF).pop().unwrap();
+    positions.on_lookup_lost(&lookup, start + BACKOFF);
+    assert_eq!(positions.deadline(start + BACKOFF), Some(start + BACKOFF * 2));
+    assert_eq!(positions.take_lookups(start + BACKOFF * 2).len(), 1);
+}
+
+#[test]
+fn a_position_that_is_newer_than_the_metadata_waits_for_metadata_but_not_for_ever() {
+    let mut time = now();
+    let mut positions = positions(OffsetReset::None, &[Start::OffsetOfEpoch { offset: 50, leader_epoch: 9 }]);
+    for _ in 0..5 {
+        assert!(positions.take_lookups(time).is_empty());
+        assert!(positions.take_stale() && !positions.take_stale());
+        assert!(positions.take(1, time).is_empty());
+        time += BACKOFF;
+    }
+    // The topic was made anew: its epochs begin anew.
+    assert!(positions.take_lookups(time).is_empty());
+    assert_eq!(positions.take(1, time).pop().unwrap().offset, 50);
+}
+
+#[test]
+fn a_reset_by_duration_asks_for_a_time_so_long_ago_and_ends_at_the_end() {
+    let ago = Duration::from_secs(3_600);
+    let mut positions = positions(OffsetReset::ByDuration(ago), &[Start::Committed]);
+    let lookup = positions.take_lookups(now()).pop().unwrap();
+    positions.on_lookup(&lookup, Ok(None), now());
+    let lookup = positions.take_lookups(now()).pop().unwrap();
+    assert_eq!(lookup.question, Question::Ago(ago));
+    positions.on_lookup(&lookup, Ok(None), now());
+    let lookup = positions.take_lookups(now()).pop().unwrap();
+    assert_eq!(lookup.question, Question::At(LATEST_TIMESTAMP), "nothing is as young");
+    positions.on_lookup(&lookup, Ok(Some((7, 3))), now());
+    assert_eq!(positions.position("t", 0), Some(7));
 }
