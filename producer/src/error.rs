@@ -55,6 +55,19 @@ pub enum ProducerError {
         /// How many partitions the topic has.
         partitions: u32,
     },
+    /// The application's partitioner chose a partition that is not there; the record was not accepted.
+    #[error(
+        "the partitioner chose partition {partition} of topic `{topic}`, which has partitions 0 to {}: it must answer with a number below the count that it is given",
+        .partitions.saturating_sub(1)
+    )]
+    PartitionerOutOfRange {
+        /// The topic.
+        topic: Arc<str>,
+        /// The partition that was chosen.
+        partition: u32,
+        /// How many partitions the topic has.
+        partitions: u32,
+    },
     /// `buffer.memory` stayed full for `max.block.ms`; the record was not accepted.
     #[error(
         "`buffer.memory` of {limit} bytes stayed full for {} ms (`max.block.ms`): records are sent faster than the cluster takes them",
@@ -171,6 +184,7 @@ impl ProducerError {
             Self::Config(_)
             | Self::RecordTooLarge { .. }
             | Self::UnknownPartition { .. }
+            | Self::PartitionerOutOfRange { .. }
             | Self::Encode { .. }
             | Self::TransactionAborted { .. }
             | Self::Closed { .. }

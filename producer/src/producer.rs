@@ -5,12 +5,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rkafka_client_core::{Client, ClientOptions, ErrorKind, Topics};
+use rkafka_client_core::{Client, ErrorKind, Topics};
 use rkafka_protocol::ErrorCode;
 
 use crate::shared::Shared;
 use crate::topic::Topic;
-use crate::{Delivery, DeliveryResult, ProducerConfig, ProducerError, Record, TrySendError, clock, driver};
+use crate::{
+    Delivery, DeliveryResult, ProducerConfig, ProducerError, ProducerOptions, Record, TrySendError, clock, driver,
+};
 
 /// Sends records to a Kafka cluster. Clones are the same producer, and one serves every thread and task.
 ///
@@ -64,24 +66,27 @@ impl Producer {
     /// # Errors
     /// A setting cannot be used, or settings do not go together; no bootstrap server answers.
     pub async fn new(config: ProducerConfig) -> Result<Self, ProducerError> {
-        Self::with_options(config, ClientOptions::default().allow_auto_create_topics(true)).await
+        Self::with_options(config, ProducerOptions::default()).await
     }
 
-    /// As [`Producer::new`], with what else a client can be told: whether topics may be created, and what opens
-    /// connections.
+    /// As [`Producer::new`], with what only code can give: a partitioner, and what else a client can be told (whether
+    /// topics may be created, what opens connections), which `ClientOptions` alone say too.
     ///
     /// # Errors
     /// As [`Producer::new`].
-    pub async fn with_options(config: ProducerConfig, options: ClientOptions) -> Result<Self, ProducerError> {
+    pub async fn with_options(
+        config: ProducerConfig,
+        options: impl Into<ProducerOptions>,
+    ) -> Result<Self, ProducerError> {
         not_transactional(&config)?;
-        Self::open(config, options).await
+        Self::open(config, options.into()).await
     }
 
     /// A producer that may be transactional.
-    pub(crate) async fn open(config: ProducerConfig, options: ClientOptions) -> Result<Self, ProducerError> {
+    pub(crate) async fn open(config: ProducerConfig, options: ProducerOptions) -> Result<Self, ProducerError> {
         config.validate()?;
-        let client = Client::connect_with(config.client.clone(), options).await?;
-        Self::start(Shared::new(client, true, config)?)
+        let client = Client::connect_with(config.client.clone(), options.client).await?;
+        Self::start(Shared::new(client, true, config, options.partitioner)?)
     }
 
     /// A producer over a client that is there already, whose settings stand in the place of `config.client` and whose
@@ -90,14 +95,27 @@ impl Producer {
     /// # Errors
     /// A setting cannot be used, or settings do not go together.
     pub fn over(client: Client, config: ProducerConfig) -> Result<Self, ProducerError> {
-        not_transactional(&config)?;
-        Self::open_over(client, config)
+        Self::over_with(client, config, ProducerOptions::default())
     }
 
-    /// As [`Producer::over`], of a producer that may be transactional.
-    pub(crate) fn open_over(client: Client, mut config: ProducerConfig) -> Result<Self, ProducerError> {
+    /// As [`Producer::over`], with what only code can give; `options.client` is of the client that is there, and says
+    /// nothing here.
+    ///
+    /// # Errors
+    /// As [`Producer::over`].
+    pub fn over_with(client: Client, config: ProducerConfig, options: ProducerOptions) -> Result<Self, ProducerError> {
+        not_transactional(&config)?;
+        Self::open_over(client, config, options)
+    }
+
+    /// As [`Producer::over_with`], of a producer that may be transactional.
+    pub(crate) fn open_over(
+        client: Client,
+        mut config: ProducerConfig,
+        options: ProducerOptions,
+    ) -> Result<Self, ProducerError> {
         config.client = client.config().clone();
-        Self::start(Shared::new(client, false, config)?)
+        Self::start(Shared::new(client, false, config, options.partitioner)?)
     }
 
     fn start(shared: Arc<Shared>) -> Result<Self, ProducerError> {

@@ -17,8 +17,9 @@ use crate::machine::sequence::ProducerIdentity;
 use crate::machine::transaction::Transactions;
 use crate::memory::Memory;
 use crate::partition::{Mailbox, Partition, Slot};
+use crate::partitioner::{CustomPartitioner, Partitioner};
 use crate::topic::Topic;
-use crate::{ProducerConfig, ProducerError, Record, TrySendError, clock};
+use crate::{ConfigError, ProducerConfig, ProducerError, Record, TrySendError, clock};
 
 /// Records are taken.
 const OPEN: u8 = 0;
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) codec: Codec,
+    /// The application's own, in the place of the setting.
+    partitioner: Option<Arc<dyn CustomPartitioner>>,
     /// Of a transactional producer.
     pub(crate) coordination: Option<Arc<Coordination>>,
     topics: RwLock<Topics>,
@@ -82,8 +85,20 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(client: Client, owns_client: bool, config: ProducerConfig) -> Result<Arc<Self>, ProducerError> {
+    pub(crate) fn new(
+        client: Client,
+        owns_client: bool,
+        config: ProducerConfig,
+        partitioner: Option<Arc<dyn CustomPartitioner>>,
+    ) -> Result<Arc<Self>, ProducerError> {
         config.validate()?;
+        if partitioner.is_some() && config.partitioner != Partitioner::Default {
+            return Err(ProducerError::Config(ConfigError::Conflict {
+                name: "partitioner".to_owned(),
+                other: "ProducerOptions::partitioner".to_owned(),
+                reason: "a producer has one partitioner: leave the setting out, or the one given in code".to_owned(),
+            }));
+        }
         let codec = config.codec()?;
         let coordination = config.transactional_id.as_deref().map(|id| Arc::new(Coordination::new(id.into())));
         let transaction = coordination.as_ref().map(|coordination| coordination.sending.clone());
@@ -95,6 +110,7 @@ impl Shared {
             coordination,
             memory: Arc::new(Memory::new(config.buffer_memory, config.batch_size)),
             codec,
+            partitioner,
             config,
             topics: RwLock::default(),
             senders: Mutex::default(),
@@ -272,9 +288,11 @@ impl Shared {
     /// The hot path: chooses the partition, takes its lock once, writes the record into its open batch.
     pub(crate) fn append(&self, topic: &Topic, record: &Record<'_>) -> Result<Delivery, TrySendError> {
         let (partition, sticky) = match record.partition {
-            None => topic
-                .choose(self.config.partitioner, record.key, self.config.partitioner_ignore_keys)
-                .ok_or_else(|| self.no_metadata())?,
+            None => match &self.partitioner {
+                None => topic.choose(self.config.partitioner, record.key, self.config.partitioner_ignore_keys),
+                Some(partitioner) => topic.choose_by(partitioner.as_ref(), record)?,
+            }
+            .ok_or_else(|| self.no_metadata())?,
             Some(index) => match u32::try_from(index).ok().and_then(|index| topic.partition(index)) {
                 Some(partition) => (partition, false),
                 None if topic.count() == 0 => return Err(self.no_metadata()),

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use uuid::Uuid;
 
 use crate::partition::Partition;
-use crate::partitioner::{Choice, Partitioner, next_random};
+use crate::partitioner::{Choice, CustomPartitioner, Partitioner, TopicPartitions, next_random};
+use crate::{ProducerError, Record};
 
 /// Blocks of partitions: block `n` holds `2^n` of them, so that 31 blocks hold every partition that Kafka can number.
 const BLOCKS: usize = 31;
@@ -122,6 +123,28 @@ impl Topic {
         self.partition(index).map(|partition| (partition, sticky))
     }
 
+    /// As [`Topic::choose`], by the application's own partitioner.
+    ///
+    /// # Errors
+    /// It names a partition that is not there.
+    pub(crate) fn choose_by(
+        &self,
+        partitioner: &dyn CustomPartitioner,
+        record: &Record<'_>,
+    ) -> Result<Option<(&Arc<Partition>, bool)>, ProducerError> {
+        let count = self.count();
+        if count == 0 {
+            return Ok(None);
+        }
+        let chosen = partitioner.partition(record, &TopicPartitions::new(self, count));
+        let index = chosen.unwrap_or_else(|| self.sticky.load(Ordering::Relaxed) % count);
+        if index >= count {
+            let topic = self.name.clone();
+            return Err(ProducerError::PartitionerOutOfRange { topic, partition: index, partitions: count });
+        }
+        Ok(self.partition(index).map(|partition| (partition, chosen.is_none())))
+    }
+
     /// The next partition in turn that has a leader; where none has one, the next.
     fn next_in_turn(&self, count: u32) -> u32 {
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % count;
@@ -184,6 +207,23 @@ mod tests {
         topic.publish(3);
         assert!(topic.partition(3).is_none());
         assert!(Topic::new("u".into(), 1).choose(Partitioner::Default, None, false).is_none());
+    }
+
+    #[test]
+    fn the_applications_partitioner_is_asked_and_checked() {
+        let topic = topic(5);
+        let by_key = |record: &Record<'_>, topic: &TopicPartitions<'_>| {
+            assert_eq!((topic.name(), topic.count()), ("t", 5));
+            record.key.map(|key| u32::from(key[0]))
+        };
+        let choose = |record: &Record<'_>| topic.choose_by(&by_key, record);
+        let (partition, sticky) = choose(&Record::to("other").key(&[3])).unwrap().unwrap();
+        assert_eq!((partition.index, sticky), (3, false));
+        assert!(choose(&Record::to("t")).unwrap().unwrap().1, "no answer is the sticky one");
+        let error = choose(&Record::to("t").key(&[5])).err().unwrap();
+        assert!(matches!(error, ProducerError::PartitionerOutOfRange { partition: 5, partitions: 5, .. }));
+        assert!(error.to_string().contains("partition 5 of topic `t`, which has partitions 0 to 4"), "{error}");
+        assert!(Topic::new("t".into(), 1).choose_by(&by_key, &Record::to("t")).unwrap().is_none());
     }
 
     #[test]

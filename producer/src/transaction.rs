@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rkafka_client_core::{Client, ClientOptions, CommittedOffset, GroupMetadata, TopicPartition};
+use rkafka_client_core::{Client, CommittedOffset, GroupMetadata, TopicPartition};
 
 use crate::coordination::Coordination;
 use crate::machine::transaction::{End, Offsets, Stage, Transactions};
 use crate::{
-    Delivery, DeliveryResult, Producer, ProducerConfig, ProducerError, Record, TransactionError, TrySendError,
+    Delivery, DeliveryResult, Producer, ProducerConfig, ProducerError, ProducerOptions, Record, TransactionError,
+    TrySendError,
 };
 
 /// A producer whose records are committed or aborted as a whole, over partitions and topics (KIP-98), together with the
@@ -89,16 +90,19 @@ impl TransactionalProducer {
     /// A setting cannot be used, or `transactional.id` is not set; no bootstrap server answers, or no coordinator within
     /// `max.block.ms`; the id is not for this client.
     pub async fn new(config: ProducerConfig) -> Result<Self, TransactionError> {
-        Self::with_options(config, ClientOptions::default().allow_auto_create_topics(true)).await
+        Self::with_options(config, ProducerOptions::default()).await
     }
 
-    /// As [`TransactionalProducer::new`], with what else a client can be told.
+    /// As [`TransactionalProducer::new`], with what only code can give.
     ///
     /// # Errors
     /// As [`TransactionalProducer::new`].
-    pub async fn with_options(config: ProducerConfig, options: ClientOptions) -> Result<Self, TransactionError> {
+    pub async fn with_options(
+        config: ProducerConfig,
+        options: impl Into<ProducerOptions>,
+    ) -> Result<Self, TransactionError> {
         check_id(&config)?;
-        Self::ready(Producer::open(config, options).await).await
+        Self::ready(Producer::open(config, options.into()).await).await
     }
 
     /// A producer over a client that is there already, as [`Producer::over`].
@@ -107,7 +111,7 @@ impl TransactionalProducer {
     /// As [`TransactionalProducer::new`].
     pub async fn over(client: Client, config: ProducerConfig) -> Result<Self, TransactionError> {
         check_id(&config)?;
-        Self::ready(Producer::open_over(client, config)).await
+        Self::ready(Producer::open_over(client, config, ProducerOptions::default())).await
     }
 
     async fn ready(producer: Result<Producer, ProducerError>) -> Result<Self, TransactionError> {

@@ -4,8 +4,11 @@
 //! lock that it holds anyway.
 
 mod crc32;
+mod custom;
+mod fnv1a;
 mod murmur2;
 
+pub use custom::{CustomPartitioner, TopicPartitions};
 pub use murmur2::murmur2;
 
 use rkafka_config::setting_enum;
@@ -14,17 +17,25 @@ setting_enum! {
     /// How a record without a partition of its own gets one.
     ///
     /// Java's hash (murmur2) and librdkafka's (crc32) differ: producers that write to the same compacted or joined
-    /// topics must use the same.
+    /// topics must use the same. Names of both are read, and Java's class names; of the classes that Java dropped in 4.0
+    /// (KIP-794), `DefaultPartitioner` and `UniformStickyPartitioner`, too.
     pub enum Partitioner {
-        /// Java's default: murmur2 of the key; without a key, one partition at a time, until `batch.size` bytes were
-        /// written to it (KIP-480, KIP-794). librdkafka's `murmur2_random` hashes the same.
-        Default = "default" | "sticky" | "murmur2_random" | "org.apache.kafka.clients.producer.internals.DefaultPartitioner",
+        /// Java's default: murmur2 of the key; without a key, one partition at a time, until a batch of it is full
+        /// (KIP-480, KIP-794), and the sooner again the less waits for it (`partitioner.adaptive.partitioning.enable`).
+        /// librdkafka's `murmur2_random` hashes the same.
+        Default = "default" | "sticky" | "murmur2_random" | "DefaultPartitioner" | "org.apache.kafka.clients.producer.internals.DefaultPartitioner",
+        /// Every record as one without a key, as `default` with `partitioner.ignore.keys`; librdkafka's `random`.
+        UniformSticky = "uniform_sticky" | "random" | "UniformStickyPartitioner" | "org.apache.kafka.clients.producer.UniformStickyPartitioner",
         /// librdkafka's default, `consistent_random`: crc32 of the key; without a key, or with an empty one, sticky.
         ConsistentRandom = "consistent_random",
         /// librdkafka's `consistent`: crc32 of the key; no key is hashed as an empty one.
         Consistent = "consistent",
         /// librdkafka's `murmur2`: murmur2 of the key; no key is hashed as an empty one.
         Murmur2 = "murmur2",
+        /// librdkafka's `fnv1a_random`, and Sarama's default: FNV-1a of the key; without a key, sticky.
+        Fnv1aRandom = "fnv1a_random",
+        /// librdkafka's `fnv1a`: FNV-1a of the key; no key is hashed as an empty one.
+        Fnv1a = "fnv1a",
         /// Every partition in turn, with or without a key. Batches are smaller than with the others.
         RoundRobin = "round_robin" | "RoundRobinPartitioner" | "org.apache.kafka.clients.producer.RoundRobinPartitioner",
     }
@@ -48,12 +59,13 @@ impl Partitioner {
         let key = key.filter(|_| !ignore_keys);
         match (self, key) {
             (Self::Default, Some(key)) => Choice::Fixed(positive(murmur2(key)) % count),
-            (Self::Default, None) => Choice::Sticky,
+            (Self::Default | Self::Fnv1aRandom, None) | (Self::UniformSticky, _) => Choice::Sticky,
             (Self::ConsistentRandom, Some(key)) if !key.is_empty() => Choice::Fixed(crc32::crc32(key) % count),
             (Self::ConsistentRandom, _) => Choice::Sticky,
-            (Self::Consistent | Self::Murmur2, None) if ignore_keys => Choice::Sticky,
+            (Self::Consistent | Self::Murmur2 | Self::Fnv1a, None) if ignore_keys => Choice::Sticky,
             (Self::Consistent, key) => Choice::Fixed(crc32::crc32(key.unwrap_or_default()) % count),
             (Self::Murmur2, key) => Choice::Fixed(positive(murmur2(key.unwrap_or_default())) % count),
+            (Self::Fnv1a | Self::Fnv1aRandom, key) => Choice::Fixed(fnv1a::fnv1a(key.unwrap_or_default()) % count),
             (Self::RoundRobin, _) => Choice::Next,
         }
     }
@@ -91,11 +103,63 @@ mod tests {
         }
     }
 
+    /// What librdkafka 2.12 and Java 4.3.1 (`BuiltInPartitioner.partitionForKey`) did with these keys and 17 partitions.
+    #[test]
+    fn every_hash_is_the_others_hash() {
+        let every_byte = (0..=255).collect::<Vec<u8>>();
+        let keys: [&[u8]; 11] = [
+            b"",
+            b"a",
+            b"ab",
+            b"abc",
+            b"foobar",
+            b"customer-7",
+            b"123456789",
+            &every_byte,
+            "ключ".as_bytes(),
+            b"\xff\xfe\xfd",
+            &[b'x'; 1000],
+        ];
+        let murmur2 = [11, 0, 8, 16, 9, 3, 16, 6, 5, 6, 11];
+        let crc32 = [0, 9, 11, 8, 6, 12, 15, 12, 6, 16, 11];
+        let fnv1a = [0, 16, 15, 1, 15, 0, 2, 3, 14, 2, 4];
+        for (partitioner, partitions) in [
+            (Partitioner::Default, murmur2),
+            (Partitioner::Murmur2, murmur2),
+            (Partitioner::Consistent, crc32),
+            (Partitioner::Fnv1a, fnv1a),
+            (Partitioner::Fnv1aRandom, fnv1a),
+        ] {
+            for (key, partition) in keys.into_iter().zip(partitions) {
+                assert_eq!(
+                    partitioner.choose(Some(key), false, 17),
+                    Choice::Fixed(partition),
+                    "{partitioner} of {key:?}"
+                );
+            }
+        }
+        for (key, partition) in keys.into_iter().zip(crc32).skip(1) {
+            assert_eq!(Partitioner::ConsistentRandom.choose(Some(key), false, 17), Choice::Fixed(partition));
+        }
+        for (partitioner, partition) in
+            [(Partitioner::Murmur2, 11), (Partitioner::Consistent, 0), (Partitioner::Fnv1a, 0)]
+        {
+            assert_eq!(partitioner.choose(None, false, 17), Choice::Fixed(partition), "{partitioner} without a key");
+        }
+        for partitioner in [Partitioner::Default, Partitioner::ConsistentRandom, Partitioner::Fnv1aRandom] {
+            assert_eq!(partitioner.choose(None, false, 17), Choice::Sticky, "{partitioner} without a key");
+        }
+        assert_eq!(Partitioner::UniformSticky.choose(Some(b"k"), false, 17), Choice::Sticky);
+    }
+
     #[test]
     fn names_of_both_worlds_are_read() {
         for (name, expected) in [
             ("murmur2_random", Partitioner::Default),
             ("consistent_random", Partitioner::ConsistentRandom),
+            ("fnv1a", Partitioner::Fnv1a),
+            ("org.apache.kafka.clients.producer.internals.DefaultPartitioner", Partitioner::Default),
+            ("org.apache.kafka.clients.producer.UniformStickyPartitioner", Partitioner::UniformSticky),
             ("org.apache.kafka.clients.producer.RoundRobinPartitioner", Partitioner::RoundRobin),
         ] {
             assert_eq!(name.parse(), Ok(expected));
