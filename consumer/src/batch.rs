@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rkafka_client_core::{CommittedOffset, TopicPartition};
 use rkafka_protocol::records::{RecordError, RecordIter, RecordView, TimestampType};
 
 use crate::record::{ConsumerRecord, SharedBatch};
@@ -47,6 +48,23 @@ impl Batch {
     /// The epoch of the leader that wrote it, where the broker told.
     pub fn leader_epoch(&self) -> Option<i32> {
         Some(self.shared.batch.header().partition_leader_epoch).filter(|epoch| *epoch >= 0)
+    }
+
+    /// The topic and the partition.
+    pub fn topic_partition(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic_arc(), partition: self.partition() }
+    }
+
+    /// What is committed once this batch and all before it are dealt with: the offset after it, with its leader epoch.
+    pub fn committed_offset(&self) -> CommittedOffset {
+        CommittedOffset::new(self.next_offset()).with_leader_epoch(self.leader_epoch())
+    }
+
+    /// Marks all its records as done. `false` where it was handed out before a seek or a rebalance.
+    pub(crate) fn mark(&self) -> bool {
+        // The first records of it may have been taken one by one.
+        let from = if self.from > self.shared.from { self.from } else { self.shared.follows };
+        self.shared.marks.mark(from, self.next_offset(), self.shared.leader_epoch())
     }
 
     /// Whose clock the timestamps are of.

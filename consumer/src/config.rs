@@ -106,6 +106,10 @@ settings! {
         /// Whether offsets are committed by themselves: every `auto.commit.interval.ms`, before partitions are given up,
         /// and on close. Only what the application has come back from is committed.
         "enable.auto.commit" => enable_auto_commit: bool = true;
+        /// Whether what is handed out counts as done when the application comes back for more. Otherwise only records count
+        /// that it marks ([`mark_done`](crate::ConsumerHandle::mark_done)), in any order: what is committed, by itself or
+        /// by [`commit`](crate::ConsumerHandle::commit), never goes beyond a record that is not marked. librdkafka's name.
+        "enable.auto.offset.store" => enable_auto_offset_store: bool = true;
         /// How often offsets are committed by themselves.
         "auto.commit.interval.ms" => auto_commit_interval: Duration = Duration::from_secs(5),
             in MS..=INT_MS, because "committing without a pause would be a flood";

@@ -412,7 +412,7 @@ impl Consumer {
             Some(Err(error)) => Some(Err(error)),
             None => {
                 // Offsets at the end of the batch that compaction has emptied.
-                progress.hand_out(open.shared.batch.header().next_offset());
+                progress.pass(open.shared.batch.header().next_offset());
                 progress.settle();
                 current.open = None;
                 None
@@ -446,7 +446,7 @@ impl Consumer {
                         return Poll::Ready(Some(Ok(batch)));
                     }
                     Ok(None) => {
-                        progress.hand_out(current.unpacker.chunk().next_offset);
+                        progress.pass(current.unpacker.chunk().next_offset);
                         progress.settle();
                         self.current = None;
                     }

@@ -148,6 +148,19 @@ pub enum ConsumerError {
         /// The coordinator's error.
         code: ErrorCode,
     },
+    /// Records are marked as done only where that is asked for.
+    #[error("{operation} needs enable.auto.offset.store=false; otherwise all that is handed out is committed")]
+    NotMarking {
+        /// What was to be done.
+        operation: &'static str,
+    },
+    /// The record is not this consumer's to mark any more: the partition was given up or moved since it was handed out.
+    /// Whoever reads the partition now begins at what was committed.
+    #[error("{partition}: what was handed out before a seek or a rebalance cannot be marked as done")]
+    Outdated {
+        /// The partition.
+        partition: TopicPartition,
+    },
     /// A request to the cluster failed.
     #[error("{doing}: {source}")]
     Client {

@@ -8,10 +8,13 @@ use rkafka_client_core::{Error, GroupMetadata, RetryPolicy, Topics, retry};
 use rkafka_protocol::ErrorCode;
 use tokio::sync::oneshot;
 
+use crate::batch::Batch;
 use crate::driver::committer::{CommitOrder, Offsets, committable};
 use crate::driver::offsets::{self, Found, Query};
 use crate::error::{ConsumerError, Result};
+use crate::machine::marks::Marked;
 use crate::machine::positions::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP};
+use crate::record::ConsumerRecord;
 use crate::shared::{Mode, Shared};
 use crate::subscription::{CommittedOffset, OffsetAndTimestamp, Start, TopicPartition};
 
@@ -170,7 +173,9 @@ impl ConsumerHandle {
     }
 
     /// Commits everything that was handed out, and waits until the group has it. Where the application still works on
-    /// the last record or batch, a crash would lose it: call this when it is done.
+    /// the last record or batch, a crash would lose it: call this when it is done, or before the work begins where each
+    /// record is to be dealt with once at most. Under `enable.auto.offset.store=false` only what is marked as done is
+    /// committed.
     ///
     /// Cancel safe: where the future is dropped, the commit goes on all the same.
     ///
@@ -201,6 +206,85 @@ impl ConsumerHandle {
     pub fn commit_async(&self) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
         let offsets = committable(&self.shared, true);
         self.order(offsets)
+    }
+
+    /// As [`commit_offsets`](Self::commit_offsets), in the manner of [`commit_async`](Self::commit_async).
+    ///
+    /// # Errors
+    /// As [`commit_async`](Self::commit_async).
+    pub fn commit_offsets_async(
+        &self,
+        offsets: Vec<(TopicPartition, CommittedOffset)>,
+    ) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
+        self.order(offsets)
+    }
+
+    /// Commits this record, and with it all before it in its partition. Cancel safe as [`commit`](Self::commit).
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn commit_record(&self, record: &ConsumerRecord) -> Result<()> {
+        self.order(vec![(record.topic_partition(), record.committed_offset())])?.await
+    }
+
+    /// Commits this batch, and with it all before it in its partition. Cancel safe as [`commit`](Self::commit).
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn commit_batch(&self, batch: &Batch) -> Result<()> {
+        self.order(vec![(batch.topic_partition(), batch.committed_offset())])?.await
+    }
+
+    /// Marks a record as done, under `enable.auto.offset.store=false`. Records may be marked in any order: commits
+    /// without offsets, those that are made by themselves among them, go up to the first record of each partition that is
+    /// not marked. Returns at once.
+    ///
+    /// # Errors
+    /// [`ConsumerError::NotMarking`]; [`ConsumerError::Outdated`] for a record that was handed out before a seek or a
+    /// rebalance, which changes nothing.
+    pub fn mark_done(&self, record: &ConsumerRecord) -> Result<()> {
+        self.is_marking("marking a record as done")?;
+        let outdated = || ConsumerError::Outdated { partition: record.topic_partition() };
+        if record.mark() { Ok(()) } else { Err(outdated()) }
+    }
+
+    /// Marks all records of a batch as done, as [`mark_done`](Self::mark_done) does one. Of a batch whose first records
+    /// were taken one by one it marks the rest.
+    ///
+    /// # Errors
+    /// As [`mark_done`](Self::mark_done).
+    pub fn mark_batch_done(&self, batch: &Batch) -> Result<()> {
+        self.is_marking("marking a batch as done")?;
+        let outdated = || ConsumerError::Outdated { partition: batch.topic_partition() };
+        if batch.mark() { Ok(()) } else { Err(outdated()) }
+    }
+
+    /// Says where partitions go on, whatever is marked, under `enable.auto.offset.store=false`: the next commit without
+    /// offsets commits that, with its metadata, or more where records behind it are marked without a gap. librdkafka's
+    /// `rd_kafka_offsets_store`. Returns at once.
+    ///
+    /// # Errors
+    /// [`ConsumerError::NotMarking`]; [`ConsumerError::NotAssigned`] for the first that is not assigned, before which all
+    /// are stored.
+    pub fn store_offsets(&self, offsets: impl IntoIterator<Item = (TopicPartition, CommittedOffset)>) -> Result<()> {
+        self.is_marking("storing offsets")?;
+        let state = self.shared.lock();
+        for (place, offset) in offsets {
+            let leader_epoch = offset.leader_epoch.unwrap_or(-1);
+            let marked = Marked { offset: offset.offset, leader_epoch, metadata: offset.metadata };
+            if !state.positions.store(&place.topic, place.partition, marked) {
+                return Err(ConsumerError::NotAssigned { partition: place });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_marking(&self, operation: &'static str) -> Result<()> {
+        self.open()?;
+        if self.shared.config.enable_auto_offset_store {
+            return Err(ConsumerError::NotMarking { operation });
+        }
+        Ok(())
     }
 
     fn order(&self, offsets: Offsets) -> Result<impl Future<Output = Result<()>> + Send + use<>> {

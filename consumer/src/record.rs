@@ -4,7 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rkafka_client_core::{CommittedOffset, TopicPartition};
 use rkafka_protocol::records::{HeadersView, OwnedBatch, RecordView, TimestampType};
+
+use crate::machine::marks::Marks;
 
 /// What the records of one batch share.
 #[derive(Debug)]
@@ -12,6 +15,41 @@ pub(crate) struct SharedBatch {
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
     pub(crate) batch: OwnedBatch,
+    /// Records below it are not given: the fetch began in the middle of the batch.
+    pub(crate) from: i64,
+    /// The offset after the last record that was handed out before this batch.
+    pub(crate) follows: i64,
+    /// Where the application says what is done.
+    pub(crate) marks: Arc<Marks>,
+}
+
+impl SharedBatch {
+    /// The offsets that a record of this batch stands for, from the one after the record before it, to before that of the
+    /// next one: the last record stands for the end of the batch as well, and the first for what lies between the batches.
+    pub(crate) fn covered_by(&self, offset: i64) -> (i64, i64) {
+        let header = self.batch.header();
+        let first = header.base_offset.max(self.from);
+        let is_dense = i64::from(header.record_count) == header.last_offset() - header.base_offset + 1;
+        if is_dense {
+            let from = if offset <= first { self.follows.min(offset) } else { offset };
+            return (from, offset.saturating_add(1));
+        }
+        let (mut from, mut is_last) = (self.follows.min(offset), true);
+        for record in self.batch.iter().map_while(Result::ok) {
+            if record.offset < offset && record.offset >= self.from {
+                from = record.offset + 1;
+            } else if record.offset > offset {
+                is_last = false;
+                break;
+            }
+        }
+        (from, if is_last { header.next_offset() } else { offset.saturating_add(1) })
+    }
+
+    /// The epoch of the leader that wrote it, or -1.
+    pub(crate) fn leader_epoch(&self) -> i32 {
+        self.batch.header().partition_leader_epoch
+    }
 }
 
 /// Where a field lies in the records section of its batch; the length is -1 for a field that is null.
@@ -128,6 +166,22 @@ impl ConsumerRecord {
     /// The headers, parsed as they are iterated.
     pub fn headers(&self) -> HeadersView<'_> {
         HeadersView::from_parts(self.header_count, self.headers.get(self.section()).unwrap_or_default())
+    }
+
+    /// The topic and the partition.
+    pub fn topic_partition(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic_arc(), partition: self.partition() }
+    }
+
+    /// What is committed once this record and all before it are dealt with: the offset after it, with its leader epoch.
+    pub fn committed_offset(&self) -> CommittedOffset {
+        CommittedOffset::new(self.offset.saturating_add(1)).with_leader_epoch(self.leader_epoch())
+    }
+
+    /// Marks the record as done. `false` where it was handed out before a seek or a rebalance.
+    pub(crate) fn mark(&self) -> bool {
+        let (from, next_offset) = self.batch.covered_by(self.offset);
+        self.batch.marks.mark(from, next_offset, self.batch.leader_epoch())
     }
 
     /// The record as a view, as those of a batch are.

@@ -104,12 +104,13 @@ impl State {
 
 impl Shared {
     pub(crate) fn new(config: ConsumerConfig, client: Client, commits: mpsc::UnboundedSender<CommitOrder>) -> Self {
-        let positions = Positions::new(
+        let mut positions = Positions::new(
             config.auto_offset_reset,
             config.isolation_level == IsolationLevel::ReadCommitted,
             config.client.retry_backoff,
             config.client.metadata_max_age,
         );
+        positions.commit_marked_only(!config.enable_auto_offset_store);
         let inbox = Inbox::new(config.queued_max_bytes);
         Self {
             config,

@@ -134,8 +134,15 @@ impl Unpacker {
                 self.at = begun;
                 damage(source)
             })?;
-            let shared =
-                SharedBatch { topic: Arc::clone(&self.chunk.topic), partition: self.chunk.partition, batch: decoded };
+            let marks = Arc::clone(self.chunk.progress.marks());
+            let shared = SharedBatch {
+                topic: Arc::clone(&self.chunk.topic),
+                partition: self.chunk.partition,
+                batch: decoded,
+                from: self.chunk.from,
+                follows: marks.handed(),
+                marks,
+            };
             return Ok(Some(Batch { shared: Arc::new(shared), from: self.chunk.from }));
         }
     }

@@ -76,7 +76,8 @@ pub(crate) async fn run(
     }
 }
 
-/// What can be committed: all that was handed out, or only what the application has come back from.
+/// What can be committed: all that was handed out, or only what the application has come back from; or what it has
+/// marked as done, where it marks.
 pub(crate) fn committable(shared: &Shared, returned: bool) -> Offsets {
     let state = shared.lock();
     if state.mode == Mode::Idle {
@@ -87,8 +88,9 @@ pub(crate) fn committable(shared: &Shared, returned: bool) -> Offsets {
         .committable(returned)
         .into_iter()
         .map(|one| {
-            let mut offset = CommittedOffset::new(one.offset);
-            offset.leader_epoch = Some(one.leader_epoch).filter(|epoch| *epoch >= 0);
+            let offset = CommittedOffset::new(one.marked.offset)
+                .with_leader_epoch(Some(one.marked.leader_epoch).filter(|epoch| *epoch >= 0))
+                .with_metadata(one.marked.metadata);
             (TopicPartition { topic: one.topic, partition: one.partition }, offset)
         })
         .collect()

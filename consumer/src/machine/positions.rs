@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rkafka_protocol::ErrorCode;
 use uuid::Uuid;
 
+use super::marks::{Marked, Marks};
 use super::progress::Progress;
 use crate::config::OffsetReset;
 use crate::error::PartitionError;
@@ -109,6 +110,8 @@ pub(crate) struct Positions {
     serving: u64,
     /// Metadata was found to be older than a position.
     stale: bool,
+    /// Only what the application has marked as done is committed.
+    marked_only: bool,
 }
 
 /// An offset that is to be committed.
@@ -116,8 +119,7 @@ pub(crate) struct Positions {
 pub(crate) struct Committable {
     pub(crate) topic: Arc<str>,
     pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    pub(crate) leader_epoch: i32,
+    pub(crate) marked: Marked,
 }
 
 impl Positions {
@@ -131,7 +133,13 @@ impl Positions {
             next_incarnation: 0,
             serving: 0,
             stale: false,
+            marked_only: false,
         }
+    }
+
+    /// Has only committed what the application has marked as done (`enable.auto.offset.store=false`).
+    pub(crate) fn commit_marked_only(&mut self, marked_only: bool) {
+        self.marked_only = marked_only;
     }
 
     fn incarnate(&mut self) -> u64 {
@@ -149,6 +157,7 @@ impl Positions {
                 let stays = keep.contains(&(&**name, *partition));
                 if !stays {
                     slot.progress.end();
+                    slot.progress.marks().end();
                 }
                 stays
             });
@@ -198,13 +207,43 @@ impl Positions {
 
     /// Moves a partition to `start`: whatever was fetched before is void. `false` where it is not assigned.
     pub(crate) fn seek(&mut self, topic: &str, partition: i32, start: Start) -> bool {
+        if let Some(slot) = self.slot(topic, partition) {
+            slot.progress.marks().end();
+        }
+        self.go_to(topic, partition, start, Arc::default())
+    }
+
+    /// The marks of a partition whose log was cut off at `offset`: what was handed out before it is still to be done.
+    pub(super) fn marks_cut_at(&self, topic: &str, partition: i32, offset: i64) -> Arc<Marks> {
+        let Some(slot) = self.slot(topic, partition) else { return Arc::default() };
+        Arc::new(Marks::cut(Arc::clone(slot.progress.marks()), offset))
+    }
+
+    /// The partitions of which something was handed out that is not marked as done, and where that begins.
+    pub(crate) fn behind(&self) -> Vec<(Arc<str>, i32, i64)> {
+        let unfinished = self.slots().filter(|(_, _, slot)| slot.progress.marks().is_behind());
+        unfinished
+            .filter_map(|(topic, partition, slot)| {
+                let marked = slot.progress.marks().committable(slot.progress.position()?, -1)?;
+                Some((Arc::clone(topic), partition, marked.offset))
+            })
+            .collect()
+    }
+
+    /// Takes the application's word for where a partition goes on. `false` where it is not assigned.
+    pub(crate) fn store(&self, topic: &str, partition: i32, marked: Marked) -> bool {
+        self.slot(topic, partition).is_some_and(|slot| slot.progress.marks().store(marked))
+    }
+
+    /// A seek under which earlier marks may stay good.
+    pub(super) fn go_to(&mut self, topic: &str, partition: i32, start: Start, marks: Arc<Marks>) -> bool {
         let Some((name, _)) = self.topics.get_key_value(topic) else { return false };
         let name = Arc::clone(name);
         let incarnation = self.incarnate();
         let Some(of_topic) = self.topics.get_mut(topic) else { return false };
         let id = of_topic.id;
         let Some(slot) = of_topic.slots.get_mut(&partition) else { return false };
-        slot.restart(incarnation);
+        slot.restart(incarnation, marks);
         slot.origin = None;
         slot.place(name, partition, id, Target::from(start));
         true
@@ -227,12 +266,13 @@ impl Positions {
         let Some(position) = self.position(topic, partition) else { return };
         let Some(slot) = self.slot(topic, partition) else { return };
         let (processed, epoch, origin) = (slot.progress.processed(), slot.progress.leader_epoch(), slot.origin);
-        self.seek(topic, partition, Start::Offset(position));
+        let marks = Arc::clone(slot.progress.marks());
+        self.go_to(topic, partition, Start::Offset(position), marks);
         if let Some(slot) = self.slot_mut(topic, partition) {
             slot.origin = origin;
             // What was handed out stays unprocessed until the application comes back.
             slot.progress.start(processed.unwrap_or(position), epoch);
-            slot.progress.hand_out(position);
+            slot.progress.pass(position);
             if let Stage::Ready(cursor) = &mut slot.stage {
                 cursor.last_fetched_epoch = epoch;
             }
@@ -383,19 +423,24 @@ impl Positions {
         self.slots().any(|(_, _, slot)| slot.leader.is_none())
     }
 
-    /// What the application may commit: every partition's offset (`returned`: all that was handed out; else only what
-    /// it has come back from), where that differs from what is committed.
+    /// What the application may commit: every partition's offset (what it has marked as done, where only that counts;
+    /// `returned`: all that was handed out; else only what it has come back from), where that differs from what is
+    /// committed.
     pub(crate) fn committable(&self, returned: bool) -> Vec<Committable> {
         let mut all: Vec<Committable> = self
             .slots()
             .filter_map(|(topic, partition, slot)| {
                 let progress = &slot.progress;
-                let offset = if returned { progress.position() } else { progress.processed() }?;
-                (slot.committed != Some(offset)).then(|| Committable {
+                let marked = if self.marked_only {
+                    progress.marks().committable(progress.position()?, progress.leader_epoch())?
+                } else {
+                    let offset = if returned { progress.position() } else { progress.processed() }?;
+                    Marked { offset, leader_epoch: progress.leader_epoch(), metadata: String::new() }
+                };
+                (slot.committed != Some(marked.offset) || !marked.metadata.is_empty()).then(|| Committable {
                     topic: Arc::clone(topic),
                     partition,
-                    offset,
-                    leader_epoch: progress.leader_epoch(),
+                    marked,
                 })
             })
             .collect();
@@ -436,10 +481,10 @@ impl Positions {
                 // new position, which a chunk that it is still in would do at its end.
                 let (position, processed) = (slot.progress.position(), slot.progress.processed());
                 let epoch = slot.progress.leader_epoch();
-                slot.restart(incarnation);
+                slot.restart(incarnation, Arc::clone(slot.progress.marks()));
                 if let (Some(position), Some(processed)) = (position, processed) {
                     slot.progress.start(processed, epoch);
-                    slot.progress.hand_out(position);
+                    slot.progress.pass(position);
                 }
                 slot.stage = Stage::Seeking(target);
                 None
@@ -462,9 +507,9 @@ impl Positions {
 
 impl Slot {
     /// Begins a new life of the partition.
-    fn restart(&mut self, incarnation: u64) {
+    fn restart(&mut self, incarnation: u64, marks: Arc<Marks>) {
         self.progress.end();
-        self.progress = Arc::default();
+        self.progress = Arc::new(Progress::with_marks(marks));
         self.progress.set_paused(self.paused);
         self.incarnation = incarnation;
         self.not_before = None;
@@ -477,6 +522,12 @@ impl Slot {
         self.stage = match target {
             Target::Offset { offset, last_epoch } => {
                 self.origin.get_or_insert(offset);
+                if self.progress.marks().handed() > offset {
+                    // A reset has led back behind what was handed out: those records are no more.
+                    self.progress.marks().end();
+                    self.progress = Arc::new(Progress::default());
+                    self.progress.set_paused(self.paused);
+                }
                 self.progress.start(offset, last_epoch);
                 Stage::Ready(Cursor {
                     topic,

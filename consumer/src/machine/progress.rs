@@ -1,6 +1,9 @@
 //! How far the application is in one partition, readable without a lock.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, Ordering};
+
+use super::marks::Marks;
 
 /// Records may be handed out.
 const FLOWING: u8 = 0;
@@ -27,6 +30,8 @@ pub(crate) struct Progress {
     leader_epoch: AtomicI32,
     /// Why no record may be handed out: `PAUSED`, `HELD` and `ENDED`, or none of them.
     flags: AtomicU8,
+    /// What the application has marked as done.
+    marks: Arc<Marks>,
 }
 
 impl Default for Progress {
@@ -36,21 +41,33 @@ impl Default for Progress {
             processed: AtomicI64::new(-1),
             leader_epoch: AtomicI32::new(-1),
             flags: AtomicU8::new(FLOWING),
+            marks: Arc::default(),
         }
     }
 }
 
 impl Progress {
+    /// A progress under which earlier marks stay good.
+    pub(crate) fn with_marks(marks: Arc<Marks>) -> Self {
+        Self { marks, ..Self::default() }
+    }
+
+    /// What the application has marked as done.
+    pub(crate) fn marks(&self) -> &Arc<Marks> {
+        &self.marks
+    }
+
     /// Starts at `offset`, with nothing before it left to do.
     pub(crate) fn start(&self, offset: i64, leader_epoch: i32) {
         self.position.store(offset, Ordering::Relaxed);
         self.processed.store(offset, Ordering::Relaxed);
         self.leader_epoch.store(leader_epoch, Ordering::Relaxed);
+        self.marks.start(offset, leader_epoch);
     }
 
     /// The next offset that the application will be given, or `None` while no offset is known.
     pub(crate) fn position(&self) -> Option<i64> {
-        Some(self.position.load(Ordering::Relaxed)).filter(|offset| *offset >= 0)
+        Some(self.position.load(Ordering::Acquire)).filter(|offset| *offset >= 0)
     }
 
     /// The offset before which everything has been dealt with, or `None` while no offset is known.
@@ -68,9 +85,16 @@ impl Progress {
         self.leader_epoch.store(leader_epoch, Ordering::Relaxed);
     }
 
-    /// Says that everything before `next_offset` has been handed to the application.
+    /// Says that everything before `next_offset` has been handed to the application. Who sees the position sees what
+    /// was handed out, so that nothing that is not marked is passed over.
     pub(crate) fn hand_out(&self, next_offset: i64) {
-        self.position.store(next_offset, Ordering::Relaxed);
+        self.marks.hand_out(next_offset);
+        self.pass(next_offset);
+    }
+
+    /// Says that there is nothing before `next_offset` to hand out any more.
+    pub(crate) fn pass(&self, next_offset: i64) {
+        self.position.store(next_offset, Ordering::Release);
     }
 
     /// Says that the application has dealt with all that it was handed.

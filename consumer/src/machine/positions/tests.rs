@@ -104,7 +104,7 @@ fn what_was_fetched_is_handed_out_before_a_reset() {
     let cursor = positions.take(1, start + BACKOFF).pop().unwrap();
     positions.give_back(1, cursor, Fetched::Refused(ErrorCode::OffsetOutOfRange), start);
     assert_eq!(positions.take_lookups(start).len(), 1);
-    assert_eq!(positions.committable(true)[0].offset, 9, "and no more than was handed out is committed");
+    assert_eq!(positions.committable(true)[0].marked.offset, 9, "and no more than was handed out is committed");
 }
 
 #[test]
@@ -196,9 +196,9 @@ fn the_end_is_where_the_application_is_not_where_the_fetch_is() {
     assert!(!positions.is_at_end(), "ten records were fetched and not handed out");
     progress[0].hand_out(10);
     assert!(positions.is_at_end());
-    assert_eq!(positions.committable(false).iter().map(|all| all.offset).sum::<i64>(), 0, "nor dealt with yet");
+    assert_eq!(positions.committable(false).iter().map(|all| all.marked.offset).sum::<i64>(), 0, "nor dealt with yet");
     progress[0].settle();
-    assert_eq!(positions.committable(false).iter().map(|all| all.offset).sum::<i64>(), 10);
+    assert_eq!(positions.committable(false).iter().map(|all| all.marked.offset).sum::<i64>(), 10);
     assert!(
         !Positions::new(OffsetReset::Latest, false, BACKOFF, PREFERENCE).is_at_end(),
         "nothing assigned has no end"
@@ -214,8 +214,8 @@ fn a_rewind_forgets_what_was_fetched_but_not_what_was_handed_out() {
     progress.hand_out(4);
     positions.rewind("t", 0);
     assert_eq!(positions.take(1, now()).pop().unwrap().offset, 4);
-    assert_eq!(positions.committable(true)[0].offset, 4);
-    assert_eq!(positions.committable(false)[0].offset, 0);
+    assert_eq!(positions.committable(true)[0].marked.offset, 4);
+    assert_eq!(positions.committable(false)[0].marked.offset, 0);
 }
 
 #[derive(Debug, Clone)]
@@ -343,7 +343,7 @@ fn the_end_of_what_was_handed_out_does_not_move_a_position_that_was_reset() {
     progress.hand_out(100);
     progress.settle();
     assert_eq!(positions.position("t", 0), Some(0));
-    assert_eq!(positions.committable(true).first().map(|one| one.offset), Some(0), "100 would pass over all records");
+    assert_eq!(positions.committable(true).first().map(|one| one.marked.offset), Some(0), "100 would pass over all records");
 }
 
 #[test]

@@ -147,7 +147,8 @@ impl Positions {
             return self.stop_or_reset(topic, partition, error);
         } else {
             tracing::warn!(topic = &**topic, partition, %error, "reading on from where the logs agree");
-            self.seek(topic, partition, Start::Offset(end_offset));
+            let marks = self.marks_cut_at(topic, partition, end_offset);
+            self.go_to(topic, partition, Start::Offset(end_offset), marks);
             (end_offset, Some(epoch))
         };
         tracing::info!(topic = &**topic, partition, next, "what was fetched beyond is dropped");
