@@ -41,8 +41,7 @@ struct Done {
 
 impl Default for Marks {
     fn default() -> Self {
-        let done =
-            Done { is_ended: false, end: -1, leader_epoch: -1, metadata: String::new(), ahead: BTreeMap::new() };
+        let done = Done { is_ended: false, end: -1, leader_epoch: -1, metadata: String::new(), ahead: BTreeMap::new() };
         Self { handed: AtomicI64::new(-1), done: Mutex::new(done), before: None }
     }
 }
@@ -154,7 +153,8 @@ impl Done {
         }
         if from > self.end {
             // Joined with what it touches on either side.
-            if let Some((start, (end, epoch))) = self.ahead.range(..=from).next_back().map(|(start, one)| (*start, *one))
+            if let Some((start, (end, epoch))) =
+                self.ahead.range(..=from).next_back().map(|(start, one)| (*start, *one))
                 && end >= from
             {
                 if end >= next_offset {

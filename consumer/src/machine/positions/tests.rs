@@ -343,7 +343,11 @@ fn the_end_of_what_was_handed_out_does_not_move_a_position_that_was_reset() {
     progress.hand_out(100);
     progress.settle();
     assert_eq!(positions.position("t", 0), Some(0));
-    assert_eq!(positions.committable(true).first().map(|one| one.marked.offset), Some(0), "100 would pass over all records");
+    assert_eq!(
+        positions.committable(true).first().map(|one| one.marked.offset),
+        Some(0),
+        "100 would pass over all records"
+    );
 }
 
 #[test]
