@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::coordinator::Coordinators;
 use crate::metadata::{self, Metadata};
+use crate::metrics::{ClientKind, MetricsSnapshot};
 use crate::pool::Pool;
 use crate::{
     Broker, BrokerVersions, ClientConfig, Cluster, Connection, CoordinatorKind, Endpoint, Error, ErrorKind, Lane, Link,
@@ -28,11 +29,13 @@ pub struct ClientOptions {
     pub allow_auto_create_topics: bool,
     /// What opens connections. Default: TCP.
     pub dialer: Arc<dyn Dial>,
+    /// What kind of client it is, for the names of its metrics' groups. Default: [`ClientKind::Admin`].
+    pub kind: ClientKind,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { allow_auto_create_topics: false, dialer: Arc::new(TcpDial) }
+        Self { allow_auto_create_topics: false, dialer: Arc::new(TcpDial), kind: ClientKind::Admin }
     }
 }
 
@@ -48,6 +51,13 @@ impl ClientOptions {
     #[must_use]
     pub fn dialer(mut self, dialer: Arc<dyn Dial>) -> Self {
         self.dialer = dialer;
+        self
+    }
+
+    /// Says what kind of client it is, for its metrics.
+    #[must_use]
+    pub fn kind(mut self, kind: ClientKind) -> Self {
+        self.kind = kind;
         self
     }
 }
@@ -137,6 +147,7 @@ impl Inner {
     /// Takes over what a broker told.
     pub(crate) fn took(&self, response: &MetadataResponse, everything: bool) -> Result<Arc<Cluster>> {
         Error::check(response.error_code)?;
+        self.metadata.note_fetched();
         let before = self.metadata.cluster();
         self.metadata.change(|cluster| Some(cluster.updated(response, everything)).filter(|next| next != cluster));
         let cluster = self.metadata.cluster();
@@ -196,7 +207,7 @@ impl Client {
     /// As [`Client::connect`].
     pub async fn connect_with(config: ClientConfig, options: ClientOptions) -> Result<Self> {
         config.validate()?;
-        let shared = Arc::new(Shared::new(config, Arc::clone(&options.dialer)));
+        let shared = Arc::new(Shared::new(config, Arc::clone(&options.dialer), options.kind));
         let metadata = Arc::new(Metadata::new());
         let inner = Arc::new(Inner {
             pool: Pool::new(Arc::clone(&shared)),
@@ -225,6 +236,23 @@ impl Client {
     /// The retries that the settings ask for: `retry.backoff.ms`, `retry.backoff.max.ms`, `default.api.timeout.ms`.
     pub fn retry_policy(&self) -> RetryPolicy {
         self.config().into()
+    }
+
+    /// What the client measures of its connections, under Kafka's names: `connection-count`, `request-rate`,
+    /// `outgoing-byte-total` and their kin, of all brokers and of each. Costs a lock per metric; not for every record.
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.inner.shared.metrics().snapshot(crate::clock::now().into_std())
+    }
+
+    /// How many requests wait for their answers, over all of the client's connections, those that were handed out
+    /// included.
+    pub fn requests_in_flight(&self) -> usize {
+        self.inner.shared.connections.in_flight().load(Ordering::Relaxed)
+    }
+
+    /// How long ago a broker told of the cluster last, for the metric `metadata-age`.
+    pub fn metadata_age(&self) -> Duration {
+        crate::clock::now().saturating_duration_since(self.inner.metadata.fetched())
     }
 
     pub(crate) fn coordinators(&self) -> &Coordinators {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rkafka_net::{Dial, FrameReader, Framed, HostPort, SlabPool, Stream};
@@ -11,7 +12,11 @@ use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
 use rkafka_protocol::wire::{EncodeError, Message, Reader, Request, Writer, decode_whole};
 
-use crate::{BrokerVersions, ClientConfig, Error, ErrorKind, Result};
+use crate::metrics::{ClientKind, ConnectionMetrics, LinkMeter, Metrics};
+use crate::{BrokerVersions, ClientConfig, Error, ErrorKind, Result, clock};
+
+/// What a frame's length takes before the frame.
+const LENGTH_BYTES: usize = 4;
 
 /// What brokers are told about this client (KIP-511).
 const SOFTWARE_NAME: &str = "rkafka";
@@ -23,12 +28,19 @@ pub struct Shared {
     pub(crate) config: ClientConfig,
     pub(crate) dialer: Arc<dyn Dial>,
     slabs: Arc<SlabPool>,
+    pub(crate) connections: Arc<ConnectionMetrics>,
 }
 
 impl Shared {
-    /// For connections by `config`, opened by `dialer`.
-    pub fn new(config: ClientConfig, dialer: Arc<dyn Dial>) -> Self {
-        Self { config, dialer, slabs: Arc::new(SlabPool::default()) }
+    /// For connections by `config`, opened by `dialer`, whose metrics are those of a client of this kind.
+    pub fn new(config: ClientConfig, dialer: Arc<dyn Dial>, kind: ClientKind) -> Self {
+        let connections = ConnectionMetrics::new(&config, kind);
+        Self { config, dialer, slabs: Arc::new(SlabPool::default()), connections }
+    }
+
+    /// The metrics of the connections.
+    pub fn metrics(&self) -> &Metrics {
+        self.connections.metrics()
     }
 
     /// The settings.
@@ -105,6 +117,15 @@ pub struct Link {
     header: RequestHeader,
     in_flight: VecDeque<InFlight>,
     failed: Option<Error>,
+    meter: LinkMeter,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let queued = self.framed.writer().queued_bytes();
+        self.meter.settled(self.in_flight.len());
+        self.meter.closed(clock::now().into_std(), queued);
+    }
 }
 
 impl Link {
@@ -139,6 +160,7 @@ impl Link {
             header,
             in_flight: VecDeque::new(),
             failed: None,
+            meter: shared.connections.opened(clock::now().into_std(), endpoint.node_id),
         };
         let limit = shared.config.request_timeout;
         match tokio::time::timeout(limit, link.negotiate()).await {
@@ -254,6 +276,7 @@ impl Link {
         self.header.encode(&mut writer, header_version)?;
         body(&mut writer)?;
         writer.end_frame()?;
+        self.meter.queued(writer.len(), answered);
         let frame = self.framed.enqueue(writer);
         self.header.correlation_id = correlation_id.wrapping_add(1);
         if answered {
@@ -297,7 +320,14 @@ impl Link {
             return Err(error.clone());
         }
         let written = self.framed.flush().await;
+        self.meter.tell(clock::now().into_std(), self.framed.writer().queued_bytes());
         written.map_err(|error| self.fail(Error::from(rkafka_net::FrameError::Io(error))))
+    }
+
+    /// Takes note of how long a produce or fetch request took, for the broker's `request-latency-avg`: from when it was
+    /// queued until its answer was here.
+    pub fn record_latency(&self, now: Instant, latency: Duration) {
+        self.meter.latency(now, latency);
     }
 
     fn fail(&mut self, error: Error) -> Error {
@@ -313,6 +343,7 @@ impl Link {
         let Some(expected) = self.in_flight.front() else {
             return Err(protocol(format!("{} bytes came that answer no request", frame.len())));
         };
+        let bytes = frame.len().saturating_add(LENGTH_BYTES);
         let mut reader = Reader::new(frame);
         let header = ResponseHeader::decode(&mut reader, expected.response_header_version)?;
         if header.correlation_id != expected.correlation_id {
@@ -326,6 +357,9 @@ impl Link {
             body: reader.rest(),
         };
         self.in_flight.pop_front();
+        self.meter.settled(1);
+        let queued = self.framed.writer().queued_bytes();
+        self.meter.answered(clock::now().into_std(), bytes, queued);
         Ok(response)
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Metadata {
     names: Mutex<BTreeSet<String>>,
     wanted: Mutex<Wanted>,
     wake: Notify,
+    /// When a broker told of the cluster last.
+    fetched: Mutex<Instant>,
 }
 
 impl Metadata {
@@ -70,7 +72,16 @@ impl Metadata {
             names: Mutex::default(),
             wanted: Mutex::default(),
             wake: Notify::new(),
+            fetched: Mutex::new(clock::now()),
         }
+    }
+
+    pub(crate) fn note_fetched(&self) {
+        *self.fetched.lock().unwrap_or_else(PoisonError::into_inner) = clock::now();
+    }
+
+    pub(crate) fn fetched(&self) -> Instant {
+        *self.fetched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn cluster(&self) -> Arc<Cluster> {

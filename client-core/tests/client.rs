@@ -258,7 +258,11 @@ async fn each_request_has_its_own_time() {
     let net = FakeNet::new();
     let mut connections = net.listen("a:1");
     let endpoint = rkafka_client_core::Endpoint { node_id: None, address: "a:1".parse().unwrap() };
-    let shared = rkafka_client_core::Shared::new(config("a:1"), Arc::clone(&net) as Arc<dyn rkafka_client_core::Dial>);
+    let shared = rkafka_client_core::Shared::new(
+        config("a:1"),
+        Arc::clone(&net) as Arc<dyn rkafka_client_core::Dial>,
+        rkafka_client_core::metrics::ClientKind::Admin,
+    );
     let (link, mut broker) = tokio::join!(rkafka_client_core::Link::connect(&shared, &endpoint), async {
         let mut broker = connections.recv().await.unwrap();
         broker.greet().await;

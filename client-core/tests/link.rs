@@ -19,7 +19,7 @@ fn endpoint() -> Endpoint {
 }
 
 fn shared(net: &Arc<FakeNet>) -> Shared {
-    Shared::new(config("a:1"), Arc::clone(net) as Arc<dyn Dial>)
+    Shared::new(config("a:1"), Arc::clone(net) as Arc<dyn Dial>, rkafka_client_core::metrics::ClientKind::Admin)
 }
 
 /// A link, and the broker's end of it.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use rkafka_client_core::metrics::ClientKind;
 use rkafka_client_core::{Client, ClientOptions};
 use rkafka_protocol::records::{DecompressArena, RecordCursor, RecordError};
 use tokio::sync::mpsc;
@@ -78,9 +79,12 @@ impl Consumer {
     /// As [`connect`](Self::connect).
     pub async fn connect_with(config: ConsumerConfig, options: ClientOptions) -> Result<Self> {
         config.validate()?;
-        let client = Client::connect_with(config.client.clone(), options.allow_auto_create_topics(false))
-            .await
-            .map_err(|source| ConsumerError::Client { doing: "finding the cluster", source })?;
+        let client = Client::connect_with(
+            config.client.clone(),
+            options.allow_auto_create_topics(false).kind(ClientKind::Consumer),
+        )
+        .await
+        .map_err(|source| ConsumerError::Client { doing: "finding the cluster", source })?;
         Ok(Self::start(config, client))
     }
 

@@ -27,6 +27,7 @@
 //! assert_eq!(snapshot.value("commit-latency-avg", "consumer-coordinator-metrics"), Some(12.5));
 //! ```
 
+mod connections;
 mod histogram;
 mod prometheus;
 mod registry;
@@ -34,9 +35,15 @@ mod snapshot;
 mod spec;
 mod window;
 
+pub(crate) use connections::{ConnectionMetrics, LinkMeter};
 pub use registry::{Gauge, Metrics, Sensor};
 pub use snapshot::{Metric, MetricsSnapshot};
 pub use spec::{ClientKind, RecordingLevel, Spec, Stat};
+
+/// The metrics that every client has, whatever its kind: of its connections.
+pub fn client_specs() -> impl Iterator<Item = &'static Spec> {
+    connections::specs()
+}
 
 #[cfg(test)]
 mod tests;

@@ -87,7 +87,7 @@ impl Dial for FakeNet {
             self.hosts.lock().unwrap().iter().find(|(host, _)| host == address).map(|(_, sender)| sender.clone());
         Box::pin(async move {
             let (near, far) = tokio::io::duplex(1 << 16);
-            let conversation = Conversation { stream: far, pending: VecDeque::new() };
+            let conversation = Conversation { stream: far, pending: VecDeque::new(), received: Vec::new(), sent: 0 };
             match host.map(|host| host.send(conversation)) {
                 Some(Ok(())) => Ok(Stream::boxed(near)),
                 _ => {
@@ -122,6 +122,9 @@ impl Asked {
 pub struct Conversation {
     pub stream: DuplexStream,
     pending: VecDeque<Asked>,
+    /// Bytes of the requests that came, and of the answers that went, their lengths included.
+    pub received: Vec<usize>,
+    pub sent: usize,
 }
 
 impl Conversation {
@@ -129,6 +132,7 @@ impl Conversation {
         let length = self.stream.read_i32().await.ok()?;
         let mut frame = vec![0; length as usize];
         self.stream.read_exact(&mut frame).await.ok()?;
+        self.received.push(4 + frame.len());
         let key = i16::from_be_bytes([frame[0], frame[1]]);
         let version = i16::from_be_bytes([frame[2], frame[3]]);
         let flexible = version >= ApiKey::try_from(key).unwrap().first_flexible();
@@ -151,6 +155,7 @@ impl Conversation {
     }
 
     pub async fn write(&mut self, bytes: &[u8]) {
+        self.sent += bytes.len();
         self.stream.write_all(bytes).await.ok();
     }
 
