@@ -103,7 +103,9 @@ async fn create_topics(bootstrap: &str) {
     });
     let created = admin.create_topics(&topics, CreateTopicsOptions::default()).await.expect("topics can be created");
     for (name, created) in created {
-        drop(created.unwrap_or_else(|error| panic!("{name}: {error}")));
+        if let Err(error) = created {
+            panic!("{name}: {error}");
+        }
     }
 }
 
