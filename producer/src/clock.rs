@@ -21,9 +21,14 @@ pub(crate) fn timestamp_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The monotonic clock.
+/// The monotonic clock: that of the runtime, which tests can stop.
 pub(crate) fn now() -> Instant {
-    Instant::now()
+    tokio::time::Instant::now().into_std()
+}
+
+/// How long ago `instant` was.
+pub(crate) fn since(instant: Instant) -> std::time::Duration {
+    now().saturating_duration_since(instant)
 }
 
 /// Waits.

@@ -270,7 +270,7 @@ impl Producer {
                         Err(TrySendError::Full) => {}
                         Err(_) => continue,
                     }
-                    let left = limit.saturating_sub(begun.elapsed());
+                    let left = limit.saturating_sub(clock::since(begun));
                     if tokio::time::timeout(left, freed).await.is_err() {
                         return Err(ProducerError::BufferFull { limit: shared.memory.limit(), waited: limit });
                     }
@@ -285,7 +285,7 @@ impl Producer {
         let mut failures = 0;
         let mut detail = None;
         loop {
-            let left = limit.saturating_sub(begun.elapsed());
+            let left = limit.saturating_sub(clock::since(begun));
             let refreshed = tokio::time::timeout(left, shared.client.refresh(Topics::named([&*topic.name]))).await;
             match refreshed {
                 Err(_) => return Err(self.unknown(topic, limit, detail)),
@@ -308,10 +308,12 @@ impl Producer {
             }
             let pause = shared.client.config().retry_policy().delay(failures, &mut rand::rng());
             failures = failures.saturating_add(1);
-            if begun.elapsed() + pause >= limit {
+            // The last pause is as long as there is time: the error says how long the topic was waited for.
+            let left = limit.saturating_sub(clock::since(begun));
+            clock::sleep(pause.min(left)).await;
+            if pause >= left {
                 return Err(self.unknown(topic, limit, detail));
             }
-            clock::sleep(pause).await;
         }
     }
 

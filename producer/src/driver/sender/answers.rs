@@ -130,11 +130,15 @@ impl Sender {
     pub(super) fn lose(&mut self, link: &mut Link, reason: &str) {
         if !self.has_answered {
             // Brokers that take connections and drop them are not to be asked in a tight loop.
-            self.connect_at = clock::now().checked_add(self.pause());
+            let pause = self.shared.client.config().retry_policy().delay(self.failures, &mut rand::rng());
+            self.connect_at = clock::now().checked_add(pause);
             self.trouble = Some(reason.into());
         }
         if self.in_flight.is_empty() {
             tracing::debug!(broker = self.mailbox.broker, reason, "an idle connection ended");
+            if !self.has_answered {
+                self.failures = self.failures.saturating_add(1);
+            }
             if self.shared.config.acks == Acks::None
                 && let Some(partition) = self.shared.partitions().first()
             {
@@ -154,8 +158,7 @@ impl Sender {
             let maybe_written = link.maybe_written(request.correlation_id);
             self.give_back(request.batches, maybe_written, &detail);
         }
-        if self.has_answered {
-            self.failures = self.failures.saturating_add(1);
-        }
+        // Only now, for what came back waits for the pause of the failures before.
+        self.failures = self.failures.saturating_add(1);
     }
 }

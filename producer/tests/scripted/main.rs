@@ -1,0 +1,11 @@
+//! The whole producer against brokers that do as they are told, on a clock that does not wait: what each setting does,
+//! and what comes of everything that can go wrong on the way.
+
+mod basics;
+mod broker;
+mod model;
+mod net;
+mod requests;
+mod settings;
+mod settings_of_connections;
+mod settings_of_time;
