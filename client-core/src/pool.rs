@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use crate::{BrokerVersions, Connection, Endpoint, Error, Link, Result, Shared, clock};
+use crate::{BrokerVersions, ClientConfig, Connection, Endpoint, Error, Link, Result, Shared, clock};
 
 /// What a connection is for. Requests of one lane share a connection to each broker, and wait for each other; those of
 /// different lanes never do, so that a request which waits long at the broker stands in nobody's way.
@@ -33,10 +33,40 @@ struct Node {
     versions: Option<Arc<BrokerVersions>>,
 }
 
+/// A connection, and what came of the one before it.
+#[derive(Debug, Default)]
+struct Held {
+    connection: Option<Connection>,
+    opened: Option<Instant>,
+    /// How many in a row ended without a single answer.
+    fruitless: u32,
+    /// The next is not opened before.
+    not_before: Option<Instant>,
+}
+
+impl Held {
+    fn live(&self) -> Option<&Connection> {
+        self.connection.as_ref().filter(|connection| !connection.is_closed())
+    }
+
+    fn put(&mut self, connection: Connection) {
+        (self.connection, self.opened, self.not_before) = (Some(connection), Some(clock::now()), None);
+    }
+
+    /// Lays aside a connection that has ended. A broker that takes connections and ends them is not to be asked in a
+    /// tight loop: what could be opened counts as a failure all the same where no answer ever came over it.
+    fn note_end(&mut self, config: &ClientConfig) {
+        let Some(ended) = self.connection.take() else { return };
+        self.fruitless = if ended.has_answered() { 0 } else { self.fruitless.saturating_add(1) };
+        let pause = config.reconnect_policy().delay(self.fruitless.saturating_sub(1), &mut rand::rng());
+        self.not_before = self.opened.map(|opened| clock::later(opened, pause));
+    }
+}
+
 /// The place of one connection. Who holds the lock opens it.
 #[derive(Debug, Default)]
 struct Slot {
-    held: tokio::sync::Mutex<Option<Connection>>,
+    held: tokio::sync::Mutex<Held>,
     /// How many attempts have failed, and how the last one did.
     failed: Mutex<(u64, Option<Error>)>,
 }
@@ -70,7 +100,7 @@ impl Pool {
         };
         let failures = slot.failed().0;
         let mut held = slot.held.lock().await;
-        if let Some(connection) = held.as_ref().filter(|connection| !connection.is_closed()) {
+        if let Some(connection) = held.live() {
             return Ok(connection.clone());
         }
         if let (now, Some(error)) = &*slot.failed()
@@ -78,12 +108,16 @@ impl Pool {
         {
             return Err(error.clone());
         }
+        held.note_end(&self.shared.config);
+        if let Some(not_before) = held.not_before {
+            tokio::time::sleep_until(not_before).await;
+        }
         let link = self.link(endpoint).await.inspect_err(|error| {
             let mut failed = slot.failed();
             *failed = (failed.0.wrapping_add(1), Some(error.clone()));
         })?;
         let connection = Connection::new(link, self.shared.config.connections_max_idle);
-        *held = Some(connection.clone());
+        held.put(connection.clone());
         Ok(connection)
     }
 
@@ -96,9 +130,9 @@ impl Pool {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry((endpoint.clone(), lane)).or_default();
         if let Ok(mut held) = slot.held.try_lock()
-            && held.as_ref().is_none_or(Connection::is_closed)
+            && held.live().is_none()
         {
-            *held = Some(connection.at(endpoint.clone()));
+            held.put(connection.at(endpoint.clone()));
         }
     }
 
@@ -145,7 +179,7 @@ impl Pool {
     pub(crate) fn load(&self, endpoint: &Endpoint, lane: Lane) -> Option<usize> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let held = slots.get(&(endpoint.clone(), lane))?.held.try_lock().ok()?;
-        held.as_ref().filter(|connection| !connection.is_closed()).map(Connection::in_flight)
+        held.live().map(Connection::in_flight)
     }
 
     /// Whether a connection to the broker is being opened, which may take as long as a broker takes that does not answer.

@@ -12,6 +12,7 @@ use rkafka_client_core::{
     retry,
 };
 
+// Shows: bootstrap.servers.
 #[tokio::test(start_paused = true)]
 async fn every_bootstrap_server_is_tried_and_named() {
     let net = FakeNet::new();
@@ -75,6 +76,7 @@ async fn however_many_ask_at_once_one_request_goes_out() {
     assert!(asked.load(Ordering::SeqCst) <= 3, "{}", asked.load(Ordering::SeqCst));
 }
 
+// Shows: metadata.max.age.ms.
 #[tokio::test(start_paused = true)]
 async fn metadata_is_fetched_when_it_is_old_or_said_to_be() {
     let net = FakeNet::new();
@@ -95,6 +97,7 @@ async fn metadata_is_fetched_when_it_is_old_or_said_to_be() {
     assert_eq!(epoch.load(Ordering::SeqCst), before + 2);
 }
 
+// Shows: metadata.recovery.strategy.
 #[tokio::test(start_paused = true)]
 async fn a_cluster_that_moved_is_found_again() {
     for (strategy, found) in [(MetadataRecovery::Rebootstrap, true), (MetadataRecovery::None, false)] {
@@ -118,6 +121,7 @@ async fn a_cluster_that_moved_is_found_again() {
     }
 }
 
+// Shows: reconnect.backoff.ms, reconnect.backoff.max.ms.
 #[tokio::test(start_paused = true)]
 async fn reconnecting_waits_longer_each_time() {
     let net = FakeNet::new();
@@ -136,6 +140,98 @@ async fn reconnecting_waits_longer_each_time() {
 #[expect(clippy::disallowed_methods, reason = "the test reads the virtual clock")]
 fn client_start() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
+}
+
+// Shows: reconnect.backoff.ms, reconnect.backoff.max.ms.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_takes_connections_and_ends_them_is_not_asked_in_a_tight_loop() {
+    let net = FakeNet::new();
+    net.serve("a:1", || metadata(&["b:1"], 1, 1));
+    let mut connections = net.listen("b:1");
+    let client = Client::connect_with(config("a:1"), options(&net)).await.unwrap();
+    let answers = Arc::new(AtomicUsize::new(0));
+    let may_answer = Arc::clone(&answers);
+    let broker = async {
+        while let Some(mut conversation) = connections.recv().await {
+            conversation.greet().await;
+            let asked = conversation.next().await;
+            if let (Some(asked), true) = (asked, may_answer.load(Ordering::SeqCst) > 0) {
+                let response = metadata(&["b:1"], 1, 1);
+                conversation.answer::<rkafka_protocol::messages::MetadataRequest>(&asked, &response).await;
+                may_answer.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    };
+    let ask = async || {
+        let connection = client.connection(&Target::Node(1), Lane::Other(1)).await?;
+        let request = rkafka_protocol::messages::MetadataRequest::default();
+        connection.request(request, i16::MAX, Duration::from_secs(5)).await
+    };
+    let asking = async {
+        let begun = client_start();
+        for _ in 0..7 {
+            assert_eq!(ask().await.unwrap_err().kind(), ErrorKind::Disconnected);
+        }
+        // 50 + 100 + 200 + 400 + 800 + 1000 ms, each 20 % more or less.
+        let waited = client_start() - begun;
+        assert!(waited >= Duration::from_millis(2_000) && waited <= Duration::from_millis(3_100), "{waited:?}");
+        // One answer, and it begins anew; but two connections are never opened at once.
+        answers.store(1, Ordering::SeqCst);
+        ask().await.unwrap();
+        let begun = client_start();
+        assert!(ask().await.is_err());
+        assert!(ask().await.is_err());
+        let waited = client_start() - begun;
+        assert!(waited >= Duration::from_millis(40) && waited <= Duration::from_millis(200), "{waited:?}");
+    };
+    tokio::select! {
+        () = asking => {}
+        () = broker => panic!("the network is there"),
+    }
+}
+
+// Shows: metadata.recovery.rebootstrap.trigger.ms.
+#[tokio::test(start_paused = true)]
+async fn brokers_that_take_connections_and_give_no_metadata_are_left_after_a_while() {
+    let net = FakeNet::new();
+    net.serve("boot:1", || metadata(&["old:1"], 1, 1));
+    let config = config("boot:1").metadata_recovery_rebootstrap_trigger(Duration::from_secs(20));
+    let client = Client::connect_with(config, options(&net)).await.unwrap();
+    let mut old = net.listen("old:1");
+    let broker = async {
+        while let Some(mut conversation) = old.recv().await {
+            conversation.greet().await;
+        }
+    };
+    let moving = async {
+        net.serve("boot:1", || metadata(&["new:1"], 1, 2));
+        net.serve("new:1", || metadata(&["new:1"], 1, 2));
+        let begun = client_start();
+        while client.cluster().broker(1).unwrap().address.to_string() == "old:1" {
+            drop(client.refresh(Topics::Known).await);
+            pause(1).await;
+        }
+        let waited = client_start() - begun;
+        assert!(waited >= Duration::from_secs(19) && waited <= Duration::from_secs(23), "{waited:?}");
+    };
+    tokio::select! {
+        () = moving => {}
+        () = broker => panic!("the network is there"),
+    }
+}
+
+// Shows: default.api.timeout.ms.
+#[tokio::test(start_paused = true)]
+async fn an_operation_ends_when_its_time_is_over() {
+    let net = FakeNet::new();
+    net.serve("a:1", || metadata(&["a:1"], -1, 1));
+    let config = config("a:1").default_api_timeout(Duration::from_secs(7));
+    let client = Client::connect_with(config, options(&net)).await.unwrap();
+    let begun = client_start();
+    let error = client.topic("t").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let waited = client_start() - begun;
+    assert!(waited >= Duration::from_secs(5) && waited <= Duration::from_millis(7_100), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -168,6 +168,7 @@ async fn a_late_answer_closes_the_connection() {
     assert_eq!((late.kind(), late.maybe_written()), (ErrorKind::Disconnected, false));
 }
 
+// Shows: connections.max.idle.ms.
 #[tokio::test(start_paused = true)]
 async fn idle_connections_close() {
     let (link, mut broker) = linked().await;

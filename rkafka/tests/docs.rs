@@ -15,8 +15,11 @@ use rkafka::protocol::ApiKey;
 
 #[path = "docs/kafka_apis.rs"]
 mod kafka_apis;
+#[path = "docs/shown_by.rs"]
+mod shown_by;
 
 use kafka_apis::KAFKA;
+use shown_by::ShownBy;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_owned()
@@ -38,7 +41,8 @@ fn cell(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }
 
-fn settings(title: &str, config: &str, all: &[SettingDoc]) -> String {
+/// The rows of one config; `shown` gives the tests that show what each setting does, where the table tells of them.
+fn settings(title: &str, config: &str, all: &[SettingDoc], shown: Option<&ShownBy>) -> String {
     let mut rows = String::new();
     for setting in all.iter().filter(|setting| setting.config == config) {
         let mut values = setting.expected.clone();
@@ -50,13 +54,15 @@ fn settings(title: &str, config: &str, all: &[SettingDoc]) -> String {
             meaning = format!("{meaning} Also `{}`.", setting.aliases.join("`, `"));
         }
         let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", cell(&setting.default)) };
-        writeln!(rows, "| `{}` | {default} | {} | {} |", setting.name, cell(&values), cell(&meaning))
+        let tests = shown.map(|shown| format!(" {} |", shown.links(setting.name))).unwrap_or_default();
+        writeln!(rows, "| `{}` | {default} | {} | {} |{tests}", setting.name, cell(&values), cell(&meaning))
             .expect("a String takes all");
     }
     if rows.is_empty() {
         return format!("\n## {title}\n\nNone of its own: those of every client.\n");
     }
-    format!("\n## {title}\n\n| name | default | values | meaning |\n|---|---|---|---|\n{rows}")
+    let (head, line) = if shown.is_some() { (" shown by |", "---|") } else { ("", "") };
+    format!("\n## {title}\n\n| name | default | values | meaning |{head}\n|---|---|---|---|{line}\n{rows}")
 }
 
 #[test]
@@ -67,12 +73,34 @@ fn settings_are_documented() {
          line. Times are milliseconds unless\na unit says otherwise (`5s`, `1m`, `7d`); sizes take `KiB`, `MiB`, `GiB`. \
          What is not listed is not there: an unknown\nname is an error, with a suggestion.\n",
     );
-    out += &settings("Every client", "ClientConfig", ClientConfig::describe());
-    out += &settings("Producer", "ProducerConfig", ProducerConfig::describe());
-    out += &settings("Consumer", "ConsumerConfig", ConsumerConfig::describe());
-    out += &settings("Admin", "AdminConfig", AdminConfig::describe());
-    out += &settings("Broker", "BrokerConfig", BrokerConfig::describe());
+    let shown = ShownBy::read(&root());
+    out += &settings("Every client", "ClientConfig", ClientConfig::describe(), Some(&shown));
+    out += &settings("Producer", "ProducerConfig", ProducerConfig::describe(), Some(&shown));
+    out += &settings("Consumer", "ConsumerConfig", ConsumerConfig::describe(), Some(&shown));
+    out += &settings("Admin", "AdminConfig", AdminConfig::describe(), None);
+    out += &settings("Broker", "BrokerConfig", BrokerConfig::describe(), None);
     check("config.md", &out);
+}
+
+/// Settings of every client that a producer has no use for.
+const OF_CONSUMERS: [&str; 1] = ["client.rack"];
+
+/// What a client's or a producer's setting does is shown by a test that says so (`// Shows: linger.ms.`), and what a
+/// test says that it shows is there.
+#[test]
+fn every_setting_of_a_producer_is_shown_by_a_test() {
+    let shown = ShownBy::read(&root());
+    let known = |name: &str| {
+        let all = [ProducerConfig::describe(), ConsumerConfig::describe(), AdminConfig::describe()];
+        all.into_iter().flatten().any(|setting| setting.name == name)
+    };
+    for name in shown.names() {
+        assert!(known(name), "{} shows `{name}`, which is no setting", shown.links(name));
+    }
+    let missing = ProducerConfig::describe().iter().filter(|setting| !shown.has(setting.name));
+    let missing =
+        missing.filter(|setting| !OF_CONSUMERS.contains(&setting.name)).map(|setting| setting.name).collect::<Vec<_>>();
+    assert!(missing.is_empty(), "no test says `// Shows:` of {missing:?}");
 }
 
 #[test]

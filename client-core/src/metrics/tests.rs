@@ -58,6 +58,7 @@ fn each_statistic_is_what_it_says() {
     assert!(value(&later, "thing-avg").is_nan() && value(&later, "thing-total") == 90.0);
 }
 
+// Shows: metrics.sample.window.ms, metrics.num.samples, metrics.recording.level.
 #[test]
 fn the_settings_of_the_window_hold() {
     let config = config()
