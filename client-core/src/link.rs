@@ -74,6 +74,8 @@ struct InFlight {
     version: i16,
     response_header_version: i16,
     frame: u64,
+    /// When the last of it was given to the network.
+    written_at: Option<Instant>,
 }
 
 /// An answer, not yet decoded: whoever waits for it does that, where it costs the connection nothing.
@@ -87,6 +89,10 @@ pub struct Response {
     pub version: i16,
     /// The answer without its header. A large one is a slice of the buffer that it was read into.
     pub body: Bytes,
+    /// When the last byte of the request was given to the network.
+    pub written_at: Instant,
+    /// When the answer was here as a whole.
+    pub received_at: Instant,
 }
 
 impl Response {
@@ -280,7 +286,14 @@ impl Link {
         let frame = self.framed.enqueue(writer);
         self.header.correlation_id = correlation_id.wrapping_add(1);
         if answered {
-            self.in_flight.push_back(InFlight { correlation_id, api_key, version, response_header_version, frame });
+            self.in_flight.push_back(InFlight {
+                correlation_id,
+                api_key,
+                version,
+                response_header_version,
+                frame,
+                written_at: None,
+            });
         }
         Ok(correlation_id)
     }
@@ -295,7 +308,9 @@ impl Link {
         if let Some(error) = &self.failed {
             return Poll::Ready(Err(error.clone()));
         }
-        let result = match ready!(self.framed.poll_drive(context)) {
+        let driven = self.framed.poll_drive(context);
+        self.note_written();
+        let result = match ready!(driven) {
             Ok(Some(frame)) => self.accept(frame),
             Ok(None) => Err(Error::new(ErrorKind::Disconnected, "the broker closed the connection")),
             Err(error) => Err(Error::from(error)),
@@ -330,6 +345,16 @@ impl Link {
         self.meter.latency(now, latency);
     }
 
+    /// Stamps the requests that were written since the last look. Mostly there is none, and no look at the clock.
+    fn note_written(&mut self) {
+        let mut now = None;
+        for request in self.in_flight.iter_mut().rev().take_while(|request| request.written_at.is_none()) {
+            if self.framed.writer().is_written(request.frame) {
+                request.written_at = Some(*now.get_or_insert_with(|| clock::now().into_std()));
+            }
+        }
+    }
+
     fn fail(&mut self, error: Error) -> Error {
         let begun = self.in_flight.front().map(|one| one.frame);
         let begun = begun.is_some_and(|frame| self.framed.writer().has_begun(frame));
@@ -350,16 +375,19 @@ impl Link {
             let (wanted, got) = (expected.correlation_id, header.correlation_id);
             return Err(protocol(format!("the answer to request {got} came where that to request {wanted} was due")));
         }
+        let received_at = clock::now().into_std();
         let response = Response {
             correlation_id: header.correlation_id,
             api_key: expected.api_key,
             version: expected.version,
             body: reader.rest(),
+            written_at: expected.written_at.unwrap_or(received_at),
+            received_at,
         };
         self.in_flight.pop_front();
         self.meter.settled(1);
         let queued = self.framed.writer().queued_bytes();
-        self.meter.answered(clock::now().into_std(), bytes, queued);
+        self.meter.answered(received_at, bytes, queued);
         Ok(response)
     }
 }

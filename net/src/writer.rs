@@ -62,6 +62,11 @@ impl FrameWriter {
         number < self.frames_written || (number == self.frames_written && self.front_written > 0)
     }
 
+    /// Whether all of the frame with this number was given to the stream.
+    pub fn is_written(&self, number: u64) -> bool {
+        number < self.frames_written
+    }
+
     /// Writes until nothing is left or the stream takes no more, many frames with one call to the system.
     ///
     /// # Errors

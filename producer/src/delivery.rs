@@ -152,6 +152,16 @@ impl Receipt {
         self.range.is_empty()
     }
 
+    /// How many records it is the receipt of.
+    pub(crate) fn count(&self) -> u32 {
+        self.range.end.saturating_sub(self.range.start)
+    }
+
+    /// The topic of the records.
+    pub(crate) fn topic(&self) -> &Arc<str> {
+        &self.state.topic
+    }
+
     pub(crate) fn last_index(&self) -> u32 {
         self.range.end.saturating_sub(1)
     }

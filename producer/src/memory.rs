@@ -132,13 +132,18 @@ impl Memory {
         self.waiting.load(Ordering::Acquire) > 0
     }
 
+    /// How many wait for memory.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
     /// Marks the caller as waiting until the guard is dropped.
     pub(crate) fn wait(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         Waiting(self)
     }
 
-    #[cfg(test)]
+    /// Bytes charged to batches.
     pub(crate) fn used(&self) -> usize {
         self.lock().used
     }

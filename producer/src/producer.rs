@@ -5,9 +5,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rkafka_client_core::metrics::{ClientKind, MetricsSnapshot};
 use rkafka_client_core::{Client, ErrorKind, Topics};
 use rkafka_protocol::ErrorCode;
 
+use crate::metrics::Operation;
 use crate::shared::Shared;
 use crate::topic::Topic;
 use crate::{
@@ -85,7 +87,7 @@ impl Producer {
     /// A producer that may be transactional.
     pub(crate) async fn open(config: ProducerConfig, options: ProducerOptions) -> Result<Self, ProducerError> {
         config.validate()?;
-        let client = Client::connect_with(config.client.clone(), options.client).await?;
+        let client = Client::connect_with(config.client.clone(), options.client.kind(ClientKind::Producer)).await?;
         Self::start(Shared::new(client, true, config, options.partitioner)?)
     }
 
@@ -132,6 +134,16 @@ impl Producer {
         &self.shared().config
     }
 
+    /// What the producer measures of itself and of its connections, under the names of Java's producer, and the stages
+    /// of a batch's way; `docs/metrics.md` lists them. The metrics of connections are in groups of the kind that the
+    /// client has, which is another where the producer is [over](Producer::over) a client that was there before.
+    ///
+    /// It costs a lock per metric: for now and then, not for every record.
+    pub fn metrics(&self) -> MetricsSnapshot {
+        let shared = self.shared();
+        shared.client.metrics().merged(shared.metrics.snapshot(clock::now()))
+    }
+
     /// The client that the producer sends through.
     pub fn client(&self) -> &Client {
         &self.shared().client
@@ -148,10 +160,13 @@ impl Producer {
     /// The record was not accepted: it is too large, names a partition that is not there, has no encoding; the topic
     /// did not become known or memory free within `max.block.ms`; the producer is closed.
     pub async fn send(&self, record: Record<'_>) -> Result<Delivery, ProducerError> {
-        match self.try_send(&record) {
+        match self.try_once(&record) {
             Ok(delivery) => Ok(delivery),
-            Err(TrySendError::Refused(error)) if !is_cured_by_metadata(&error) => Err(error),
-            Err(_) => self.send_slowly(&record, self.shared().topic(record.topic)).await,
+            Err(TrySendError::Refused(error)) if !is_cured_by_metadata(&error) => Err(self.refused(error)),
+            Err(_) => {
+                let sent = self.send_slowly(&record, self.shared().topic(record.topic)).await;
+                sent.map_err(|error| self.refused(error))
+            }
         }
     }
 
@@ -163,6 +178,10 @@ impl Producer {
     /// which now asks for its metadata. Else as [`Producer::send`]; a partition that is not there yet as far as the
     /// metadata goes is not asked for.
     pub fn try_send(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+        self.try_once(record).map_err(|error| self.not_sent(error))
+    }
+
+    fn try_once(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
         let shared = self.shared();
         let Some(topic) = shared.known_topic(record.topic) else {
             return Err(if shared.is_open() {
@@ -176,6 +195,26 @@ impl Producer {
             return Err(self.ask_for(topic));
         }
         result
+    }
+
+    /// Takes note of a record that was refused.
+    #[cold]
+    fn refused(&self, error: ProducerError) -> ProducerError {
+        let (metrics, now) = (&self.shared().metrics, clock::now());
+        metrics.refused(now);
+        if matches!(error, ProducerError::BufferFull { .. }) {
+            metrics.exhausted(now);
+        }
+        error
+    }
+
+    /// As [`Producer::refused`]; what can be tried again is not refused.
+    #[cold]
+    fn not_sent(&self, error: TrySendError) -> TrySendError {
+        match error {
+            TrySendError::Refused(error) => TrySendError::Refused(self.refused(error)),
+            other => other,
+        }
     }
 
     #[cold]
@@ -218,7 +257,7 @@ impl Producer {
     pub async fn topic(&self, name: &str) -> Result<TopicHandle, ProducerError> {
         let topic = self.shared().topic(name);
         if topic.count() == 0 {
-            self.resolve(&topic, clock::now(), self.config().max_block).await?;
+            self.await_metadata(&topic, clock::now(), self.config().max_block).await?;
         }
         Ok(TopicHandle { producer: self.clone(), topic })
     }
@@ -226,6 +265,7 @@ impl Producer {
     /// Sends what was accepted before this call, without lingering, and waits until each record is acknowledged or has
     /// failed, which `delivery.timeout.ms` bounds. Whether they arrived is told by their deliveries. Cancel safe.
     pub async fn flush(&self) {
+        let _timed = self.shared().metrics.time(Operation::Flush);
         self.shared().flush().await;
     }
 
@@ -254,13 +294,14 @@ impl Producer {
                 Ok(delivery) => return Ok(delivery),
                 // The topic may have grown since its metadata came: it is asked for once.
                 Err(TrySendError::Refused(error)) if is_cured_by_metadata(&error) && !is_fresh => {
-                    self.resolve(&topic, begun, limit).await?;
+                    self.await_metadata(&topic, begun, limit).await?;
                     is_fresh = true;
                 }
                 Err(TrySendError::Refused(error)) => return Err(error),
-                Err(TrySendError::NoMetadata) => self.resolve(&topic, begun, limit).await?,
+                Err(TrySendError::NoMetadata) => self.await_metadata(&topic, begun, limit).await?,
                 Err(TrySendError::Full) => {
                     let waiting = shared.memory.wait();
+                    let _timed = shared.metrics.waits_for_memory();
                     let mut freed = pin!(waiting.freed());
                     freed.as_mut().enable();
                     // Lingering batches leave now; memory that was freed before `enable` is found here.
@@ -277,6 +318,12 @@ impl Producer {
                 }
             }
         }
+    }
+
+    /// As [`Producer::resolve`], for somebody who waits.
+    async fn await_metadata(&self, topic: &Arc<Topic>, begun: Instant, limit: Duration) -> Result<(), ProducerError> {
+        let _timed = self.shared().metrics.time(Operation::Metadata);
+        self.resolve(topic, begun, limit).await
     }
 
     /// Waits until the topic has partitions.
@@ -360,10 +407,13 @@ impl TopicHandle {
     /// # Errors
     /// As [`Producer::send`].
     pub async fn send(&self, record: Record<'_>) -> Result<Delivery, ProducerError> {
-        match self.try_send(&record) {
+        match self.try_once(&record) {
             Ok(delivery) => Ok(delivery),
-            Err(TrySendError::Refused(error)) if !is_cured_by_metadata(&error) => Err(error),
-            Err(_) => self.producer.send_slowly(&record, self.topic.clone()).await,
+            Err(TrySendError::Refused(error)) if !is_cured_by_metadata(&error) => Err(self.producer.refused(error)),
+            Err(_) => {
+                let sent = self.producer.send_slowly(&record, self.topic.clone()).await;
+                sent.map_err(|error| self.producer.refused(error))
+            }
         }
     }
 
@@ -372,6 +422,10 @@ impl TopicHandle {
     /// # Errors
     /// As [`Producer::try_send`].
     pub fn try_send(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+        self.try_once(record).map_err(|error| self.producer.not_sent(error))
+    }
+
+    fn try_once(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
         let result = self.producer.shared().append(&self.topic, record);
         if matches!(result, Err(TrySendError::NoMetadata)) {
             return Err(self.producer.ask_for(self.topic.clone()));

@@ -16,6 +16,7 @@ use crate::machine::accumulator::{AppendError, Limits, Resolutions};
 use crate::machine::sequence::ProducerIdentity;
 use crate::machine::transaction::Transactions;
 use crate::memory::Memory;
+use crate::metrics::ProducerMetrics;
 use crate::partition::{Mailbox, Partition, Slot};
 use crate::partitioner::{CustomPartitioner, Partitioner};
 use crate::topic::Topic;
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) config: ProducerConfig,
     pub(crate) limits: Arc<Limits>,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) metrics: ProducerMetrics,
     pub(crate) codec: Codec,
     /// The application's own, in the place of the setting.
     partitioner: Option<Arc<dyn CustomPartitioner>>,
@@ -103,12 +105,14 @@ impl Shared {
         let coordination = config.transactional_id.as_deref().map(|id| Arc::new(Coordination::new(id.into())));
         let transaction = coordination.as_ref().map(|coordination| coordination.sending.clone());
         let state = if coordination.is_some() { BARRED } else { OPEN };
+        let memory = Arc::new(Memory::new(config.buffer_memory, config.batch_size));
         Ok(Arc::new(Self {
-            client,
             owns_client,
             limits: Arc::new(Limits { transaction, ..config.limits() }),
             coordination,
-            memory: Arc::new(Memory::new(config.buffer_memory, config.batch_size)),
+            metrics: ProducerMetrics::new(&client, &memory),
+            memory,
+            client,
             codec,
             partitioner,
             config,
@@ -348,10 +352,10 @@ impl Shared {
 
     /// Sends every open batch, and gives what has to be waited for: states, each with the last record of interest.
     pub(crate) fn close_batches(&self) -> Vec<(Arc<BatchState>, u32)> {
-        let mut unresolved = Vec::new();
+        let (mut unresolved, now) = (Vec::new(), clock::now());
         for partition in self.partitions() {
             let mut slot = partition.lock();
-            slot.queue.close_open();
+            slot.queue.close_open(now);
             if !slot.queue.is_idle() {
                 slot.queue.unresolved(&mut unresolved);
                 partition.signal(slot);
@@ -375,6 +379,11 @@ impl Shared {
             }
         }
         for (receipt, outcome) in resolved.drain(..) {
+            if let Outcome::Failed(_) = &outcome
+                && !receipt.is_told()
+            {
+                self.metrics.failed(clock::now(), receipt.topic(), receipt.count());
+            }
             receipt.resolve(outcome);
         }
     }

@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rkafka_client_core::metrics::MetricsSnapshot;
 use rkafka_client_core::{Client, CommittedOffset, GroupMetadata, TopicPartition};
 
 use crate::coordination::Coordination;
 use crate::machine::transaction::{End, Offsets, Stage, Transactions};
+use crate::metrics::{Operation, Timed};
 use crate::{
     Delivery, DeliveryResult, Producer, ProducerConfig, ProducerError, ProducerOptions, Record, TransactionError,
     TrySendError,
@@ -125,7 +127,9 @@ impl TransactionalProducer {
             return Err(TransactionError::Closed { may_have_been_written: false });
         };
         let this = Self { producer, coordination };
+        let timed = this.time(Operation::TransactionInit);
         this.wait(doing, |machine| (machine.stage() != Stage::Initializing).then_some(())).await?;
+        drop(timed);
         this.check()?;
         Ok(this)
     }
@@ -147,6 +151,7 @@ impl TransactionalProducer {
     /// An error that [is fatal](TransactionError::is_fatal); [`TransactionError::Timeout`]: the one before took longer
     /// than `max.block.ms` to end, which goes on, and this can be called again.
     pub async fn begin(&mut self) -> Result<Transaction<'_>, TransactionError> {
+        let timed = self.time(Operation::TransactionBegin);
         // One whose end nobody called for, for it was leaked.
         self.change(|machine| machine.end(false));
         self.wait("ending the transaction before", |machine| {
@@ -154,6 +159,7 @@ impl TransactionalProducer {
         })
         .await?;
         self.check()?;
+        drop(timed);
         match self.change(Transactions::begin) {
             Some(number) => Ok(Transaction { producer: self, number, is_over: false }),
             None => Err(TransactionError::Closed { may_have_been_written: false }),
@@ -192,6 +198,15 @@ impl TransactionalProducer {
         let error = self.timeout("closing", deadline);
         shared.stop();
         ended.map_err(|_| error)
+    }
+
+    /// What the producer measures, as [`Producer::metrics`].
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.producer.metrics()
+    }
+
+    fn time(&self, operation: Operation) -> Option<Timed<'_>> {
+        self.producer.shared().metrics.time(operation)
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut Transactions) -> R) -> R {
@@ -319,6 +334,7 @@ impl Transaction<'_> {
         if offsets.is_empty() {
             return Ok(());
         }
+        let _timed = self.producer.time(Operation::TransactionSendOffsets);
         let ticket = self.producer.change(|machine| machine.add_offsets(Offsets { group, offsets }));
         self.producer.wait("committing offsets with the transaction", |machine| machine.take_result(ticket)).await?
     }
@@ -341,6 +357,8 @@ impl Transaction<'_> {
     /// [`TransactionError::may_have_been_written`].
     pub async fn commit(mut self) -> Result<(), TransactionError> {
         self.is_over = true;
+        let shared = self.producer.producer.shared().clone();
+        let _timed = shared.metrics.time(Operation::TransactionCommit);
         self.producer.change(|machine| machine.end(machine.stage() == Stage::Open));
         let number = self.number;
         let ended = self.producer.wait("committing the transaction", |machine| {
@@ -364,6 +382,8 @@ impl Transaction<'_> {
     /// [`TransactionError::Timeout`]: it takes longer than `max.block.ms`, and goes on.
     pub async fn abort(mut self) -> Result<(), TransactionError> {
         self.is_over = true;
+        let shared = self.producer.producer.shared().clone();
+        let _timed = shared.metrics.time(Operation::TransactionAbort);
         self.producer.change(|machine| machine.end(false));
         self.producer.wait("aborting the transaction", |machine| (!machine.is_ending()).then_some(())).await?;
         self.producer.check()

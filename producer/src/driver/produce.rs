@@ -1,6 +1,7 @@
 //! The produce request and its answer.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use rkafka_client_core::{Broker, HostPort};
@@ -19,6 +20,8 @@ pub(super) struct Sent {
     pub(super) partition: Arc<Partition>,
     pub(super) id: u64,
     pub(super) payload: Arc<Payload>,
+    /// When the batch's first record was accepted.
+    pub(super) created: Instant,
     /// The topic's id as the request says it. The topic may be made anew before the answer comes.
     pub(super) topic_id: Uuid,
 }

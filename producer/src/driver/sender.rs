@@ -18,6 +18,7 @@ use super::produce::{self, Sent};
 use crate::clock;
 use crate::config::Acks;
 use crate::machine::accumulator::{Answer, Resolutions};
+use crate::machine::batch::Load;
 use crate::machine::outbox::{Conditions, Outbox};
 use crate::partition::Mailbox;
 use crate::shared::Shared;
@@ -27,6 +28,8 @@ struct InFlight {
     correlation_id: i32,
     batches: Vec<Sent>,
     deadline: Instant,
+    /// When it was handed to the connection.
+    queued_at: Instant,
 }
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Box<Link>, Error>> + Send>>;
@@ -156,7 +159,7 @@ impl Sender {
                 }
             }
             Event::Answered(Ok(response)) => {
-                if let Err(reason) = self.answered(response) {
+                if let Err(reason) = self.answered(connection, response) {
                     self.fail(connection, &reason);
                 }
             }
@@ -226,7 +229,11 @@ impl Sender {
         }
         let transactional = self.shared.coordination.is_some();
         let mut batches: Vec<Sent> = Vec::with_capacity(collected.batches.len());
+        let mut records = 0;
         for (partition, outgoing) in collected.batches {
+            let journey = outgoing.journey;
+            // A batch that is new though its records were sent before is half of one that was too large.
+            let is_retry = matches!(outgoing.load, Load::Sealed(_));
             match outgoing.load.seal(self.shared.codec, &mut self.compressor, outgoing.stamp, transactional) {
                 Ok(payload) => {
                     let topic_id = match batches.iter().rev().find(|sent| sent.partition.topic == partition.topic) {
@@ -234,7 +241,9 @@ impl Sender {
                         Some(sent) => sent.topic_id,
                         None => self.shared.known_topic(&partition.topic).map_or(Uuid::nil(), |topic| topic.id()),
                     };
-                    batches.push(Sent { partition, id: outgoing.id, payload, topic_id });
+                    self.shared.metrics.batch_sent(now, &partition.topic, journey, is_retry, &payload);
+                    records += u64::from(journey.count);
+                    batches.push(Sent { partition, id: outgoing.id, payload, topic_id, created: journey.created });
                 }
                 Err(error) => {
                     let detail = error.to_string().into();
@@ -246,11 +255,11 @@ impl Sender {
         if batches.is_empty() {
             return Ok(false);
         }
-        self.enqueue(link, batches, now).await?;
+        self.enqueue(link, batches, records, now).await?;
         Ok(true)
     }
 
-    async fn enqueue(&mut self, link: &mut Link, batches: Vec<Sent>, now: Instant) -> Result<(), Error> {
+    async fn enqueue(&mut self, link: &mut Link, batches: Vec<Sent>, records: u64, now: Instant) -> Result<(), Error> {
         let (request, version_max) = produce::request(&self.shared, &batches);
         let answered = self.shared.config.acks != Acks::None;
         let queued = link.version_for::<ProduceRequest>(version_max).and_then(|version| {
@@ -265,15 +274,19 @@ impl Sender {
                 return Err(error);
             }
         };
+        let queued_at = clock::now();
+        self.shared.metrics.request_sent(now, queued_at, records);
         let timeout = self.shared.client.config().request_timeout;
         if answered {
-            self.in_flight.push_back(InFlight { correlation_id, batches, deadline: now + timeout });
+            self.in_flight.push_back(InFlight { correlation_id, batches, deadline: now + timeout, queued_at });
             return Ok(());
         }
         let written = tokio::time::timeout(timeout, link.flush()).await;
         match written {
             Ok(Ok(())) => {
-                for Sent { partition, id, .. } in batches {
+                let now = clock::now();
+                for Sent { partition, id, created, .. } in batches {
+                    self.shared.metrics.delivered(now, created);
                     self.complete(&partition, id, Answer::Written { base_offset: -1, log_append_time: -1 });
                 }
                 self.shared.resolve(&mut self.resolved);

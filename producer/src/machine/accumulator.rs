@@ -109,6 +109,17 @@ pub(crate) struct Outgoing {
     pub(crate) id: u64,
     pub(crate) stamp: Option<Stamp>,
     pub(crate) load: Load,
+    pub(crate) journey: Journey,
+}
+
+/// How a batch came to be sent, for the metrics.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Journey {
+    pub(crate) count: u32,
+    /// When its first record was accepted.
+    pub(crate) created: Instant,
+    /// Where it is sent for the first time: when it was ready to be, and the size of its largest record, in bytes.
+    pub(crate) first: Option<(Instant, usize)>,
 }
 
 /// What [`PartitionQueue::next`] says.
@@ -214,7 +225,7 @@ impl PartitionQueue {
                 self.restamp();
             }
         }
-        self.send_next(route)
+        self.send_next(now, route)
     }
 
     /// As [`PartitionQueue::next`], in the transaction `number`. A batch that is in the queue is of the transaction that
@@ -228,7 +239,7 @@ impl PartitionQueue {
             return Next::NeedAdmission;
         };
         if self.sequence.adopt(admission.identity, self.outstanding.is_empty()) {
-            self.send_next(route)
+            self.send_next(now, route)
         } else {
             Next::Nothing
         }
@@ -240,7 +251,7 @@ impl PartitionQueue {
     }
 
     /// Sends what waits for a retry, else the next batch, where the window allows it.
-    fn send_next(&mut self, route: u64) -> Next {
+    fn send_next(&mut self, now: Instant, route: u64) -> Next {
         let window = if self.limits.idempotent && !self.sequence.is_confirmed() { 1 } else { self.limits.window };
         let window_end = self.outstanding.front().map_or(u64::MAX, |oldest| oldest.ordinal.saturating_add(window));
         if let Some(at) = self.outstanding.iter().position(|batch| batch.waiting.is_some()) {
@@ -251,11 +262,13 @@ impl PartitionQueue {
             return Next::Nothing;
         }
         if self.ready.is_empty() {
-            self.close_open();
+            self.close_open(now);
         }
         let Some(batch) = self.ready.pop_front() else { return Next::Nothing };
         let stamp = if self.limits.idempotent { self.sequence.stamp(batch.count) } else { None };
         let id = self.fresh_id();
+        let first = Some((batch.ready_at, batch.record_size_max));
+        let journey = Journey { count: batch.count, created: batch.created, first };
         self.outstanding.push_back(Outstanding {
             id,
             ordinal: self.sent,
@@ -271,7 +284,7 @@ impl PartitionQueue {
         self.sent += 1;
         self.route = route;
         self.under_way += 1;
-        Next::Send(Outgoing { id, stamp, load: batch.load })
+        Next::Send(Outgoing { id, stamp, load: batch.load, journey })
     }
 
     /// The size of the batch that [`PartitionQueue::next`] may give, in bytes: before compression, where it was never
@@ -299,7 +312,8 @@ impl PartitionQueue {
         batch.attempts = batch.attempts.saturating_add(1);
         self.route = route;
         self.under_way += 1;
-        Next::Send(Outgoing { id: batch.id, stamp: batch.stamp, load })
+        let journey = Journey { count: batch.count, created: batch.created, first: None };
+        Next::Send(Outgoing { id: batch.id, stamp: batch.stamp, load, journey })
     }
 
     /// After the epoch was bumped: everything outstanding, none of which is in the log, begins anew.

@@ -50,6 +50,8 @@ pub(crate) struct OpenBatch {
     pub(crate) charge: Charge,
     pub(crate) state: Arc<BatchState>,
     pub(crate) created: Instant,
+    /// The size of its largest record, in bytes.
+    pub(crate) record_size_max: usize,
 }
 
 /// A batch that takes no more records and was not sent yet.
@@ -58,6 +60,10 @@ pub(crate) struct ClosedBatch {
     pub(crate) receipt: Receipt,
     pub(crate) count: u32,
     pub(crate) created: Instant,
+    /// When it was full, had lingered, or was flushed.
+    pub(crate) ready_at: Instant,
+    /// The size of its largest record, in bytes.
+    pub(crate) record_size_max: usize,
 }
 
 impl From<OpenBatch> for ClosedBatch {
@@ -69,6 +75,8 @@ impl From<OpenBatch> for ClosedBatch {
             receipt,
             count,
             created: open.created,
+            ready_at: open.created,
+            record_size_max: open.record_size_max,
         }
     }
 }
@@ -98,6 +106,13 @@ impl Drop for Payload {
         if let (Some(batch), Some(charge)) = (self.batch.take(), self.charge.take()) {
             charge.give_back(batch.into_buffer());
         }
+    }
+}
+
+impl Payload {
+    /// The batch.
+    pub(crate) fn batch(&self) -> Option<&SealedBatch> {
+        self.batch.as_ref()
     }
 }
 

@@ -48,11 +48,12 @@ impl Sender {
         partition.signal(slot);
     }
 
-    pub(super) fn answered(&mut self, response: Response) -> Result<(), String> {
+    pub(super) fn answered(&mut self, connection: &Connection, response: Response) -> Result<(), String> {
         let Some(request) = self.in_flight.pop_front() else {
             return Err("the broker answered what was not asked".to_owned());
         };
         debug_assert_eq!(request.correlation_id, response.correlation_id, "the link keeps the order");
+        let (received_at, written_at, now) = (response.received_at, response.written_at, clock::now());
         let response = match response.decode::<ProduceRequest>() {
             Ok(response) => response,
             Err(error) => {
@@ -62,10 +63,15 @@ impl Sender {
             }
         };
         self.has_answered = true;
-        self.used_at = clock::now();
+        self.used_at = now;
         self.trouble = None;
+        let (queued_at, throttle_ms) = (request.queued_at, response.throttle_time_ms);
+        self.shared.metrics.answered(received_at, queued_at, written_at, throttle_ms);
+        if let Connection::Up(link) = connection {
+            link.record_latency(received_at, received_at.saturating_duration_since(queued_at));
+        }
         if let Ok(throttle @ 1..) = u64::try_from(response.throttle_time_ms) {
-            self.throttled_until = Some(clock::now() + Duration::from_millis(throttle));
+            self.throttled_until = Some(now + Duration::from_millis(throttle));
         }
         let shared = self.shared.clone();
         let results = produce::results(&request.batches, &response).collect::<Vec<_>>();
@@ -78,6 +84,7 @@ impl Sender {
                     Answer::Lost { sent: true, detail, load }
                 }
                 Some(result) if result.error_code == 0 => {
+                    shared.metrics.delivered(now, sent.created);
                     Answer::Written { base_offset: result.base_offset, log_append_time: result.log_append_time_ms }
                 }
                 Some(result) => {
@@ -102,7 +109,10 @@ impl Sender {
     fn refused(&mut self, code: ErrorCode, message: Option<&str>, load: Load) -> Answer {
         if matches!(code, ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge) {
             match load.split(&self.shared.memory, &mut self.arena) {
-                Ok(Some(halves)) => return Answer::Split(halves),
+                Ok(Some(halves)) => {
+                    self.shared.metrics.split(clock::now());
+                    return Answer::Split(halves);
+                }
                 Ok(None) => {}
                 Err(error) => return Answer::Unsendable { detail: error.to_string().into() },
             }

@@ -7,7 +7,7 @@ use rkafka_protocol::records::{BATCH_OVERHEAD, BatchBuilder, BatchOptions, Heade
 
 use super::PartitionQueue;
 use crate::delivery::BatchState;
-use crate::machine::batch::{Charge, OpenBatch};
+use crate::machine::batch::{Charge, ClosedBatch, OpenBatch};
 use crate::memory::Memory;
 use crate::record::Record;
 
@@ -44,14 +44,14 @@ fn size_bound(record: &Record<'_>) -> usize {
 }
 
 impl PartitionQueue {
-    /// Writes the record into the open batch. `now` is asked only where a batch begins.
+    /// Writes the record into the open batch. `now` is asked only where a batch begins or is full.
     pub(crate) fn append(
         &mut self,
         record: &Record<'_>,
         timestamp: i64,
         sticky: bool,
         memory: &Arc<Memory>,
-        now: impl FnOnce() -> Instant,
+        now: impl Fn() -> Instant,
     ) -> Result<Appended, AppendError> {
         let size = size_bound(record);
         // Also where a batch is open that has room: what `max.request.size` says holds for each record, as in Java.
@@ -63,7 +63,7 @@ impl PartitionQueue {
         if let Some(open) = &self.open
             && open.builder.len() + size > batch_size
         {
-            self.close_open();
+            self.close_open(now());
             wake = true;
         }
         if self.open.is_none() {
@@ -75,7 +75,7 @@ impl PartitionQueue {
             let charge = Charge::new(memory.clone(), buffer.capacity());
             let builder = BatchBuilder::new(buffer, BatchOptions::default());
             let state = BatchState::new(self.topic.clone(), self.partition);
-            self.open = Some(OpenBatch { builder, charge, state, created: now() });
+            self.open = Some(OpenBatch { builder, charge, state, created: now(), record_size_max: 0 });
             wake = true;
         }
         let Some(open) = &mut self.open else { return Err(AppendError::Full { wake }) };
@@ -84,12 +84,13 @@ impl PartitionQueue {
             // The buffer is about to double, or more if the record wants it.
             let grown = capacity.saturating_mul(2).max(open.builder.len() + size);
             if !open.charge.grow(grown - capacity) {
-                self.close_open();
+                self.close_open(now());
                 return Err(AppendError::Full { wake: true });
             }
         }
         let headers =
             record.headers.as_slice().iter().map(|(name, value)| HeaderRef { key: name.as_bytes(), value: *value });
+        let before = open.builder.len();
         let index = match open.builder.append(timestamp, record.key, record.value, headers) {
             Ok(index) => index,
             Err(error) => {
@@ -99,11 +100,12 @@ impl PartitionQueue {
                 return Err(AppendError::Encode(error));
             }
         };
+        open.record_size_max = open.record_size_max.max(open.builder.len() - before);
         let state = open.state.clone();
         // The next record will be about as large as this one: where it would not fit, the batch is full now.
         let full = open.builder.len() + size > batch_size;
         if full {
-            self.close_open();
+            self.close_open(now());
             wake = true;
         }
         let mut switch = false;
@@ -128,10 +130,13 @@ impl PartitionQueue {
     }
 
     /// Closes the open batch, so that it goes without lingering.
-    pub(crate) fn close_open(&mut self) {
+    pub(crate) fn close_open(&mut self, now: Instant) {
         if let Some(open) = self.open.take() {
             self.expected = open.builder.len().max(self.expected / 2);
-            self.ready.push_back(open.into());
+            let mut batch = ClosedBatch::from(open);
+            // One that was left open for longer than it had to linger waited for its turn since then.
+            batch.ready_at = now.min(batch.created + self.limits.linger);
+            self.ready.push_back(batch);
         }
     }
 }

@@ -32,7 +32,7 @@ impl PartitionQueue {
             at += 1;
         }
         if self.open.as_ref().is_some_and(|open| expired(open.created)) {
-            self.close_open();
+            self.close_open(now);
         }
         let detail = self.outstanding.front().and_then(|batch| batch.detail.clone()).or_else(|| trouble.cloned());
         while self.ready.front().is_some_and(|batch| expired(batch.created)) {
@@ -49,14 +49,14 @@ impl PartitionQueue {
 
     /// Gives up everything. Answers that come later find nothing.
     pub(crate) fn abandon(&mut self, resolved: &mut Resolutions) {
-        self.close_open();
         self.under_way = 0;
         let closed = |maybe_written| Outcome::Failed(ProducerError::Closed { maybe_written });
         resolved.extend(self.outstanding.drain(..).map(|batch| {
             let outcome = closed(batch.receipt.maybe_written || batch.waiting.is_none());
             (batch.receipt, outcome)
         }));
-        resolved.extend(self.ready.drain(..).map(|batch| (batch.receipt, closed(false))));
+        let unsent = self.ready.drain(..).chain(self.open.take().map(ClosedBatch::from));
+        resolved.extend(unsent.map(|batch| (batch.receipt, closed(false))));
     }
 
     /// When the oldest batch reaches `delivery.timeout.ms`.
@@ -74,8 +74,8 @@ impl PartitionQueue {
         let aborted = |maybe_written| {
             Outcome::Failed(ProducerError::TransactionAborted { reason: reason.cloned(), maybe_written })
         };
-        self.close_open();
-        resolved.extend(self.ready.drain(..).map(|batch| (batch.receipt, aborted(false))));
+        let unsent = self.ready.drain(..).chain(self.open.take().map(ClosedBatch::from));
+        resolved.extend(unsent.map(|batch| (batch.receipt, aborted(false))));
         let mut has_gap = false;
         while let Some(at) = self.outstanding.iter().position(|batch| batch.waiting.is_some()) {
             if let Some(batch) = self.outstanding.remove(at) {

@@ -76,7 +76,7 @@ impl World {
     fn end(&mut self) -> bool {
         for partition in &self.partitions {
             let mut slot = partition.lock();
-            slot.queue.close_open();
+            slot.queue.close_open(self.now);
             partition.signal(slot);
         }
         let mut since_doom = 0;
