@@ -103,6 +103,20 @@ impl BatchState {
         Some(index).filter(|index| *index <= last)
     }
 
+    /// What became of the records from `first` to `last`: the first failure, if there is any; `None` while one is left.
+    pub(crate) fn outcome_of(&self, first: u32, last: u32) -> Option<Result<(), ProducerError>> {
+        let inner = self.lock();
+        let (mut index, mut failure) = (first, None);
+        while index <= last {
+            let (range, outcome) = inner.resolved.iter().find(|(range, _)| range.contains(&index))?;
+            if let (Outcome::Failed(error), None) = (outcome, &failure) {
+                failure = Some(error.clone());
+            }
+            index = range.end;
+        }
+        Some(failure.map_or(Ok(()), Err))
+    }
+
     /// Resolves the records of `range`, once. User code runs here, so no lock may be held by the caller.
     fn resolve(&self, range: Range<u32>, outcome: Outcome) {
         let mut due = Vec::new();
@@ -221,6 +235,11 @@ impl Delivery {
         self.index
     }
 
+    /// Calls back with the result, in the place of being awaited.
+    pub(crate) fn call_back(self, callback: impl FnOnce(DeliveryResult) + Send + 'static) {
+        self.state.on_resolved(self.index, self.timestamp, Box::new(callback));
+    }
+
     /// The partition that the record was put in.
     pub fn partition(&self) -> i32 {
         self.state.partition
@@ -229,6 +248,18 @@ impl Delivery {
     /// The timestamp that the record was given, in milliseconds since 1970.
     pub fn timestamp(&self) -> i64 {
         self.timestamp
+    }
+
+    /// Waits for the result, and blocks the thread until then: for programs without a runtime. It works on every thread
+    /// and needs none of the producer's; in an async function, await the delivery instead.
+    ///
+    /// # Errors
+    /// As awaited; [`ProducerError::InCallback`], in a callback of a blocking producer.
+    pub fn blocking_wait(self) -> DeliveryResult {
+        if !crate::blocking::may_wait() {
+            return self.try_result().unwrap_or(Err(ProducerError::InCallback));
+        }
+        crate::blocking::block_on(self)
     }
 
     /// The result, where it is known already.
@@ -333,6 +364,18 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_resolved_with_its_last_record() {
+        let state = BatchState::new("t".into(), 0);
+        let mut back = Receipt::new(state.clone(), 4);
+        let front = back.split_off_front(2);
+        front.resolve(Outcome::Failed(ProducerError::Closed { maybe_written: false }));
+        assert!(matches!(state.outcome_of(0, 1), Some(Err(_))));
+        assert!(state.outcome_of(1, 3).is_none() && state.outcome_of(2, 3).is_none());
+        back.resolve(Outcome::Written { base_offset: 7, log_append_time: -1 });
+        assert!(matches!((state.outcome_of(1, 3), state.outcome_of(2, 3)), (Some(Err(_)), Some(Ok(())))));
+    }
+
+    #[test]
     fn a_split_receipt_resolves_in_parts() {
         let state = BatchState::new("t".into(), 0);
         let mut back = Receipt::new(state.clone(), 3);
@@ -343,6 +386,7 @@ mod tests {
         assert_eq!(result(2).unwrap().unwrap().offset, 50);
         front.resolve(Outcome::Written { base_offset: 10, log_append_time: 9 });
         assert_eq!(result(1).unwrap().unwrap().offset, 11);
+        assert!(matches!(state.outcome_of(0, 2), Some(Ok(()))));
         assert_eq!(result(1).unwrap().unwrap().timestamp, 9);
     }
 }

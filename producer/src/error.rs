@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rkafka_client_core::serialization::SerializationError;
 use rkafka_config::ConfigError;
 use rkafka_protocol::ErrorCode;
 use thiserror::Error;
@@ -146,6 +147,27 @@ pub enum ProducerError {
         /// Whether the record may be in the log.
         maybe_written: bool,
     },
+    /// The key or value could not be turned into bytes; the record was not accepted.
+    #[error(transparent)]
+    Serialization(#[from] SerializationError),
+    /// The record was not accepted, for a reason that lies with how it was handed over.
+    #[error("the record was not accepted: {reason}")]
+    NotAccepted {
+        /// Why.
+        reason: &'static str,
+    },
+    /// A call that has to wait was made in a callback, on the thread that would have to end the wait. What it was to do is
+    /// not done.
+    #[error(
+        "a callback of a blocking producer must not wait, for it runs on the producer's own thread: do it elsewhere"
+    )]
+    InCallback,
+    /// A blocking producer got no thread or runtime of its own from the system.
+    #[error("a blocking producer needs a thread and a runtime of its own, and the system gave none: {detail}")]
+    Thread {
+        /// The system's reason.
+        detail: Arc<str>,
+    },
     /// [`Producer::close`](crate::Producer::close) gave up at its deadline.
     #[error("{batches} batches were not acknowledged within the {} ms that `close` was given", .deadline.as_millis())]
     CloseTimeout {
@@ -186,6 +208,10 @@ impl ProducerError {
             | Self::UnknownPartition { .. }
             | Self::PartitionerOutOfRange { .. }
             | Self::Encode { .. }
+            | Self::Serialization(_)
+            | Self::NotAccepted { .. }
+            | Self::InCallback
+            | Self::Thread { .. }
             | Self::TransactionAborted { .. }
             | Self::Closed { .. }
             | Self::CloseTimeout { .. } => false,

@@ -181,7 +181,7 @@ impl Producer {
         self.try_once(record).map_err(|error| self.not_sent(error))
     }
 
-    fn try_once(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+    pub(crate) fn try_once(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
         let shared = self.shared();
         let Some(topic) = shared.known_topic(record.topic) else {
             return Err(if shared.is_open() {
@@ -199,7 +199,7 @@ impl Producer {
 
     /// Takes note of a record that was refused.
     #[cold]
-    fn refused(&self, error: ProducerError) -> ProducerError {
+    pub(crate) fn refused(&self, error: ProducerError) -> ProducerError {
         let (metrics, now) = (&self.shared().metrics, clock::now());
         metrics.refused(now);
         if matches!(error, ProducerError::BufferFull { .. }) {
@@ -244,8 +244,7 @@ impl Producer {
         record: Record<'_>,
         callback: impl FnOnce(DeliveryResult) + Send + 'static,
     ) -> Result<(), ProducerError> {
-        let delivery = self.send(record).await?;
-        delivery.state().on_resolved(delivery.index(), delivery.timestamp(), Box::new(callback));
+        self.send(record).await?.call_back(callback);
         Ok(())
     }
 
@@ -285,7 +284,7 @@ impl Producer {
 
     /// Waits for metadata or memory, each time trying anew.
     #[cold]
-    async fn send_slowly(&self, record: &Record<'_>, topic: Arc<Topic>) -> Result<Delivery, ProducerError> {
+    pub(crate) async fn send_slowly(&self, record: &Record<'_>, topic: Arc<Topic>) -> Result<Delivery, ProducerError> {
         let shared = self.shared();
         let (begun, limit) = (clock::now(), self.config().max_block);
         let mut is_fresh = false;
@@ -382,7 +381,7 @@ fn not_transactional(config: &ProducerConfig) -> Result<(), ProducerError> {
 }
 
 /// Whether newer metadata may let the record in.
-fn is_cured_by_metadata(error: &ProducerError) -> bool {
+pub(crate) fn is_cured_by_metadata(error: &ProducerError) -> bool {
     matches!(error, ProducerError::UnknownPartition { .. })
 }
 

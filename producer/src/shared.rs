@@ -159,6 +159,18 @@ impl Shared {
         coordination.change(opened, change)
     }
 
+    /// Waits until everything is stopped.
+    pub(crate) async fn until_stopped(&self) {
+        loop {
+            let mut stopped = std::pin::pin!(self.stopped.notified());
+            stopped.as_mut().enable();
+            if self.is_stopped() {
+                return;
+            }
+            stopped.await;
+        }
+    }
+
     pub(crate) fn is_stopped(&self) -> bool {
         self.state.load(Ordering::Acquire) == STOPPED
     }
@@ -291,38 +303,71 @@ impl Shared {
 
     /// The hot path: chooses the partition, takes its lock once, writes the record into its open batch.
     pub(crate) fn append(&self, topic: &Topic, record: &Record<'_>) -> Result<Delivery, TrySendError> {
-        let (partition, sticky) = match record.partition {
+        let (partition, sticky) = self.place(topic, record)?;
+        let slot = self.lock_open(partition)?;
+        let (delivery, ..) = self.append_locked(topic, partition, slot, record, sticky)?;
+        Ok(delivery)
+    }
+
+    /// Where a record goes, and whether the sticky partitioner said so.
+    #[inline]
+    pub(crate) fn place<'t>(
+        &self,
+        topic: &'t Topic,
+        record: &Record<'_>,
+    ) -> Result<(&'t Arc<Partition>, bool), TrySendError> {
+        match record.partition {
             None => match &self.partitioner {
                 None => topic.choose(self.config.partitioner, record.key, self.config.partitioner_ignore_keys),
                 Some(partitioner) => topic.choose_by(partitioner.as_ref(), record)?,
             }
-            .ok_or_else(|| self.no_metadata())?,
+            .ok_or_else(|| self.no_metadata()),
             Some(index) => match u32::try_from(index).ok().and_then(|index| topic.partition(index)) {
-                Some(partition) => (partition, false),
-                None if topic.count() == 0 => return Err(self.no_metadata()),
+                Some(partition) => Ok((partition, false)),
+                None if topic.count() == 0 => Err(self.no_metadata()),
                 None => {
                     let (topic, partitions) = (topic.name.clone(), topic.count());
-                    return Err(ProducerError::UnknownPartition { topic, partition: index, partitions }.into());
+                    Err(ProducerError::UnknownPartition { topic, partition: index, partitions }.into())
                 }
             },
-        };
-        let timestamp = record.timestamp.unwrap_or_else(clock::timestamp_ms);
-        let mut slot = partition.lock();
+        }
+    }
+
+    /// The partition's lock, where records are taken.
+    #[inline]
+    pub(crate) fn lock_open<'p>(&self, partition: &'p Partition) -> Result<MutexGuard<'p, Slot>, TrySendError> {
+        let slot = partition.lock();
         // Under the lock: a record that came in beside the last look of `flush` or `stop` would wait for ever.
         if self.state.load(Ordering::Acquire) != OPEN {
             return Err(self.not_open().into());
         }
+        Ok(slot)
+    }
+
+    /// Writes the record into the open batch of a partition. Gives the lock back where nobody had to be woken, and says
+    /// whether the sticky partitioner has gone on.
+    #[inline]
+    pub(crate) fn append_locked<'p>(
+        &self,
+        topic: &Topic,
+        partition: &'p Arc<Partition>,
+        mut slot: MutexGuard<'p, Slot>,
+        record: &Record<'_>,
+        sticky: bool,
+    ) -> Result<(Delivery, Option<MutexGuard<'p, Slot>>, bool), TrySendError> {
+        let timestamp = record.timestamp.unwrap_or_else(clock::timestamp_ms);
         match slot.queue.append(record, timestamp, sticky, &self.memory, clock::now) {
             Ok(appended) => {
-                if appended.wake {
+                let slot = if appended.wake {
                     partition.signal(slot);
+                    None
                 } else {
-                    drop(slot);
-                }
+                    Some(slot)
+                };
                 if appended.switch {
                     topic.switch_sticky();
                 }
-                Ok(Delivery::new(appended.state, appended.index, timestamp))
+                Ok((Delivery::new(appended.state, appended.index, timestamp), slot, appended.switch))
             }
             Err(error) => Err(not_taken(topic, partition, slot, error)),
         }

@@ -10,9 +10,10 @@ use rkafka_client_core::{Client, CommittedOffset, GroupMetadata, TopicPartition}
 use crate::coordination::Coordination;
 use crate::machine::transaction::{End, Offsets, Stage, Transactions};
 use crate::metrics::{Operation, Timed};
+use crate::shared::Shared;
 use crate::{
-    Delivery, DeliveryResult, Producer, ProducerConfig, ProducerError, ProducerOptions, Record, TransactionError,
-    TrySendError,
+    Delivery, DeliveryResult, Producer, ProducerConfig, ProducerError, ProducerOptions, Record, TopicHandle,
+    TransactionError, TrySendError,
 };
 
 /// A producer whose records are committed or aborted as a whole, over partitions and topics (KIP-98), together with the
@@ -209,6 +210,10 @@ impl TransactionalProducer {
         self.producer.shared().metrics.time(operation)
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.producer.shared()
+    }
+
     fn change<R>(&self, change: impl FnOnce(&mut Transactions) -> R) -> R {
         self.producer.shared().with_transactions(&self.coordination, change)
     }
@@ -286,7 +291,11 @@ impl Transaction<'_> {
     /// # Errors
     /// As [`Producer::try_send`]. A record that may be taken a moment later leaves the transaction as it was.
     pub fn try_send(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
-        let result = self.producer.producer.try_send(record);
+        self.judge_try(self.producer().try_send(record))
+    }
+
+    /// As [`Self::judge`]; a record that may be taken a moment later was not refused.
+    pub(crate) fn judge_try(&self, result: Result<Delivery, TrySendError>) -> Result<Delivery, TrySendError> {
         if let Err(TrySendError::Refused(error)) = &result {
             self.producer.change(|machine| machine.on_record_refused(error));
         }
@@ -305,8 +314,35 @@ impl Transaction<'_> {
         self.judge(self.producer.producer.send_with(record, callback).await)
     }
 
-    fn judge<T>(&self, result: Result<T, ProducerError>) -> Result<T, ProducerError> {
+    /// The producer beneath.
+    pub(crate) fn producer(&self) -> &Producer {
+        &self.producer.producer
+    }
+
+    /// A record that was refused dooms the transaction.
+    pub(crate) fn judge<T>(&self, result: Result<T, ProducerError>) -> Result<T, ProducerError> {
         result.inspect_err(|error| self.producer.change(|machine| machine.on_record_refused(error)))
+    }
+
+    /// Accepts records one after the other, as [`Producer::send_many`]. Cancel safe, as that is.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), of the first record that was not accepted.
+    pub async fn send_many<'r>(
+        &self,
+        records: impl IntoIterator<Item = Record<'r>>,
+        deliveries: &mut Vec<Delivery>,
+    ) -> Result<usize, ProducerError> {
+        self.judge(self.producer().send_many(records, deliveries).await)
+    }
+
+    /// Looks a topic up, for sending into this transaction without a look-up per record. Waits for its metadata as
+    /// [`send`](Self::send) does. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Producer::topic`]; the transaction is then as it was.
+    pub async fn topic(&self, name: &str) -> Result<TransactionTopic<'_>, ProducerError> {
+        Ok(TransactionTopic { transaction: self, topic: self.producer().topic(name).await? })
     }
 
     /// Waits until each record that was accepted before is acknowledged or has failed. [`commit`](Self::commit) does so
@@ -387,6 +423,46 @@ impl Transaction<'_> {
         self.producer.change(|machine| machine.end(false));
         self.producer.wait("aborting the transaction", |machine| (!machine.is_ending()).then_some(())).await?;
         self.producer.check()
+    }
+}
+
+/// A topic that was looked up, in a transaction: sending through it costs no look-up per record.
+#[derive(Debug, Clone)]
+pub struct TransactionTopic<'t> {
+    transaction: &'t Transaction<'t>,
+    topic: TopicHandle,
+}
+
+impl TransactionTopic<'_> {
+    /// The topic's name.
+    pub fn name(&self) -> &str {
+        self.topic.name()
+    }
+
+    /// How many partitions the topic has.
+    pub fn partitions(&self) -> u32 {
+        self.topic.partitions()
+    }
+
+    /// A record for this topic.
+    pub fn record(&self) -> Record<'_> {
+        self.topic.record()
+    }
+
+    /// As [`Transaction::send`], to this topic, whatever topic the record names. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Transaction::send`].
+    pub async fn send(&self, record: Record<'_>) -> Result<Delivery, ProducerError> {
+        self.transaction.judge(self.topic.send(record).await)
+    }
+
+    /// As [`Transaction::try_send`], to this topic, whatever topic the record names.
+    ///
+    /// # Errors
+    /// As [`Transaction::try_send`].
+    pub fn try_send(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+        self.transaction.judge_try(self.topic.try_send(record))
     }
 }
 

@@ -132,6 +132,15 @@ pub(crate) fn is_fatal_code(code: ErrorCode) -> bool {
     )
 }
 
+impl From<ProducerError> for TransactionError {
+    fn from(error: ProducerError) -> Self {
+        match error {
+            ProducerError::Config(error) => Self::Config(error),
+            other => Self::Record(other),
+        }
+    }
+}
+
 impl TransactionError {
     /// Whether this transaction is lost and the producer goes on: it can be aborted, and another begun.
     pub fn is_abortable(&self) -> bool {
