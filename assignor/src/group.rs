@@ -8,6 +8,15 @@ use crate::order;
 /// A topic's name and a partition's number within it.
 pub type TopicPartition = (String, i32);
 
+/// The last assignment that a member was given.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Remembered {
+    /// The group's generation at that time.
+    pub generation: i32,
+    /// What it was given.
+    pub partitions: Vec<TopicPartition>,
+}
+
 /// A member of the group, as its JoinGroup request describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -118,11 +127,30 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    pub(crate) fn empty_for(members: &[Member]) -> Self {
+    /// An assignment that gives these members nothing yet.
+    #[must_use]
+    pub fn empty_for(members: &[Member]) -> Self {
         Self { by_member: members.iter().map(|member| (member.id.clone(), Vec::new())).collect() }
     }
 
-    pub(crate) fn give(&mut self, member_id: &str, topic: &str, partition: i32) {
+    /// Takes away from every member what another one of them still says that it owns (KIP-429): a cooperative group
+    /// hands such a partition on in the round that follows, after its owner has given it up.
+    pub fn withhold_claimed(&mut self, members: &[Member]) {
+        let mut claimants: BTreeMap<&TopicPartition, Vec<&str>> = BTreeMap::new();
+        for member in members {
+            for partition in &member.owned {
+                claimants.entry(partition).or_default().push(&member.id);
+            }
+        }
+        for (member_id, partitions) in &mut self.by_member {
+            partitions.retain(|partition| {
+                claimants.get(partition).is_none_or(|claimants| claimants.contains(&member_id.as_str()))
+            });
+        }
+    }
+
+    /// Gives a partition to a member. Strangers get nothing.
+    pub fn give(&mut self, member_id: &str, topic: &str, partition: i32) {
         if let Some(partitions) = self.by_member.get_mut(member_id) {
             partitions.push((topic.to_owned(), partition));
         }

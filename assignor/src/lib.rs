@@ -6,7 +6,8 @@
 //! same group decide the same.
 //!
 //! The bytes that carry subscriptions and assignments inside JoinGroup and SyncGroup live in the protocol crate
-//! (`ConsumerProtocolSubscription`, `ConsumerProtocolAssignment`); this crate knows no wire form.
+//! (`ConsumerProtocolSubscription`, `ConsumerProtocolAssignment`); this crate knows only those that the assignors
+//! themselves put into them ([`Assignor::user_data`]).
 //!
 //! ```
 //! use rkafka_assignor::{Assignor, Member, Range, TopicPartitions};
@@ -26,8 +27,9 @@ mod round_robin;
 mod simple;
 mod sticky;
 mod uniform;
+mod user_data;
 
-pub use group::{AssignError, Assignment, Member, TopicPartition, TopicPartitions};
+pub use group::{AssignError, Assignment, Member, Remembered, TopicPartition, TopicPartitions};
 pub use range::Range;
 pub use round_robin::RoundRobin;
 pub use simple::Simple;
@@ -46,7 +48,7 @@ pub enum RebalanceProtocol {
 /// Decides who gets which partition.
 pub trait Assignor: std::fmt::Debug + Send + Sync {
     /// The protocol name that members send in JoinGroup, as in `partition.assignment.strategy`: `range`, for example.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// The rebalance protocols that may carry this assignor's answers, the preferred one first.
     fn protocols(&self) -> &'static [RebalanceProtocol];
@@ -58,6 +60,17 @@ pub trait Assignor: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`AssignError`] where the members contradict each other.
     fn assign(&self, members: &[Member], topics: &TopicPartitions) -> Result<Assignment, AssignError>;
+
+    /// What this member tells the leader's assignor beside its subscription: the user data of its JoinGroup request.
+    /// `remembered` is the last assignment that it was given, if any, also where it has given that up or lost it.
+    fn user_data(&self, _remembered: Option<&Remembered>) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Puts what a member's user data says into `member`, which has the fields of its subscription already. Called by
+    /// the leader for each member before [`assign`](Self::assign). The bytes are another program's: whatever they are,
+    /// this must not panic, and what cannot be read is passed over.
+    fn read_user_data(&self, _member: &mut Member, _user_data: Option<&[u8]>) {}
 }
 
 /// The client's assignor with this protocol name, or `None` where Kafka has it and this crate has not, or nobody has it.

@@ -13,7 +13,7 @@ use crate::{AssignError, Assignment, Assignor, Member, RebalanceProtocol, TopicP
 pub struct Range;
 
 impl Assignor for Range {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "range"
     }
 

@@ -12,7 +12,7 @@ use crate::{AssignError, Assignment, Assignor, Member, RebalanceProtocol, TopicP
 pub struct RoundRobin;
 
 impl Assignor for RoundRobin {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "roundrobin"
     }
 

@@ -15,7 +15,7 @@ use crate::{AssignError, Assignment, Assignor, Member, RebalanceProtocol, TopicP
 pub struct Simple;
 
 impl Assignor for Simple {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "simple"
     }
 

@@ -5,7 +5,9 @@ mod balance;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::group::Group;
-use crate::{AssignError, Assignment, Assignor, Member, RebalanceProtocol, TopicPartitions, order};
+use crate::{
+    AssignError, Assignment, Assignor, Member, RebalanceProtocol, Remembered, TopicPartitions, order, user_data,
+};
 
 use balance::Balancer;
 
@@ -21,7 +23,7 @@ use balance::Balancer;
 pub struct Sticky;
 
 impl Assignor for Sticky {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "sticky"
     }
 
@@ -32,6 +34,15 @@ impl Assignor for Sticky {
     fn assign(&self, members: &[Member], topics: &TopicPartitions) -> Result<Assignment, AssignError> {
         assign_sticky(members, topics, false)
     }
+
+    fn user_data(&self, remembered: Option<&Remembered>) -> Option<Vec<u8>> {
+        remembered.map(user_data::write_sticky)
+    }
+
+    /// What eager members own when they join is nothing, so that only what they remember counts.
+    fn read_user_data(&self, member: &mut Member, user_data: Option<&[u8]>) {
+        (member.owned, member.generation) = user_data.and_then(user_data::read_sticky).unwrap_or_default();
+    }
 }
 
 /// The choice of [`Sticky`], handed out in two steps (KIP-429): a partition that another member still claims is left
@@ -41,7 +52,7 @@ impl Assignor for Sticky {
 pub struct CooperativeSticky;
 
 impl Assignor for CooperativeSticky {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "cooperative-sticky"
     }
 
@@ -51,6 +62,17 @@ impl Assignor for CooperativeSticky {
 
     fn assign(&self, members: &[Member], topics: &TopicPartitions) -> Result<Assignment, AssignError> {
         assign_sticky(members, topics, true)
+    }
+
+    fn user_data(&self, remembered: Option<&Remembered>) -> Option<Vec<u8>> {
+        Some(user_data::write_cooperative(remembered))
+    }
+
+    /// Members whose subscription has no place for the generation yet tell it here.
+    fn read_user_data(&self, member: &mut Member, user_data: Option<&[u8]>) {
+        if member.generation.is_none() {
+            member.generation = user_data.and_then(user_data::read_cooperative);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{AssignError, Assignment, Assignor, Member, RebalanceProtocol, TopicP
 pub struct Uniform;
 
 impl Assignor for Uniform {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "uniform"
     }
 

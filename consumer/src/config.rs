@@ -75,6 +75,18 @@ setting_enum! {
     }
 }
 
+setting_enum! {
+    /// `group.protocol`: how the members of a group agree on who reads what.
+    pub enum GroupProtocol {
+        /// By JoinGroup and SyncGroup: one of the members shares the partitions out, by
+        /// `partition.assignment.strategy`.
+        Classic = "classic",
+        /// By ConsumerGroupHeartbeat (KIP-848): the coordinator does, by `group.remote.assignor`. Needs brokers of
+        /// Kafka 4.0 or newer.
+        Consumer = "consumer",
+    }
+}
+
 impl IsolationLevel {
     /// As the protocol says it.
     pub(crate) fn code(self) -> i8 {
@@ -123,12 +135,24 @@ settings! {
         /// long a rebalance waits for a member.
         "max.poll.interval.ms" => max_poll_interval: Duration = Duration::from_secs(300),
             in MS..=INT_MS, because "an application needs some time";
-        /// How partitions are shared out, the preferred way first: `range`, `roundrobin`.
-        "partition.assignment.strategy" => partition_assignment_strategy: Vec<String> = vec!["range".to_owned()],
-            in Check::new("one of range, roundrobin, or both", |names: &Vec<String>| {
-                !names.is_empty() && names.iter().all(|name| assignor(name).is_some())
-            }),
+        /// How partitions are shared out, the preferred way first: `range`, `roundrobin`, `sticky`,
+        /// `cooperative-sticky`, or the name of an assignor that the consumer was given in code. The group takes one that
+        /// all its members offer. Partitions are kept over a rebalance (KIP-429) where every assignor of the list can do
+        /// that, as `cooperative-sticky` alone can. For `group.protocol=classic`.
+        "partition.assignment.strategy" => partition_assignment_strategy: Vec<String> =
+            vec!["range".to_owned(), "cooperative-sticky".to_owned()],
+            in Check::new("one assignor or more", |names: &Vec<String>| !names.is_empty()),
             because "every member must know how to share out";
+        /// How the members of the group agree on who reads what. `consumer` (KIP-848) has the coordinator share out,
+        /// moves only what must move, and takes `session.timeout.ms`, `heartbeat.interval.ms` and
+        /// `partition.assignment.strategy` from the broker's settings and `group.remote.assignor`.
+        "group.protocol" => group_protocol: GroupProtocol = GroupProtocol::Classic;
+        /// How the coordinator shares out under `group.protocol=consumer`: `uniform` or `range`, or another that the
+        /// brokers have. Left out, the broker chooses.
+        "group.remote.assignor" => group_remote_assignor: Option<String> = None;
+        /// Whether a subscription by a pattern passes over Kafka's own topics, `__consumer_offsets` for example. For
+        /// `group.protocol=classic`.
+        "exclude.internal.topics" => exclude_internal_topics: bool = true;
         /// How many bytes a broker should have before it answers a fetch.
         "fetch.min.bytes" => fetch_min_bytes: i32 = 1, in 0.., because "a size is not negative";
         /// How long a broker may wait for `fetch.min.bytes`.
@@ -160,15 +184,6 @@ settings! {
     validate = agree;
 }
 
-/// The assignor of a strategy's name; also by the names that Java's classes have.
-pub(crate) fn assignor(name: &str) -> Option<&'static dyn rkafka_assignor::Assignor> {
-    match name {
-        "range" | "org.apache.kafka.clients.consumer.RangeAssignor" => rkafka_assignor::by_name("range"),
-        "roundrobin" | "org.apache.kafka.clients.consumer.RoundRobinAssignor" => rkafka_assignor::by_name("roundrobin"),
-        _ => None,
-    }
-}
-
 fn agree(config: &ConsumerConfig) -> Result<(), ConfigError> {
     let conflict = |name: &str, other: &str, reason: &str| {
         Err(ConfigError::Conflict { name: name.to_owned(), other: other.to_owned(), reason: reason.to_owned() })
@@ -178,6 +193,14 @@ fn agree(config: &ConsumerConfig) -> Result<(), ConfigError> {
             "heartbeat.interval.ms",
             "session.timeout.ms",
             "a member must beat several times within its session; a third of it is usual",
+        );
+    }
+    if config.group_remote_assignor.is_some() && config.group_protocol == GroupProtocol::Classic {
+        return conflict(
+            "group.remote.assignor",
+            "group.protocol",
+            "the members of a classic group share out themselves; set group.protocol=consumer, or name an assignor in \
+             partition.assignment.strategy",
         );
     }
     if config.group_instance_id.is_some() && config.group_id.is_none() {

@@ -7,23 +7,30 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+<<<<<<< HEAD
 use rkafka_client_core::metrics::ClientKind;
 use rkafka_client_core::{Client, ClientOptions};
+=======
+use rkafka_client_core::Client;
+>>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
 use rkafka_protocol::records::{DecompressArena, RecordCursor, RecordError};
 use tokio::sync::mpsc;
 
 use crate::batch::Batch;
 use crate::clock;
-use crate::config::{ConsumerConfig, IsolationLevel};
+use crate::config::{ConsumerConfig, GroupProtocol, IsolationLevel};
 use crate::driver::committer;
 use crate::driver::member::{MemberNews, MemberTask};
 use crate::driver::steward;
 use crate::error::{ConsumerError, PartitionError, Result};
 use crate::handle::ConsumerHandle;
 use crate::listener::RebalanceListener;
+use crate::options::ConsumerOptions;
+use crate::pattern::TopicPattern;
 use crate::record::{ConsumerRecord, SharedBatch};
 use crate::shared::{Mode, Shared, Subscription};
-use crate::subscription::{Start, TopicPartition};
+use crate::strategy::Strategy;
+use crate::subscription::{GroupMembershipOperation, Start, TopicPartition};
 use crate::tasks::{Tasks, leave, shut_down};
 use crate::unpack::Unpacker;
 
@@ -70,15 +77,19 @@ impl Consumer {
     /// # Errors
     /// A setting cannot be used, or no bootstrap server answers.
     pub async fn connect(config: ConsumerConfig) -> Result<Self> {
-        Self::connect_with(config, ClientOptions::default()).await
+        Self::connect_with(config, ConsumerOptions::default()).await
     }
 
-    /// As [`connect`](Self::connect), with what else there is to say of connections. Topics are never created by it.
+    /// As [`connect`](Self::connect), with what is given in code: assignors of the application's own, and what else there
+    /// is to say of connections ([`ClientOptions`](rkafka_client_core::ClientOptions) alone will do). Topics are never
+    /// created by it. Cancel safe.
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
-    pub async fn connect_with(config: ConsumerConfig, options: ClientOptions) -> Result<Self> {
+    pub async fn connect_with(config: ConsumerConfig, options: impl Into<ConsumerOptions>) -> Result<Self> {
+        let options = options.into();
         config.validate()?;
+<<<<<<< HEAD
         let client = Client::connect_with(
             config.client.clone(),
             options.allow_auto_create_topics(false).kind(ClientKind::Consumer),
@@ -86,13 +97,20 @@ impl Consumer {
         .await
         .map_err(|source| ConsumerError::Client { doing: "finding the cluster", source })?;
         Ok(Self::start(config, client))
+=======
+        let strategy = Strategy::of(&config.partition_assignment_strategy, &options.assignors)?;
+        let client = Client::connect_with(config.client.clone(), options.client.allow_auto_create_topics(false))
+            .await
+            .map_err(|source| ConsumerError::Client { doing: "finding the cluster", source })?;
+        Ok(Self::start(config, client, strategy))
+>>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
     }
 
-    fn start(config: ConsumerConfig, client: Client) -> Self {
+    fn start(config: ConsumerConfig, client: Client, strategy: Strategy) -> Self {
         let arena = DecompressArena::new(config.max_decompressed_batch_bytes);
         let (commits, orders) = mpsc::unbounded_channel();
         let (news, inbox) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(config, client, commits));
+        let shared = Arc::new(Shared::new(config, client, strategy, commits));
         let tasks = Tasks {
             steward: clock::spawn(steward::run(Arc::clone(&shared), news.clone())),
             committer: clock::spawn(committer::run(Arc::clone(&shared), orders, news.clone())),
@@ -120,7 +138,7 @@ impl Consumer {
     /// # Errors
     /// No group, or partitions are assigned by hand.
     pub fn subscribe<Topic: Into<String>>(&mut self, topics: impl IntoIterator<Item = Topic>) -> Result<()> {
-        self.subscribe_to(topics.into_iter().map(Into::into).collect(), None)
+        self.subscribe_to(Subscription::to(topics), None)
     }
 
     /// As [`subscribe`](Self::subscribe), with hooks. They are set by the first subscription and stay.
@@ -132,10 +150,44 @@ impl Consumer {
         topics: impl IntoIterator<Item = Topic>,
         listener: impl RebalanceListener,
     ) -> Result<()> {
-        self.subscribe_to(topics.into_iter().map(Into::into).collect(), Some(Arc::new(listener)))
+        self.subscribe_to(Subscription::to(topics), Some(Arc::new(listener)))
     }
 
-    fn subscribe_to(&mut self, topics: Vec<String>, listener: Option<Arc<dyn RebalanceListener>>) -> Result<()> {
+    /// Subscribes to the topics whose whole names match a regular expression, instead of what was subscribed before. Topics
+    /// that come later are found: under `group.protocol=consumer` by the coordinator, which takes RE2J's expressions;
+    /// else by this consumer, every `metadata.max.age.ms`, which takes those of the `regex` crate (much the same), and
+    /// passes over Kafka's own topics as `exclude.internal.topics` says. Returns at once.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe); [`ConsumerError::BadPattern`]. What the coordinator cannot read is told by the
+    /// next call for records, and is fatal.
+    pub fn subscribe_pattern(&mut self, pattern: impl Into<String>) -> Result<()> {
+        let subscription = self.matching(pattern.into())?;
+        self.subscribe_to(subscription, None)
+    }
+
+    /// As [`subscribe_pattern`](Self::subscribe_pattern), with hooks. They are set by the first subscription and stay.
+    ///
+    /// # Errors
+    /// As [`subscribe_pattern`](Self::subscribe_pattern).
+    pub fn subscribe_pattern_with(
+        &mut self,
+        pattern: impl Into<String>,
+        listener: impl RebalanceListener,
+    ) -> Result<()> {
+        let subscription = self.matching(pattern.into())?;
+        self.subscribe_to(subscription, Some(Arc::new(listener)))
+    }
+
+    fn matching(&self, pattern: String) -> Result<Subscription> {
+        let pattern = match self.shared.config.group_protocol {
+            GroupProtocol::Classic => TopicPattern::of_client(pattern)?,
+            GroupProtocol::Consumer => TopicPattern::of_broker(pattern)?,
+        };
+        Ok(Subscription { topics: Vec::new(), pattern: Some(pattern) })
+    }
+
+    fn subscribe_to(&mut self, subscription: Subscription, listener: Option<Arc<dyn RebalanceListener>>) -> Result<()> {
         let tasks = self.tasks.as_mut().ok_or(ConsumerError::Closed)?;
         self.shared.group_id("subscribing")?;
         {
@@ -143,7 +195,10 @@ impl Consumer {
             if state.mode == Mode::Manual {
                 return Err(ConsumerError::Conflict { operation: "subscribing" });
             }
-            state.mode = Mode::Group(Subscription { topics });
+            if subscription.pattern.is_some() {
+                self.shared.pattern_is_new.store(true, Ordering::Release);
+            }
+            state.mode = Mode::Group(subscription);
         }
         self.shared.steward.notify_one();
         match tasks.inbox.take() {
@@ -198,13 +253,13 @@ impl Consumer {
     pub async fn unsubscribe(&mut self) -> Result<()> {
         self.put_back();
         let tasks = self.tasks.as_mut().ok_or(ConsumerError::Closed)?;
-        self.shared.lock().in_hand = false;
+        self.shared.lock().in_hand = None;
         self.shared.member.notify_waiters();
         let mut result = Ok(());
         if let Some(member) = &mut tasks.member {
             let mut given_back = None;
             if !member.is_finished() {
-                (result, given_back) = leave(&tasks.news, member).await;
+                (result, given_back) = leave(&tasks.news, member, GroupMembershipOperation::Default).await;
             }
             let inbox = match given_back {
                 Some(inbox) => Some(inbox),
@@ -301,10 +356,18 @@ impl Consumer {
     ///
     /// # Errors
     /// The last commit failed; the group did not answer in time.
-    pub async fn close(mut self) -> Result<()> {
+    pub async fn close(self) -> Result<()> {
+        self.close_with(GroupMembershipOperation::Default).await
+    }
+
+    /// As [`close`](Self::close), and says whether the member leaves its group (KIP-1092).
+    ///
+    /// # Errors
+    /// As [`close`](Self::close).
+    pub async fn close_with(mut self, operation: GroupMembershipOperation) -> Result<()> {
         self.put_back();
         let Some(tasks) = self.tasks.take() else { return Ok(()) };
-        let closing = clock::spawn_with(shut_down(Arc::clone(&self.shared), tasks));
+        let closing = clock::spawn_with(shut_down(Arc::clone(&self.shared), tasks, operation));
         closing.await.unwrap_or(Err(ConsumerError::Closed))
     }
 
@@ -468,8 +531,8 @@ impl Consumer {
     /// Takes the next chunk out of the inbox, under the lock.
     fn poll_chunk(&mut self, context: &mut Context<'_>, until_end: bool) -> Poll<Option<Result<()>>> {
         let mut state = self.shared.lock();
-        state.in_hand = false;
-        if state.held || (state.identity.is_none() && matches!(state.mode, Mode::Group(_))) {
+        state.in_hand = None;
+        if state.awaited || (state.identity.is_none() && matches!(state.mode, Mode::Group(_))) {
             self.shared.member.notify_waiters();
         }
         if self.shared.is_closed() {
@@ -487,30 +550,29 @@ impl Consumer {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if !state.held {
-            let was_full = state.inbox.room() == 0;
-            let crate::shared::State { inbox, positions, .. } = &mut *state;
-            let chunk = inbox.pop(|topic, partition| positions.is_paused(topic, partition));
-            for (topic, partition) in inbox.overflowing_aside() {
-                positions.rewind(&topic, partition);
-                inbox.purge();
-            }
-            if was_full && inbox.room() > 0 {
-                self.shared.fetchers.notify_waiters();
-            }
-            if let Some(chunk) = chunk {
-                state.in_hand = true;
-                drop(state);
-                let config = &self.shared.config;
-                let read_committed = config.isolation_level == IsolationLevel::ReadCommitted;
-                self.current =
-                    Some(Current { unpacker: Unpacker::new(chunk, read_committed, config.check_crcs), open: None });
-                self.took = true;
-                return Poll::Ready(Some(Ok(())));
-            }
-            if until_end && state.positions.is_at_end() {
-                return Poll::Ready(None);
-            }
+        let was_full = state.inbox.room() == 0;
+        let crate::shared::State { inbox, positions, .. } = &mut *state;
+        let chunk = inbox.pop(|topic, partition| positions.is_withheld(topic, partition));
+        for (topic, partition) in inbox.overflowing_aside() {
+            positions.rewind(&topic, partition);
+            inbox.purge();
+        }
+        if was_full && inbox.room() > 0 {
+            self.shared.fetchers.notify_waiters();
+        }
+        if let Some(chunk) = chunk {
+            let (topic, partition) = (Arc::clone(&chunk.topic), chunk.partition);
+            state.in_hand = Some(TopicPartition { topic, partition });
+            drop(state);
+            let config = &self.shared.config;
+            let read_committed = config.isolation_level == IsolationLevel::ReadCommitted;
+            self.current =
+                Some(Current { unpacker: Unpacker::new(chunk, read_committed, config.check_crcs), open: None });
+            self.took = true;
+            return Poll::Ready(Some(Ok(())));
+        }
+        if until_end && state.positions.is_at_end() {
+            return Poll::Ready(None);
         }
         state.waker = Some(context.waker().clone());
         Poll::Pending
@@ -565,7 +627,8 @@ impl Drop for Consumer {
         let Some(tasks) = self.tasks.take() else { return };
         self.shared.lock().dropped = true;
         if tokio::runtime::Handle::try_current().is_ok() {
-            drop(clock::spawn_with(shut_down(Arc::clone(&self.shared), tasks)));
+            let operation = GroupMembershipOperation::Default;
+            drop(clock::spawn_with(shut_down(Arc::clone(&self.shared), tasks, operation)));
         } else {
             tasks.steward.abort();
             tasks.committer.abort();

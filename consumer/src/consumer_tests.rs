@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use rkafka_client_core::{ClientSettings, Dial, DialOptions, HostPort};
+use rkafka_client_core::{ClientOptions, ClientSettings, Dial, DialOptions, HostPort};
 use rkafka_net::{DialFuture, Stream as NetStream};
 use rkafka_protocol::ApiKey;
 use rkafka_protocol::messages::api_versions_response::ApiVersion;
@@ -484,7 +484,7 @@ async fn a_commit_of_an_older_generation_is_not_made_in_a_newer_one() {
     let consumer = consumer_with(&broker, ConsumerConfig::new().group_id("g").enable_auto_commit(false)).await;
     {
         let mut state = consumer.shared.lock();
-        state.mode = Mode::Group(Subscription { topics: vec!["t".to_owned()] });
+        state.mode = Mode::Group(Subscription::to(["t"]));
         state.identity = Some((1, "m".to_owned()));
     }
     let place = TopicPartition::new("t", 0);

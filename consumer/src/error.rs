@@ -116,12 +116,22 @@ pub enum ConsumerError {
         operation: &'static str,
     },
     /// The group does not take this member, or not any more.
-    #[error("group {group_id}: {code}")]
+    #[error("group {group_id}: {code}{}", .message.as_deref().map(|said| format!(": {said}")).unwrap_or_default())]
     Group {
         /// The group's id.
         group_id: String,
         /// The coordinator's error.
         code: ErrorCode,
+        /// What the coordinator says of it, or what to do.
+        message: Option<String>,
+    },
+    /// The pattern of a subscription is no regular expression.
+    #[error("the pattern {pattern:?} cannot be subscribed to: {reason}")]
+    BadPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong.
+        reason: String,
     },
     /// The leader of the group sent an assignment that cannot be read.
     #[error("group {group_id}: the assignment cannot be read: {reason}")]

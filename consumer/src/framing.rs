@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rkafka_protocol::messages::consumer_protocol_assignment::TopicPartition as AssignedTopic;
+use rkafka_protocol::messages::consumer_protocol_subscription::TopicPartition as OwnedTopic;
 use rkafka_protocol::messages::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
 use rkafka_protocol::wire::{DecodeError, Message, Reader, Writer};
 
@@ -35,11 +36,25 @@ fn read<M: Message>(bytes: Bytes) -> Result<M, DecodeError> {
     M::decode(&mut reader, version.min(M::VERSIONS.max))
 }
 
-/// What this member wants. Eager members own nothing while they join.
-pub(crate) fn subscription(mut topics: Vec<String>, rack_id: Option<String>) -> Bytes {
+/// What this member wants, and what it has. Eager members own nothing while they join.
+pub(crate) fn subscription(
+    topics: &[String],
+    owned: &[TopicPartition],
+    generation_id: i32,
+    rack_id: Option<String>,
+    user_data: Option<Vec<u8>>,
+) -> Bytes {
+    let mut topics = topics.to_vec();
     topics.sort();
     topics.dedup();
-    write(&ConsumerProtocolSubscription { topics, rack_id, ..ConsumerProtocolSubscription::default() })
+    let mut by_topic: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+    for place in owned {
+        by_topic.entry(&place.topic).or_default().push(place.partition);
+    }
+    let owned_partitions =
+        by_topic.into_iter().map(|(topic, partitions)| OwnedTopic { topic: topic.to_owned(), partitions }).collect();
+    let user_data = user_data.map(Bytes::from);
+    write(&ConsumerProtocolSubscription { topics, user_data, owned_partitions, generation_id, rack_id })
 }
 
 /// What a member wants.
@@ -83,8 +98,14 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let read = read_subscription(subscription(vec!["b".into(), "a".into(), "b".into()], None)).unwrap();
+        let read = {
+            let owned = [TopicPartition::new("a", 1), TopicPartition::new("a", 0)];
+            let topics = ["b".to_owned(), "a".to_owned(), "b".to_owned()];
+            read_subscription(subscription(&topics, &owned, 3, None, Some(vec![7]))).unwrap()
+        };
         assert_eq!(read.topics, ["a", "b"]);
+        assert_eq!((read.generation_id, read.user_data.as_deref()), (3, Some(&[7][..])));
+        assert_eq!((read.owned_partitions[0].topic.as_str(), &read.owned_partitions[0].partitions), ("a", &vec![1, 0]));
         let places = [("t".to_owned(), 1), ("s".to_owned(), 0), ("t".to_owned(), 0)];
         let read = read_assignment(assignment(&places)).unwrap();
         assert_eq!(read.iter().map(ToString::to_string).collect::<Vec<_>>(), ["s-0", "t-0", "t-1"]);
@@ -97,7 +118,7 @@ mod tests {
         let old = [&[0, 0, 0, 0, 0, 1, 0, 1][..], b"t", &[0xff; 4]].concat();
         assert_eq!(read_subscription(Bytes::from(old.clone())).unwrap().topics, ["t"]);
         // A version of the future, with more behind.
-        let mut new = subscription(vec!["t".into()], Some("rack".into())).to_vec();
+        let mut new = subscription(&["t".to_owned()], &[], -1, Some("rack".into()), None).to_vec();
         new[1] = 9;
         new.extend_from_slice(b"more");
         assert_eq!(read_subscription(Bytes::from(new)).unwrap().rack_id.as_deref(), Some("rack"));

@@ -32,21 +32,26 @@ mod framing;
 mod handle;
 mod listener;
 mod machine;
+mod options;
+mod pattern;
 mod record;
 mod shared;
+mod strategy;
 mod subscription;
 mod tasks;
 mod unpack;
 mod wire;
 
 pub use batch::{Batch, Records};
-pub use config::{ConsumerConfig, IsolationLevel, OffsetReset};
+pub use config::{ConsumerConfig, GroupProtocol, IsolationLevel, OffsetReset};
 pub use consumer::Consumer;
 pub use error::{ConsumerError, PartitionError, Result};
 pub use handle::ConsumerHandle;
 pub use listener::{HookFuture, RebalanceListener};
+pub use options::ConsumerOptions;
 pub use record::ConsumerRecord;
-pub use subscription::{CommittedOffset, OffsetAndTimestamp, Start, TopicPartition};
+pub use subscription::{CommittedOffset, GroupMembershipOperation, OffsetAndTimestamp, Start, TopicPartition};
 
 pub use rkafka_client_core::serialization;
+pub use rkafka_assignor as assignor;
 pub use rkafka_client_core::{ClientConfig, ClientOptions, ClientSettings, ConfigError, GroupMetadata};

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use rkafka_assignor::Assignor;
 use rkafka_client_core::Client;
 use tokio::sync::{Notify, mpsc};
 
@@ -12,7 +13,10 @@ use crate::config::{ConsumerConfig, IsolationLevel};
 use crate::driver::committer::CommitOrder;
 use crate::error::ConsumerError;
 use crate::machine::inbox::{Chunk, Inbox};
+use crate::machine::membership::Wanted;
 use crate::machine::positions::{Cursor, Fetched, Positions};
+use crate::pattern::TopicPattern;
+use crate::strategy::Strategy;
 use crate::subscription::TopicPartition;
 
 /// What the application's side and the tasks of a consumer share.
@@ -20,6 +24,10 @@ use crate::subscription::TopicPartition;
 pub(crate) struct Shared {
     pub(crate) config: ConsumerConfig,
     pub(crate) client: Client,
+    /// What `partition.assignment.strategy` names, in its order.
+    pub(crate) assignors: Vec<Arc<dyn Assignor>>,
+    /// Whether those keep partitions over a rebalance.
+    pub(crate) is_cooperative: bool,
     state: Mutex<State>,
     /// Counts the application's calls, so that nobody needs to read a clock for each.
     pub(crate) polls: AtomicU64,
@@ -33,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) closed: AtomicBool,
     /// The metadata is known to be old.
     pub(crate) stale: AtomicBool,
+    /// A pattern was subscribed to since all topics were looked at.
+    pub(crate) pattern_is_new: AtomicBool,
 }
 
 /// What the lock guards.
@@ -45,10 +55,10 @@ pub(crate) struct State {
     pub(crate) fatal: Option<ConsumerError>,
     /// The application waits in a call, and is woken by this.
     pub(crate) waker: Option<Waker>,
-    /// The application was handed something and has not come back.
-    pub(crate) in_hand: bool,
-    /// The assignment is being given up: nothing is handed out.
-    pub(crate) held: bool,
+    /// Of which partition the application was handed something and has not come back.
+    pub(crate) in_hand: Option<TopicPartition>,
+    /// Partitions are being given up, and the member waits for the application to come back.
+    pub(crate) awaited: bool,
     /// The generation and member id to commit under; `None` where there is no group or no membership.
     pub(crate) identity: Option<(i32, String)>,
     pub(crate) mode: Mode,
@@ -73,7 +83,28 @@ pub(crate) enum Mode {
 /// Which topics a member wants.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Subscription {
+    /// By name; those that a pattern means where this side finds them.
     pub(crate) topics: Vec<String>,
+    /// By a pattern.
+    pub(crate) pattern: Option<TopicPattern>,
+}
+
+impl Subscription {
+    /// Of these topics.
+    pub(crate) fn to<Topic: Into<String>>(topics: impl IntoIterator<Item = Topic>) -> Self {
+        Self { topics: topics.into_iter().map(Into::into).collect(), pattern: None }
+    }
+
+    /// What the member is told; `None` while it is not known which topics the pattern means.
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
+        let pattern = match &self.pattern {
+            None => None,
+            Some(TopicPattern::OfBroker(text)) => Some(text.clone()),
+            Some(TopicPattern::OfClient { is_resolved: true, .. }) => None,
+            Some(TopicPattern::OfClient { is_resolved: false, .. }) => return None,
+        };
+        Some(Wanted { topics: self.topics.iter().cloned().collect(), pattern })
+    }
 }
 
 /// How many different errors wait for the application, at most; more of the same kind tell nothing new.
@@ -86,6 +117,11 @@ impl State {
             self.errors.push_back(error);
         }
         self.wake();
+    }
+
+    /// Which assignment each partition is of.
+    pub(crate) fn tenures<T>(&self, places: &[(TopicPartition, T)]) -> Vec<Option<u64>> {
+        places.iter().map(|(place, _)| self.positions.tenure(&place.topic, place.partition)).collect()
     }
 
     /// Ends the consumer by an error.
@@ -103,8 +139,18 @@ impl State {
 }
 
 impl Shared {
+<<<<<<< HEAD
     pub(crate) fn new(config: ConsumerConfig, client: Client, commits: mpsc::UnboundedSender<CommitOrder>) -> Self {
         let mut positions = Positions::new(
+=======
+    pub(crate) fn new(
+        config: ConsumerConfig,
+        client: Client,
+        strategy: Strategy,
+        commits: mpsc::UnboundedSender<CommitOrder>,
+    ) -> Self {
+        let positions = Positions::new(
+>>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
             config.auto_offset_reset,
             config.isolation_level == IsolationLevel::ReadCommitted,
             config.client.retry_backoff,
@@ -115,14 +161,16 @@ impl Shared {
         Self {
             config,
             client,
+            assignors: strategy.assignors,
+            is_cooperative: strategy.is_cooperative,
             state: Mutex::new(State {
                 positions,
                 inbox,
                 errors: VecDeque::new(),
                 fatal: None,
                 waker: None,
-                in_hand: false,
-                held: false,
+                in_hand: None,
+                awaited: false,
                 identity: None,
                 mode: Mode::Idle,
                 shared_out: None,
@@ -135,6 +183,7 @@ impl Shared {
             commits,
             closed: AtomicBool::new(false),
             stale: AtomicBool::new(false),
+            pattern_is_new: AtomicBool::new(false),
         }
     }
 

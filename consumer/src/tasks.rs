@@ -11,6 +11,7 @@ use crate::driver::member::MemberNews;
 use crate::error::{ConsumerError, Result};
 use crate::handle::ConsumerHandle;
 use crate::shared::Shared;
+use crate::subscription::GroupMembershipOperation;
 
 /// How long a close waits for the group, as in Java.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,14 +29,14 @@ pub(crate) struct Tasks {
 }
 
 /// Leaves the group and ends the tasks.
-pub(crate) async fn shut_down(shared: Arc<Shared>, tasks: Tasks) -> Result<()> {
+pub(crate) async fn shut_down(shared: Arc<Shared>, tasks: Tasks, operation: GroupMembershipOperation) -> Result<()> {
     let Tasks { steward, committer, news, inbox: _, member } = tasks;
-    shared.lock().in_hand = false;
+    shared.lock().in_hand = None;
     shared.member.notify_waiters();
     let farewell = async {
         settle_commits(&shared).await;
         if let Some(mut member) = member {
-            leave(&news, &mut member).await.0
+            leave(&news, &mut member, operation).await.0
         } else if shared.config.enable_auto_commit && shared.group_id("").is_ok() {
             let returned = !shared.lock().dropped;
             let (reply, answer) = oneshot::channel();
@@ -70,9 +71,10 @@ pub(crate) async fn shut_down(shared: Arc<Shared>, tasks: Tasks) -> Result<()> {
 pub(crate) async fn leave(
     news: &mpsc::UnboundedSender<MemberNews>,
     member: &mut JoinHandle<mpsc::UnboundedReceiver<MemberNews>>,
+    operation: GroupMembershipOperation,
 ) -> (Result<()>, Option<mpsc::UnboundedReceiver<MemberNews>>) {
     let (done, left) = oneshot::channel();
-    let _ = news.send(MemberNews::Close(done));
+    let _ = news.send(MemberNews::Close(operation, done));
     tokio::select! {
         biased;
         told = left => (told.unwrap_or(Ok(())), None),

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock;
 use crate::driver::member::MemberNews;
 use crate::error::ConsumerError;
-use crate::shared::{Mode, Shared};
+use crate::shared::{Mode, Shared, State};
 use crate::subscription::{CommittedOffset, TopicPartition};
 use crate::wire;
 
@@ -28,8 +28,10 @@ pub(crate) type Reply = oneshot::Sender<Result<(), ConsumerError>>;
 #[derive(Debug)]
 pub(crate) struct CommitOrder {
     offsets: Offsets,
-    /// The generation that the offsets are of, where this is a member of a group: in a later one the partitions may be
-    /// another member's, whose commits must not be overwritten.
+    /// The assignment of each partition that the offset is of; `None` where it was not assigned. After a later one the
+    /// partition may have been another member's, whose commits must not be overwritten.
+    tenures: Vec<Option<u64>>,
+    /// The generation at that time, where this is a member of a group: it counts for what was not assigned.
     generation: Option<i32>,
     /// Retried for so long.
     limit: Duration,
@@ -38,9 +40,24 @@ pub(crate) struct CommitOrder {
 }
 
 impl CommitOrder {
-    /// An order of the present generation.
+    /// An order of the present assignment and generation.
     pub(crate) fn new(shared: &Shared, offsets: Offsets, limit: Duration, reply: Option<Reply>) -> Self {
-        Self { offsets, generation: shared.lock().identity.as_ref().map(|(generation, _)| *generation), limit, reply }
+        let state = shared.lock();
+        let tenures = state.tenures(&offsets);
+        let generation = state.identity.as_ref().map(|(generation, _)| *generation);
+        Self { offsets, tenures, generation, limit, reply }
+    }
+
+    /// Under whom to commit now: nobody outside of a group.
+    fn identity(&self, state: &State) -> Result<Option<(i32, String)>, ErrorCode> {
+        let (Mode::Group(_), identity) = (&state.mode, &state.identity) else { return Ok(None) };
+        let Some((generation, member_id)) = identity else { return Err(ErrorCode::UnknownMemberId) };
+        let mut tenures = self.tenures.iter().zip(state.tenures(&self.offsets));
+        let is_mine = tenures.all(|(then, now)| match then {
+            Some(_) => *then == now,
+            None => self.generation == Some(*generation),
+        });
+        if is_mine { Ok(Some((*generation, member_id.clone()))) } else { Err(ErrorCode::IllegalGeneration) }
     }
 }
 
@@ -79,6 +96,11 @@ pub(crate) async fn run(
 /// What can be committed: all that was handed out, or only what the application has come back from; or what it has
 /// marked as done, where it marks.
 pub(crate) fn committable(shared: &Shared, returned: bool) -> Offsets {
+    committable_of(shared, returned, None)
+}
+
+/// As [`committable`], of these partitions only.
+pub(crate) fn committable_of(shared: &Shared, returned: bool, partitions: Option<&[TopicPartition]>) -> Offsets {
     let state = shared.lock();
     if state.mode == Mode::Idle {
         return Vec::new();
@@ -93,6 +115,7 @@ pub(crate) fn committable(shared: &Shared, returned: bool) -> Offsets {
                 .with_metadata(one.marked.metadata);
             (TopicPartition { topic: one.topic, partition: one.partition }, offset)
         })
+        .filter(|(place, _)| partitions.is_none_or(|partitions| partitions.contains(place)))
         .collect()
 }
 
@@ -105,19 +128,8 @@ async fn commit(
     let deadline = clock::now() + order.limit;
     let mut failures = 0;
     loop {
-        let (generation, member_id) = {
-            let state = shared.lock();
-            match (&state.mode, &state.identity) {
-                (Mode::Group(_), None) => {
-                    return Err(ConsumerError::CommitOutdated { code: ErrorCode::UnknownMemberId });
-                }
-                (Mode::Group(_), Some((generation, _))) if order.generation != Some(*generation) => {
-                    return Err(ConsumerError::CommitOutdated { code: ErrorCode::IllegalGeneration });
-                }
-                (Mode::Group(_), Some((generation, member_id))) => (*generation, member_id.clone()),
-                _ => (-1, String::new()),
-            }
-        };
+        let identity = order.identity(&shared.lock()).map_err(|code| ConsumerError::CommitOutdated { code })?;
+        let (generation, member_id) = identity.unwrap_or((-1, String::new()));
         let request = request(shared, group_id, generation, member_id, &order.offsets);
         let answer =
             wire::coordinator_request(shared, Lane::Offsets, LAST_VERSION_BY_NAME, None, |_version| request).await;
@@ -129,7 +141,14 @@ async fn commit(
             Err(source) => ConsumerError::Client { doing: "committing offsets", source },
         };
         let (code, retriable) = match &error {
-            ConsumerError::CommitOutdated { code } => (Some(*code), false),
+            // The member goes on to the next generation with its partitions, or loses them: both end the wait.
+            ConsumerError::CommitOutdated { code } => {
+                let passes = matches!(
+                    code,
+                    ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration | ErrorCode::StaleMemberEpoch
+                );
+                (Some(*code), passes && generation >= 0)
+            }
             ConsumerError::CommitRefused { code, .. } => (Some(*code), code.is_retriable()),
             ConsumerError::Client { source, .. } => (source.code(), source.is_retriable()),
             _ => (None, false),
@@ -218,6 +237,7 @@ fn refusal(place: &TopicPartition, code: ErrorCode) -> ConsumerError {
         ErrorCode::IllegalGeneration
         | ErrorCode::UnknownMemberId
         | ErrorCode::RebalanceInProgress
+        | ErrorCode::StaleMemberEpoch
         | ErrorCode::FencedInstanceId => ConsumerError::CommitOutdated { code },
         code => ConsumerError::CommitRefused { partition: place.clone(), code },
     }

@@ -152,9 +152,6 @@ async fn next_flight<'a>(shared: &'a Shared, broker: i32, lane: Lane<'_>) -> Fli
 fn take(shared: &Shared, broker: i32, now: Instant) -> Result<Flight<'_>, Option<Instant>> {
     let config = &shared.config;
     let mut state = shared.lock();
-    if state.held {
-        return Err(None);
-    }
     let room = state.inbox.room();
     if room == 0 {
         return Err(None);

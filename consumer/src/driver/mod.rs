@@ -1,7 +1,10 @@
 //! What moves bytes and waits: one fetcher per broker, the steward (metadata, lookups), the committer, the member.
 
+mod classic_requests;
 pub(crate) mod committer;
+mod consumer_requests;
 pub(crate) mod fetcher;
 pub(crate) mod member;
 pub(crate) mod offsets;
+mod partitions;
 pub(crate) mod steward;

@@ -12,6 +12,7 @@ use rkafka_protocol::messages::offset_fetch_request::{
 use rkafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use rkafka_protocol::messages::{ListOffsetsRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest};
 
+use crate::config::GroupProtocol;
 use crate::error::ConsumerError;
 use crate::shared::Shared;
 use crate::subscription::{CommittedOffset, TopicPartition};
@@ -19,6 +20,8 @@ use crate::wire;
 
 /// The first version of OffsetFetch that asks for groups rather than for one.
 const FIRST_VERSION_OF_GROUPS: i16 = 8;
+/// The first version in which a member of KIP-848 says who asks.
+const FIRST_VERSION_OF_MEMBERS: i16 = 9;
 /// Topics by name: OffsetFetch by ids begins with version 10.
 const LAST_VERSION_BY_NAME: i16 = 9;
 
@@ -203,12 +206,23 @@ pub(crate) async fn committed(
     for place in partitions {
         topics.entry(place.topic.to_string()).or_default().push(place.partition);
     }
+    let member = shared.lock().identity.clone();
+    let is_consumer_protocol = shared.config.group_protocol == GroupProtocol::Consumer;
     let build = move |version: i16| {
         // Transactions that are not decided yet may hold offsets of this group: those are waited for (KIP-447).
         let mut request = OffsetFetchRequest { require_stable: version >= 7, ..OffsetFetchRequest::default() };
         if version >= FIRST_VERSION_OF_GROUPS {
+            // A member of KIP-848 says so, so that the coordinator can tell that it is behind.
+            let (member_epoch, member_id) = match member {
+                Some((epoch, member_id)) if is_consumer_protocol && version >= FIRST_VERSION_OF_MEMBERS => {
+                    (epoch, Some(member_id))
+                }
+                _ => (-1, None),
+            };
             request.groups.push(OffsetFetchRequestGroup {
                 group_id,
+                member_id,
+                member_epoch,
                 topics: Some(
                     topics
                         .into_iter()

@@ -14,8 +14,14 @@ use crate::driver::fetcher;
 use crate::driver::member::MemberNews;
 use crate::driver::offsets::{self, Answers, EpochQuery, Query};
 use crate::error::ConsumerError;
+<<<<<<< HEAD
 use crate::machine::positions::{Leader, Lookup, Question, TopicView};
 use crate::shared::{Mode, Shared, State};
+=======
+use crate::machine::positions::{Leader, Lookup, TopicView};
+use crate::pattern::TopicPattern;
+use crate::shared::{Mode, Shared, State, Subscription};
+>>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
 use crate::subscription::TopicPartition;
 
 /// Ends the fetchers with the steward.
@@ -33,7 +39,11 @@ impl Drop for Fetchers {
 /// What a task of the steward has done.
 enum Done {
     Lookup,
-    Refresh { failed: bool },
+    /// With the cluster, where all of its topics were asked for.
+    Refresh {
+        failed: bool,
+        all: Option<Arc<Cluster>>,
+    },
 }
 
 /// Runs until the task is ended.
@@ -45,15 +55,21 @@ pub(crate) async fn run(shared: Arc<Shared>, member: mpsc::UnboundedSender<Membe
     let mut refreshing = false;
     let mut failures: u32 = 0;
     let mut next_refresh = clock::now();
+    // When all topics of the cluster were fetched, for a pattern.
+    let mut seen_all: Option<Instant> = None;
     loop {
         let mut woken = std::pin::pin!(shared.steward.notified());
         woken.as_mut().enable();
         let now = clock::now();
         let cluster = Arc::clone(&changes.borrow_and_update());
         watch_topics(&shared, &cluster, &member);
+        let looks_for_all = has_pattern(&shared, &mut seen_all);
         let Plan { topics, unknown, leaders, due, next } = plan(&shared, &cluster, &mut missing, now);
         let mut deadline = next;
-        if !topics.is_empty() && !refreshing && (unknown || shared.stale.load(Ordering::Acquire)) {
+        let all_due = looks_for_all.then(|| seen_all.map_or(now, |at| at + shared.config.client.metadata_max_age));
+        let wants_all = all_due.is_some_and(|due| due <= now);
+        let wants_some = !topics.is_empty() && (unknown || shared.stale.load(Ordering::Acquire));
+        if (wants_all || wants_some) && !refreshing {
             if now >= next_refresh {
                 refreshing = true;
                 shared.stale.store(false, Ordering::Release);
@@ -61,14 +77,19 @@ pub(crate) async fn run(shared: Arc<Shared>, member: mpsc::UnboundedSender<Membe
                 failures = failures.saturating_add(1);
                 next_refresh = now + wait;
                 let shared = Arc::clone(&shared);
-                tasks.spawn(async move { refresh(&shared, topics).await });
+                tasks.spawn(async move { refresh(&shared, topics, wants_all).await });
             } else {
                 deadline = Some(deadline.map_or(next_refresh, |other| other.min(next_refresh)));
             }
-        } else if !unknown {
+        } else if !unknown && !wants_all {
             failures = 0;
         }
+<<<<<<< HEAD
         for (whom, lookups) in in_groups(due) {
+=======
+        deadline = [deadline, all_due.filter(|_| !refreshing && !wants_all)].into_iter().flatten().min();
+        for task in in_groups(due) {
+>>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
             let shared = Arc::clone(&shared);
             tasks.spawn(async move {
                 look_up(&shared, whom, lookups).await;
@@ -89,8 +110,12 @@ pub(crate) async fn run(shared: Arc<Shared>, member: mpsc::UnboundedSender<Membe
         tokio::select! {
             () = woken => {}
             Ok(()) = changes.changed() => {}
-            Some(done) = tasks.join_next() => if let Ok(Done::Refresh { failed }) = done {
+            Some(done) = tasks.join_next() => if let Ok(Done::Refresh { failed, all }) = done {
                 refreshing = false;
+                if let Some(all) = all {
+                    seen_all = Some(clock::now());
+                    match_pattern(&shared, &all, &member);
+                }
                 if failed {
                     shared.stale.store(true, Ordering::Release);
                 }
@@ -144,17 +169,49 @@ fn wanted_topics(state: &State) -> Vec<String> {
     topics
 }
 
-async fn refresh(shared: &Shared, topics: Vec<String>) -> Done {
-    match shared.client.refresh(Topics::named(topics)).await {
-        Ok(_) => Done::Refresh { failed: false },
+async fn refresh(shared: &Shared, topics: Vec<String>, of_all: bool) -> Done {
+    let fetched = if of_all {
+        shared.client.refresh(Topics::All).await
+    } else {
+        shared.client.refresh(Topics::named(topics)).await
+    };
+    match fetched {
+        Ok(cluster) => Done::Refresh { failed: false, all: of_all.then_some(cluster) },
         Err(error) => {
             if error.is_retriable() {
                 tracing::debug!(%error, "metadata could not be fetched, and is asked for again");
             } else {
                 shared.lock().tell(ConsumerError::Client { doing: "fetching metadata", source: error });
             }
-            Done::Refresh { failed: true }
+            Done::Refresh { failed: true, all: None }
         }
+    }
+}
+
+/// Whether topics are subscribed by a pattern that this side matches. A new one has all topics looked at again.
+fn has_pattern(shared: &Shared, seen_all: &mut Option<Instant>) -> bool {
+    if shared.pattern_is_new.swap(false, Ordering::AcqRel) {
+        *seen_all = None;
+    }
+    let state = shared.lock();
+    matches!(&state.mode, Mode::Group(Subscription { pattern: Some(TopicPattern::OfClient { .. }), .. }))
+}
+
+/// Finds the topics that a pattern of this side means among all of the cluster's, and tells the member where they are
+/// others than before.
+fn match_pattern(shared: &Shared, all: &Cluster, member: &mpsc::UnboundedSender<MemberNews>) {
+    let mut state = shared.lock();
+    let Mode::Group(subscription) = &mut state.mode else { return };
+    let Some(TopicPattern::OfClient { regex, is_resolved, .. }) = &mut subscription.pattern else { return };
+    let with_internal = !shared.config.exclude_internal_topics;
+    let is_meant = |name: &str, is_internal: bool| (with_internal || !is_internal) && regex.is_match(name);
+    let meant = all.topics().filter(|topic| is_meant(&topic.name, topic.is_internal));
+    let mut topics: Vec<String> = meant.map(|topic| topic.name.clone()).collect();
+    topics.sort();
+    if !*is_resolved || topics != subscription.topics {
+        *is_resolved = true;
+        subscription.topics = topics;
+        let _ = member.send(MemberNews::SubscriptionChanged);
     }
 }
 

@@ -70,7 +70,11 @@ enum Stage {
 struct Slot {
     incarnation: u64,
     stage: Stage,
+    /// Counts the assignments: while it is the same, nobody else can have had the partition.
+    tenure: u64,
     paused: bool,
+    /// Nothing is fetched or handed out: the partition is about to be given up, or its hook has yet to run.
+    held: bool,
     progress: Arc<Progress>,
     leader: Option<Leader>,
     /// The epoch of the leader that is known to have everything up to the position.
@@ -164,6 +168,7 @@ impl Positions {
             !topic.slots.is_empty()
         });
         for (name, partition, start) in wanted {
+<<<<<<< HEAD
             if self.slot(name, *partition).is_none() {
                 let incarnation = self.incarnate();
                 let topic = self.topics.entry(Arc::clone(name)).or_default();
@@ -187,7 +192,53 @@ impl Positions {
                 slot.place(Arc::clone(name), *partition, topic.id, Target::from(*start));
                 topic.slots.insert(*partition, slot);
             }
+=======
+            self.add(name, *partition, *start);
+>>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
         }
+    }
+
+    /// Adds a partition to the assignment. One that is there already stays where it is.
+    pub(crate) fn add(&mut self, name: &Arc<str>, partition: i32, start: Start) {
+        if self.slot(name, partition).is_some() {
+            return;
+        }
+        let incarnation = self.incarnate();
+        let topic = self.topics.entry(Arc::clone(name)).or_default();
+        let mut slot = Slot {
+            incarnation,
+            stage: Stage::Stopped,
+            tenure: incarnation,
+            paused: false,
+            held: false,
+            progress: Arc::default(),
+            leader: None,
+            preferred: None,
+            high_watermark: None,
+            last_stable_offset: None,
+            committed: None,
+            not_before: None,
+            served: 0,
+            origin: None,
+        };
+        slot.place(Arc::clone(name), partition, topic.id, Target::from(start));
+        topic.slots.insert(partition, slot);
+    }
+
+    /// Takes a partition out of the assignment.
+    pub(crate) fn remove(&mut self, name: &str, partition: i32) {
+        let Some(topic) = self.topics.get_mut(name) else { return };
+        if let Some(slot) = topic.slots.remove(&partition) {
+            slot.progress.end();
+        }
+        if topic.slots.is_empty() {
+            self.topics.remove(name);
+        }
+    }
+
+    /// Tells one assignment of a partition from another; `None` where it is not assigned.
+    pub(crate) fn tenure(&self, topic: &str, partition: i32) -> Option<u64> {
+        self.slot(topic, partition).map(|slot| slot.tenure)
     }
 
     fn slot(&self, topic: &str, partition: i32) -> Option<&Slot> {
@@ -291,13 +342,17 @@ impl Positions {
         }
     }
 
-    /// Holds all partitions back, for they are about to be given up.
-    pub(crate) fn hold(&mut self) {
-        for topic in self.topics.values() {
-            for slot in topic.slots.values() {
-                slot.progress.set_held(true);
-            }
+    /// Holds a partition back, or lets it go on.
+    pub(crate) fn set_held(&mut self, topic: &str, partition: i32, held: bool) {
+        if let Some(slot) = self.slot_mut(topic, partition) {
+            slot.held = held;
+            slot.progress.set_held(held);
         }
+    }
+
+    /// Whether nothing of a partition may be handed out now, for it is paused or held back.
+    pub(crate) fn is_withheld(&self, topic: &str, partition: i32) -> bool {
+        self.slot(topic, partition).is_some_and(|slot| slot.paused || slot.held)
     }
 
     /// Stops a partition where the application is: it cannot be read on before a seek.
@@ -358,6 +413,9 @@ impl Positions {
         let mut any = false;
         for (_, _, slot) in self.slots() {
             any = true;
+            if slot.held {
+                return false;
+            }
             if slot.paused || matches!(slot.stage, Stage::Stopped) {
                 continue;
             }
@@ -511,6 +569,7 @@ impl Slot {
         self.progress.end();
         self.progress = Arc::new(Progress::with_marks(marks));
         self.progress.set_paused(self.paused);
+        self.progress.set_held(self.held);
         self.incarnation = incarnation;
         self.not_before = None;
         self.validated = None;

@@ -1,14 +1,20 @@
-//! The classic group protocol (JoinGroup, SyncGroup, Heartbeat, LeaveGroup) with eager rebalances, as a machine.
+//! The classic group protocol (JoinGroup, SyncGroup, Heartbeat, LeaveGroup) as a machine, with eager and with
+//! cooperative rebalances (KIP-429).
 //!
 //! Errors lead where Java's `ConsumerCoordinator` goes: a lost coordinator is looked for again, a lost identity is
 //! dropped and the partitions count as lost, a fenced static member is done for.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use bytes::Bytes;
+use rkafka_assignor::Remembered;
 use rkafka_protocol::ErrorCode;
 
-pub(crate) use super::terms::{Action, ClassicConfig, Failure, Joined, JoinedMember, State};
+use super::listed;
+use super::state::State;
+use super::terms::{Action, ClassicConfig, Failure, Joined, JoinedMember, Wanted, tells_of_leaving};
+use crate::subscription::{GroupMembershipOperation, TopicPartition};
 
 /// One member of a classic group.
 #[derive(Debug)]
@@ -23,10 +29,15 @@ pub(crate) struct Classic {
     is_leader: bool,
     pending_members: Vec<JoinedMember>,
     pending_assignments: Vec<(String, Bytes)>,
-    pending_install: Bytes,
-    /// Whether an assignment was installed and not revoked.
-    owns: bool,
+    wanted: Wanted,
+    /// What was installed and not revoked.
+    owned: BTreeSet<TopicPartition>,
+    /// Of that, what is being given up, and whether it is lost.
+    giving_up: BTreeSet<TopicPartition>,
     lost: bool,
+    /// The assignment that is being put in place.
+    target: Option<BTreeSet<TopicPartition>>,
+    remembered: Option<Remembered>,
     coordinator_known: bool,
     finding: bool,
     heartbeat_in_flight: bool,
@@ -37,14 +48,14 @@ pub(crate) struct Classic {
     /// Fell out for not polling, and joins again when the application polls.
     awaiting_poll: bool,
     rejoin_wanted: bool,
-    closing: bool,
-    failure: Option<ErrorCode>,
+    closing: Option<GroupMembershipOperation>,
+    failure: Option<(ErrorCode, Option<String>)>,
     failure_told: bool,
 }
 
 impl Classic {
-    /// A member that wants to join.
-    pub(crate) fn new(config: ClassicConfig, now: Instant) -> Self {
+    /// A member that wants to join, to read what is wanted.
+    pub(crate) fn new(config: ClassicConfig, wanted: Wanted, now: Instant) -> Self {
         Self {
             config,
             state: State::Unjoined,
@@ -55,9 +66,12 @@ impl Classic {
             is_leader: false,
             pending_members: Vec::new(),
             pending_assignments: Vec::new(),
-            pending_install: Bytes::new(),
-            owns: false,
+            wanted,
+            owned: BTreeSet::new(),
+            giving_up: BTreeSet::new(),
             lost: false,
+            target: None,
+            remembered: None,
             coordinator_known: false,
             finding: false,
             heartbeat_in_flight: false,
@@ -67,7 +81,7 @@ impl Classic {
             not_before: None,
             awaiting_poll: false,
             rejoin_wanted: false,
-            closing: false,
+            closing: None,
             failure: None,
             failure_told: false,
         }
@@ -85,7 +99,7 @@ impl Classic {
 
     /// Whether nothing more will happen.
     pub(crate) fn is_done(&self) -> bool {
-        self.state == State::Left || (self.state == State::Failed && self.failure_told && !self.owns)
+        self.state == State::Left || (self.state == State::Failed && self.failure_told && self.owned.is_empty())
     }
 
     /// Whether a generation is held, so that heartbeats must go out.
@@ -99,7 +113,7 @@ impl Classic {
 
     /// What to do next, if anything.
     pub(crate) fn poll_action(&mut self, now: Instant) -> Option<Action> {
-        if self.beats() && !self.closing && now >= self.poll_expiry() {
+        if self.beats() && self.closing.is_none() && now >= self.poll_expiry() {
             return self.fall_out();
         }
         if self.beats() && now >= self.session_expiry() && self.coordinator_known && !self.heartbeat_in_flight {
@@ -117,40 +131,39 @@ impl Classic {
         }
         if self.state == State::Revoking {
             self.busy = true;
-            return Some(Action::Revoke { lost: self.lost });
+            return Some(Action::Revoke { partitions: listed(&self.giving_up), lost: self.lost });
         }
         if self.state == State::Failed {
-            if self.owns {
-                self.begin_revoking(true);
+            if !self.owned.is_empty() {
+                self.begin_revoking_all(true);
                 return self.poll_action(now);
             }
-            return match self.failure {
-                Some(code) if !self.failure_told => {
-                    self.failure_told = true;
-                    Some(Action::Fail(code))
-                }
-                _ => None,
-            };
+            if self.failure_told {
+                return None;
+            }
+            self.failure_told = true;
+            return self.failure.clone().map(|(code, message)| Action::Fail { code, message });
         }
-        if self.closing && !matches!(self.state, State::Leaving) {
-            if self.owns {
-                self.begin_revoking(false);
+        if let Some(operation) = self.closing {
+            if self.state != State::Leaving && !self.owned.is_empty() {
+                self.begin_revoking_all(self.generation < 0);
                 return self.poll_action(now);
             }
             self.state = State::Leaving;
-        }
-        if self.state == State::Leaving {
-            if self.config.is_static || self.member_id.is_empty() || !self.coordinator_known {
+            let tells = tells_of_leaving(operation, self.config.is_static);
+            if !tells || self.member_id.is_empty() || !self.coordinator_known {
                 self.left();
                 return None;
             }
             self.busy = true;
-            return Some(Action::Leave { member_id: self.member_id.clone(), reason: "the consumer is being closed" });
+            let reason = "the consumer is being closed";
+            return Some(Action::Leave { member_id: self.member_id.clone(), epoch: -1, reason });
         }
         if self.state == State::Installing {
             self.busy = true;
-            let assignment = std::mem::take(&mut self.pending_install);
-            return Some(Action::Install { generation: self.generation, assignment, is_leader: self.is_leader });
+            let added = self.target.iter().flatten().filter(|place| !self.owned.contains(place));
+            let added = listed(added);
+            return Some(Action::Install { generation: self.generation, added, is_leader: self.is_leader });
         }
         if self.state == State::Assigning {
             self.busy = true;
@@ -175,14 +188,20 @@ impl Classic {
         }
         match self.state {
             State::Unjoined => {
-                if self.owns {
-                    self.rejoin();
+                let is_lost = self.generation < 0;
+                if !self.owned.is_empty() && (is_lost || !self.config.is_cooperative) {
+                    self.begin_revoking_all(is_lost);
                     return self.poll_action(now);
                 }
                 self.state = State::Joining;
                 self.busy = true;
                 self.rejoin_wanted = false;
-                Some(Action::Join { member_id: self.member_id.clone() })
+                Some(Action::Join {
+                    member_id: self.member_id.clone(),
+                    generation: self.generation,
+                    owned: listed(&self.owned),
+                    remembered: self.remembered.clone(),
+                })
             }
             State::Syncing => {
                 self.busy = true;
@@ -207,7 +226,7 @@ impl Classic {
                 take(self.next_heartbeat);
                 take(self.session_expiry());
             }
-            if !self.closing {
+            if self.closing.is_none() {
                 take(self.poll_expiry());
             }
         }
@@ -228,14 +247,20 @@ impl Classic {
         self.awaiting_poll = false;
     }
 
-    /// The subscription, or the partitions of a subscribed topic, are other than they were at the last JoinGroup.
-    pub(crate) fn on_subscription_changed(&mut self) {
+    /// The subscription is another.
+    pub(crate) fn on_subscription(&mut self, wanted: Wanted) {
+        self.wanted = wanted;
         self.rejoin_wanted = true;
     }
 
-    /// The consumer closes: give up, leave, be done.
-    pub(crate) fn on_close(&mut self) {
-        self.closing = true;
+    /// The partitions of a subscribed topic are other than they were when they were shared out.
+    pub(crate) fn on_topics_changed(&mut self) {
+        self.rejoin_wanted = true;
+    }
+
+    /// The consumer closes: give up, leave as `operation` says, be done.
+    pub(crate) fn on_close(&mut self, operation: GroupMembershipOperation) {
+        self.closing = Some(operation);
         // Whoever waits for a JoinGroup or a SyncGroup is not waited for: the coordinator knows the member id.
         if matches!(self.state, State::Joining | State::Assigning | State::Syncing) {
             self.busy = false;
@@ -257,8 +282,9 @@ impl Classic {
             }
             Err(Failure::Refused {
                 code: code @ (ErrorCode::GroupAuthorizationFailed | ErrorCode::InvalidGroupId),
+                message,
                 ..
-            }) => self.fail(code),
+            }) => self.fail(code, message),
             Err(_) => self.back_off(now),
         }
     }
@@ -285,7 +311,7 @@ impl Classic {
                     State::Syncing
                 };
             }
-            Err(Failure::Refused { code: ErrorCode::MemberIdRequired, member_id: Some(member_id) }) => {
+            Err(Failure::Refused { code: ErrorCode::MemberIdRequired, member_id: Some(member_id), .. }) => {
                 // KIP-394: the id comes first, and the same request again with it.
                 self.heard(now);
                 if !self.member_id.is_empty() {
@@ -316,7 +342,7 @@ impl Classic {
     }
 
     /// The answer to SyncGroup.
-    pub(crate) fn on_sync(&mut self, now: Instant, answer: Result<Bytes, Failure>) {
+    pub(crate) fn on_sync(&mut self, now: Instant, answer: Result<Vec<TopicPartition>, Failure>) {
         if self.state != State::Syncing {
             return;
         }
@@ -325,8 +351,18 @@ impl Classic {
             Ok(_) if self.generation < 0 => self.state = State::Unjoined,
             Ok(assignment) => {
                 self.heard(now);
-                self.pending_install = assignment;
-                self.state = State::Installing;
+                let partitions = assignment.iter().map(|place| (place.topic.to_string(), place.partition)).collect();
+                self.remembered = Some(Remembered { generation: self.generation, partitions });
+                let target: BTreeSet<TopicPartition> = assignment.into_iter().collect();
+                let gone: BTreeSet<_> = self.owned.difference(&target).cloned().collect();
+                self.target = Some(target);
+                if gone.is_empty() {
+                    self.state = State::Installing;
+                } else {
+                    // What is given up here is given to others in the next round.
+                    self.rejoin_wanted = true;
+                    self.begin_revoking(gone, false);
+                }
             }
             Err(Failure::Refused { code: ErrorCode::RebalanceInProgress, .. }) => {
                 self.heard(now);
@@ -343,12 +379,15 @@ impl Classic {
     pub(crate) fn on_installed(&mut self) {
         if self.state == State::Installing {
             self.busy = false;
-            self.owns = true;
+            self.owned.extend(self.target.take().unwrap_or_default());
             self.lost = false;
-            self.state = State::Stable;
-            if self.generation < 0 {
+            if self.failure.is_some() {
+                self.state = State::Failed;
+            } else if self.generation < 0 {
                 // The identity was lost meanwhile.
-                self.begin_revoking(true);
+                self.drop_what_is_lost();
+            } else {
+                self.state = State::Stable;
             }
         }
     }
@@ -363,9 +402,12 @@ impl Classic {
             Ok(()) => self.heard(now),
             Err(Failure::Refused { code: ErrorCode::RebalanceInProgress, .. }) => {
                 self.heard(now);
-                // Otherwise the member is on its way already.
-                if self.state == State::Stable {
-                    self.rejoin();
+                match self.state {
+                    State::Stable => self.rejoin(),
+                    // As soon as the assignment is in place.
+                    State::Installing | State::Revoking => self.rejoin_wanted = true,
+                    // The member is on its way already.
+                    _ => {}
                 }
             }
             Err(failure) => self.on_failure(now, &failure),
@@ -391,15 +433,25 @@ impl Classic {
         }
     }
 
-    /// All partitions are given up.
+    /// What was to be given up is.
     pub(crate) fn on_revoked(&mut self) {
         if self.state != State::Revoking {
             return;
         }
         self.busy = false;
-        self.owns = false;
         self.lost = false;
-        self.state = if self.failure.is_some() { State::Failed } else { State::Unjoined };
+        for place in std::mem::take(&mut self.giving_up) {
+            self.owned.remove(&place);
+        }
+        if self.failure.is_some() {
+            self.state = State::Failed;
+        } else if self.generation < 0 {
+            self.drop_what_is_lost();
+        } else if self.target.is_some() && self.closing.is_none() {
+            self.state = State::Installing;
+        } else {
+            self.state = State::Unjoined;
+        }
     }
 
     /// LeaveGroup was answered, or was not.
@@ -413,7 +465,7 @@ impl Classic {
         self.busy = false;
         self.generation = -1;
         self.member_id.clear();
-        self.state = if self.closing { State::Left } else { State::Unjoined };
+        self.state = if self.closing.is_some() { State::Left } else { State::Unjoined };
     }
 
     fn heard(&mut self, now: Instant) {
@@ -425,15 +477,33 @@ impl Classic {
         self.not_before = Some(now + self.config.retry_backoff);
     }
 
-    fn begin_revoking(&mut self, lost: bool) {
+    fn begin_revoking(&mut self, partitions: BTreeSet<TopicPartition>, lost: bool) {
+        self.giving_up = partitions;
         self.lost |= lost;
         self.state = State::Revoking;
         self.busy = false;
     }
 
-    /// Joins anew, after giving up what is held (eager rebalance).
+    fn begin_revoking_all(&mut self, lost: bool) {
+        self.target = None;
+        self.begin_revoking(self.owned.clone(), lost);
+    }
+
+    /// After the identity was lost: all that is left goes, and then the member joins anew.
+    fn drop_what_is_lost(&mut self) {
+        self.target = None;
+        if self.owned.is_empty() { self.state = State::Unjoined } else { self.begin_revoking_all(true) }
+    }
+
+    /// Joins anew, after giving up all (eager), or what is not subscribed any more (cooperative).
     fn rejoin(&mut self) {
-        if self.owns { self.begin_revoking(false) } else { self.state = State::Unjoined }
+        let gone: BTreeSet<_> = if self.config.is_cooperative {
+            self.owned.iter().filter(|place| !self.wanted.topics.contains(&*place.topic)).cloned().collect()
+        } else {
+            self.owned.clone()
+        };
+        self.target = None;
+        if gone.is_empty() { self.state = State::Unjoined } else { self.begin_revoking(gone, false) }
     }
 
     /// The identity is void: what was held belongs to others.
@@ -443,7 +513,7 @@ impl Classic {
             self.member_id.clear();
         }
         match self.state {
-            State::Stable if self.owns => self.begin_revoking(true),
+            State::Stable => self.drop_what_is_lost(),
             // Already giving up: the driver may be at it, and its commit will be refused.
             State::Revoking => self.lost = true,
             // The driver puts an assignment in place: it is given up right after.
@@ -464,7 +534,7 @@ impl Classic {
                 self.coordinator_known = false;
                 self.back_off(now);
             }
-            Failure::Refused { code, .. } => match code {
+            Failure::Refused { code, message, .. } => match code {
                 ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
                     self.coordinator_known = false;
                     self.back_off(now);
@@ -472,14 +542,14 @@ impl Classic {
                 ErrorCode::UnknownMemberId => self.lose_identity(false),
                 ErrorCode::IllegalGeneration => self.lose_identity(true),
                 code if code.is_retriable() || *code == ErrorCode::RebalanceInProgress => self.back_off(now),
-                code => self.fail(*code),
+                code => self.fail(*code, message.clone()),
             },
         }
     }
 
-    fn fail(&mut self, code: ErrorCode) {
+    fn fail(&mut self, code: ErrorCode, message: Option<String>) {
         self.generation = -1;
-        self.failure = Some(code);
+        self.failure = Some((code, message));
         match self.state {
             State::Revoking => self.lost = true,
             State::Installing if self.busy => {}
@@ -503,6 +573,7 @@ impl Classic {
             // Static members are waited for until their session ends.
             return None;
         }
-        Some(Action::Leave { member_id, reason: "the application has not polled within max.poll.interval.ms" })
+        let reason = "the application has not polled within max.poll.interval.ms";
+        Some(Action::Leave { member_id, epoch: -1, reason })
     }
 }

@@ -1,47 +1,35 @@
-//! What a member of a classic group is told and asks for, between the machine and its driver.
+//! What a member of a group is told and asks for, between the machines and their driver.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rkafka_assignor::Remembered;
 use rkafka_protocol::ErrorCode;
+use uuid::Uuid;
 
-/// What the member is told at the start.
+use crate::subscription::{GroupMembershipOperation, TopicPartition};
+
+/// What a member of a classic group is told at the start.
 #[derive(Debug, Clone)]
 pub(crate) struct ClassicConfig {
     /// Whether `group.instance.id` is set: a static member does not leave, it is waited for.
     pub(crate) is_static: bool,
+    /// Whether partitions are kept over a rebalance (KIP-429).
+    pub(crate) is_cooperative: bool,
     pub(crate) session_timeout: Duration,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) max_poll_interval: Duration,
     pub(crate) retry_backoff: Duration,
 }
 
-/// Where the member stands.
-///
-/// `Unjoined` → `Joining` → (`Assigning` →) `Syncing` → `Installing` → `Stable` → `Revoking` → `Joining`; every state
-/// may fall back to `Unjoined`, and to `Leaving` → `Left` or `Failed`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Not in the group, or wants to join anew.
-    Unjoined,
-    /// JoinGroup is in flight.
-    Joining,
-    /// The leader works out who gets what.
-    Assigning,
-    /// SyncGroup is to be sent, or in flight.
-    Syncing,
-    /// The assignment is being put in place.
-    Installing,
-    /// Has its assignment and only beats.
-    Stable,
-    /// Gives its partitions up before it joins anew or leaves.
-    Revoking,
-    /// LeaveGroup is to be sent, or in flight.
-    Leaving,
-    /// Has left for good.
-    Left,
-    /// Cannot be a member any more.
-    Failed,
+/// What a member wants to read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Wanted {
+    /// These topics.
+    pub(crate) topics: BTreeSet<String>,
+    /// And those whose names match, as the broker sees it (KIP-848).
+    pub(crate) pattern: Option<String>,
 }
 
 /// What the driver must do next.
@@ -53,6 +41,12 @@ pub(crate) enum Action {
     Join {
         /// Empty for a member that has no id yet.
         member_id: String,
+        /// The generation that `owned` is of, or -1.
+        generation: i32,
+        /// What is kept while joining; nothing in an eager group.
+        owned: Vec<TopicPartition>,
+        /// The last assignment there was.
+        remembered: Option<Remembered>,
     },
     /// Work out the assignment; answer by `on_assigned`.
     Assign {
@@ -69,22 +63,54 @@ pub(crate) enum Action {
         /// By member id; empty unless this member is the leader.
         assignments: Vec<(String, Bytes)>,
     },
-    /// Put the assignment in place and call the hook; answer by `on_installed`.
+    /// Begin with these partitions, beside what is held, and call the hook; answer by `on_installed`.
     Install {
         generation: i32,
-        /// A `ConsumerProtocolAssignment`.
-        assignment: Bytes,
+        added: Vec<TopicPartition>,
         /// Whether this member leads, and so watches the topics' partitions.
         is_leader: bool,
     },
     /// Send Heartbeat, beside whatever else goes on; answer by `on_heartbeat`.
     Heartbeat { generation: i32, member_id: String },
-    /// Give up all partitions; answer by `on_revoked`. Lost ones belong to others already: nothing may be committed.
-    Revoke { lost: bool },
-    /// Send LeaveGroup; answer by `on_left`, whatever came of it.
-    Leave { member_id: String, reason: &'static str },
+    /// Send ConsumerGroupHeartbeat, beside whatever else goes on; answer by `on_beat`.
+    Beat(Beat),
+    /// Look for the names of these topics; answer by `on_names`.
+    Resolve(Vec<Uuid>),
+    /// Give up these partitions; answer by `on_revoked`. Lost ones belong to others already: nothing may be committed.
+    Revoke { partitions: Vec<TopicPartition>, lost: bool },
+    /// Tell the coordinator of the leaving; answer by `on_left`, whatever came of it.
+    Leave {
+        member_id: String,
+        /// The member epoch that says so to a group of KIP-848: -1, or -2 for a static member that will be back.
+        epoch: i32,
+        reason: &'static str,
+    },
     /// Tell the application; nothing more will happen.
-    Fail(ErrorCode),
+    Fail { code: ErrorCode, message: Option<String> },
+}
+
+/// A ConsumerGroupHeartbeat. What is `None` did not change since the last one that was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Beat {
+    pub(crate) member_id: String,
+    /// 0 joins.
+    pub(crate) epoch: i32,
+    /// Whether everything is told that the coordinator may not know.
+    pub(crate) full: bool,
+    pub(crate) topics: Option<Vec<String>>,
+    /// Empty to take a pattern back.
+    pub(crate) pattern: Option<String>,
+    pub(crate) owned: Option<BTreeMap<Uuid, Vec<i32>>>,
+}
+
+/// What the coordinator answers to a beat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BeatAnswer {
+    pub(crate) member_id: Option<String>,
+    pub(crate) epoch: i32,
+    pub(crate) interval: Duration,
+    /// What the member should have; `None` where that did not change.
+    pub(crate) assignment: Option<BTreeMap<Uuid, Vec<i32>>>,
 }
 
 /// A member, as the leader is told of it.
@@ -111,13 +137,22 @@ pub(crate) struct Joined {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// The coordinator refused; with MEMBER_ID_REQUIRED it gave a member id.
-    Refused { code: ErrorCode, member_id: Option<String> },
+    Refused { code: ErrorCode, member_id: Option<String>, message: Option<String> },
     /// No answer came.
     Lost,
 }
 
 impl Failure {
     pub(crate) fn refused(code: ErrorCode) -> Self {
-        Self::Refused { code, member_id: None }
+        Self::Refused { code, member_id: None, message: None }
+    }
+}
+
+/// Whether the coordinator is told that a member leaves at a close (KIP-1092).
+pub(crate) fn tells_of_leaving(operation: GroupMembershipOperation, is_static: bool) -> bool {
+    match operation {
+        GroupMembershipOperation::Default => !is_static,
+        GroupMembershipOperation::LeaveGroup => true,
+        GroupMembershipOperation::RemainInGroup => false,
     }
 }

@@ -81,7 +81,7 @@ impl Positions {
         for topic in self.topics.values_mut() {
             for slot in topic.slots.values_mut() {
                 let Some(leader) = slot.leader else { continue };
-                if slot.source() != Some(broker) || slot.paused || !slot.is_due(now) {
+                if slot.source() != Some(broker) || slot.paused || slot.held || !slot.is_due(now) {
                     continue;
                 }
                 match std::mem::replace(&mut slot.stage, Stage::InFlight) {
@@ -109,8 +109,13 @@ impl Positions {
         self.slots().any(|(_, _, slot)| {
             slot.source() == Some(broker)
                 && !slot.paused
+<<<<<<< HEAD
                 && matches!(slot.stage, Stage::Ready(_))
                 && !slot.awaits_validation()
+=======
+                && !slot.held
+                && matches!(slot.stage, Stage::Ready(_))
+>>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
                 && slot.is_due(now)
         })
     }
@@ -120,9 +125,14 @@ impl Positions {
         self.slots().any(|(_, _, slot)| {
             slot.source() == Some(broker)
                 && !slot.paused
+<<<<<<< HEAD
                 && (matches!(slot.stage, Stage::Seeking(_) | Stage::LookingUp(_) | Stage::Validating(_))
                     || slot.awaits_validation()
                     || slot.not_before.is_some())
+=======
+                && !slot.held
+                && (matches!(slot.stage, Stage::Seeking(_) | Stage::LookingUp(_)) || slot.not_before.is_some())
+>>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
         })
     }
 

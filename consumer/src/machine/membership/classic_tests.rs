@@ -6,7 +6,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rkafka_protocol::ErrorCode;
 
-use super::classic::{Action, Classic, ClassicConfig, Failure, Joined, JoinedMember, State};
+use super::classic::Classic;
+use super::state::State;
+use super::terms::{Action, ClassicConfig, Failure, Joined, JoinedMember, Wanted};
+use crate::subscription::{GroupMembershipOperation, TopicPartition};
 
 fn start() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "a base for virtual time: only differences matter")]
@@ -16,6 +19,7 @@ fn start() -> Instant {
 fn config(is_static: bool) -> ClassicConfig {
     ClassicConfig {
         is_static,
+        is_cooperative: false,
         session_timeout: Duration::from_secs(45),
         heartbeat_interval: Duration::from_secs(3),
         max_poll_interval: Duration::from_secs(300),
@@ -34,20 +38,37 @@ fn joined(generation: i32, member_id: &str, leader_id: &str) -> Joined {
     }
 }
 
+/// Partitions of topic `t`.
+fn places(partitions: &[i32]) -> Vec<TopicPartition> {
+    partitions.iter().map(|partition| TopicPartition::new("t", *partition)).collect()
+}
+
+fn wanted() -> Wanted {
+    Wanted { topics: ["t".to_owned()].into(), pattern: None }
+}
+
+/// Whether it is a JoinGroup by this member id.
+fn is_join(action: &Option<Action>, id: &str) -> bool {
+    matches!(action, Some(Action::Join { member_id, .. }) if member_id == id)
+}
+
 fn refused<T>(code: ErrorCode) -> Result<T, Failure> {
     Err(Failure::refused(code))
 }
 
 /// Brings a fresh member into generation 1 as its leader.
 fn stable(is_static: bool, now: Instant) -> Classic {
-    let mut member = Classic::new(config(is_static), now);
+    let mut member = Classic::new(config(is_static), wanted(), now);
     assert_eq!(member.poll_action(now), Some(Action::FindCoordinator));
     assert_eq!(member.poll_action(now), None, "one search at a time");
     member.on_coordinator(now, Ok(()));
-    assert_eq!(member.poll_action(now), Some(Action::Join { member_id: String::new() }));
+    assert!(is_join(&member.poll_action(now), ""));
     assert_eq!(member.poll_action(now), None);
-    member.on_join(now, Err(Failure::Refused { code: ErrorCode::MemberIdRequired, member_id: Some("m".to_owned()) }));
-    assert_eq!(member.poll_action(now), Some(Action::Join { member_id: "m".to_owned() }));
+    member.on_join(
+        now,
+        Err(Failure::Refused { code: ErrorCode::MemberIdRequired, member_id: Some("m".to_owned()), message: None }),
+    );
+    assert!(is_join(&member.poll_action(now), "m"));
     member.on_join(now, Ok(joined(1, "m", "m")));
     assert!(matches!(member.poll_action(now), Some(Action::Assign { members, .. }) if members.len() == 1));
     member.on_assigned(vec![("m".to_owned(), Bytes::from_static(b"all"))]);
@@ -55,7 +76,7 @@ fn stable(is_static: bool, now: Instant) -> Classic {
         member.poll_action(now),
         Some(Action::Sync { generation: 1, assignments, .. }) if assignments.len() == 1
     ));
-    member.on_sync(now, Ok(Bytes::from_static(b"all")));
+    member.on_sync(now, Ok(places(&[0, 1])));
     assert!(matches!(member.poll_action(now), Some(Action::Install { generation: 1, is_leader: true, .. })));
     member.on_installed();
     assert_eq!(member.state(), State::Stable);
@@ -84,14 +105,14 @@ fn a_rebalance_gives_up_then_joins_and_beats_meanwhile() {
     let later = now + Duration::from_secs(3);
     member.poll_action(later);
     member.on_heartbeat(later, 1, refused(ErrorCode::RebalanceInProgress));
-    assert_eq!(member.poll_action(later), Some(Action::Revoke { lost: false }));
+    assert_eq!(member.poll_action(later), Some(Action::Revoke { partitions: places(&[0, 1]), lost: false }));
     let slow = later + Duration::from_secs(3);
     assert!(matches!(member.poll_action(slow), Some(Action::Heartbeat { .. })), "a slow hook does not stop the beat");
     member.on_heartbeat(slow, 1, refused(ErrorCode::RebalanceInProgress));
     assert_eq!(member.poll_action(slow), None, "it is on its way already");
     assert_eq!(member.identity(), Some((1, "m")), "so that the hook can commit");
     member.on_revoked();
-    assert_eq!(member.poll_action(slow), Some(Action::Join { member_id: "m".to_owned() }));
+    assert!(is_join(&member.poll_action(slow), "m"));
     member.on_join(slow, Ok(joined(2, "m", "other")));
     assert!(
         matches!(member.poll_action(slow), Some(Action::Sync { generation: 2, assignments, .. }) if assignments.is_empty()),
@@ -109,10 +130,10 @@ fn a_lost_identity_loses_the_partitions() {
         let later = now + Duration::from_secs(3);
         member.poll_action(later);
         member.on_heartbeat(later, 1, refused(code));
-        assert_eq!(member.poll_action(later), Some(Action::Revoke { lost: true }));
+        assert_eq!(member.poll_action(later), Some(Action::Revoke { partitions: places(&[0, 1]), lost: true }));
         assert_eq!(member.identity(), None, "nothing can be committed any more");
         member.on_revoked();
-        assert_eq!(member.poll_action(later), Some(Action::Join { member_id: kept.to_owned() }));
+        assert!(is_join(&member.poll_action(later), kept));
     }
 }
 
@@ -123,9 +144,9 @@ fn a_fenced_member_is_done() {
     let later = now + Duration::from_secs(3);
     member.poll_action(later);
     member.on_heartbeat(later, 1, refused(ErrorCode::FencedInstanceId));
-    assert_eq!(member.poll_action(later), Some(Action::Revoke { lost: true }));
+    assert_eq!(member.poll_action(later), Some(Action::Revoke { partitions: places(&[0, 1]), lost: true }));
     member.on_revoked();
-    assert_eq!(member.poll_action(later), Some(Action::Fail(ErrorCode::FencedInstanceId)));
+    assert_eq!(member.poll_action(later), Some(Action::Fail { code: ErrorCode::FencedInstanceId, message: None }));
     assert!(member.is_done());
     assert_eq!(member.poll_action(later), None);
 }
@@ -142,11 +163,11 @@ fn who_does_not_poll_leaves_until_it_does() {
         } else {
             assert!(matches!(action, Some(Action::Leave { member_id, .. }) if member_id == "m"));
         }
-        assert_eq!(member.poll_action(late), Some(Action::Revoke { lost: true }));
+        assert_eq!(member.poll_action(late), Some(Action::Revoke { partitions: places(&[0, 1]), lost: true }));
         member.on_revoked();
         assert_eq!(member.poll_action(late), None);
         member.on_poll(late);
-        assert_eq!(member.poll_action(late), Some(Action::Join { member_id: String::new() }));
+        assert!(is_join(&member.poll_action(late), ""));
     }
 }
 
@@ -173,8 +194,8 @@ fn closing_gives_up_and_leaves_unless_static() {
     for is_static in [false, true] {
         let now = start();
         let mut member = stable(is_static, now);
-        member.on_close();
-        assert_eq!(member.poll_action(now), Some(Action::Revoke { lost: false }));
+        member.on_close(GroupMembershipOperation::Default);
+        assert_eq!(member.poll_action(now), Some(Action::Revoke { partitions: places(&[0, 1]), lost: false }));
         member.on_revoked();
         if !is_static {
             assert!(matches!(member.poll_action(now), Some(Action::Leave { member_id, .. }) if member_id == "m"));
@@ -189,11 +210,11 @@ fn closing_gives_up_and_leaves_unless_static() {
 fn closing_while_joining_leaves_by_the_member_id() {
     let now = start();
     let mut member = stable(false, now);
-    member.on_subscription_changed();
-    assert_eq!(member.poll_action(now), Some(Action::Revoke { lost: false }));
+    member.on_topics_changed();
+    assert_eq!(member.poll_action(now), Some(Action::Revoke { partitions: places(&[0, 1]), lost: false }));
     member.on_revoked();
     assert!(matches!(member.poll_action(now), Some(Action::Join { .. })));
-    member.on_close();
+    member.on_close(GroupMembershipOperation::Default);
     assert!(matches!(member.poll_action(now), Some(Action::Leave { .. })));
     member.on_left();
     assert!(member.is_done());
@@ -203,20 +224,102 @@ fn closing_while_joining_leaves_by_the_member_id() {
 fn an_identity_lost_while_an_assignment_is_installed_gives_it_up_after() {
     let now = start();
     let mut member = stable(false, now);
-    member.on_subscription_changed();
+    member.on_topics_changed();
     member.poll_action(now);
     member.on_revoked();
     member.poll_action(now);
     member.on_join(now, Ok(joined(2, "m", "other")));
     member.poll_action(now);
-    member.on_sync(now, Ok(Bytes::new()));
+    member.on_sync(now, Ok(places(&[0, 1])));
     assert!(matches!(member.poll_action(now), Some(Action::Install { .. })));
     let later = now + Duration::from_secs(3);
     assert!(matches!(member.poll_action(later), Some(Action::Heartbeat { .. })));
     member.on_heartbeat(later, 2, refused(ErrorCode::UnknownMemberId));
     assert_eq!(member.poll_action(later), None, "the hook is still running");
     member.on_installed();
-    assert_eq!(member.poll_action(later), Some(Action::Revoke { lost: true }));
+    assert_eq!(member.poll_action(later), Some(Action::Revoke { partitions: places(&[0, 1]), lost: true }));
+}
+
+#[test]
+fn a_cooperative_member_keeps_what_it_has_and_gives_up_what_is_taken() {
+    let now = start();
+    let config = ClassicConfig { is_cooperative: true, ..config(false) };
+    let mut member = Classic::new(config, wanted(), now);
+    member.poll_action(now);
+    member.on_coordinator(now, Ok(()));
+    assert!(is_join(&member.poll_action(now), ""));
+    member.on_join(now, Ok(joined(1, "m", "other")));
+    member.poll_action(now);
+    member.on_sync(now, Ok(places(&[0, 1, 2])));
+    assert!(matches!(member.poll_action(now), Some(Action::Install { added, .. }) if added == places(&[0, 1, 2])));
+    member.on_installed();
+
+    // Another one comes: nothing is given up before the new assignment is there.
+    member.poll_action(now + Duration::from_secs(3));
+    member.on_heartbeat(now, 1, refused(ErrorCode::RebalanceInProgress));
+    assert!(matches!(
+        member.poll_action(now),
+        Some(Action::Join { owned, generation: 1, remembered: Some(_), .. }) if owned == places(&[0, 1, 2])
+    ));
+    assert_eq!(member.identity(), Some((1, "m")), "what is kept can be committed meanwhile");
+    member.on_join(now, Ok(joined(2, "m", "other")));
+    member.poll_action(now);
+    member.on_sync(now, Ok(places(&[1, 3])));
+    assert_eq!(member.poll_action(now), Some(Action::Revoke { partitions: places(&[0, 2]), lost: false }));
+    member.on_revoked();
+    assert!(matches!(member.poll_action(now), Some(Action::Install { added, .. }) if added == places(&[3])));
+    member.on_installed();
+    // And it joins at once, so that what it gave up is given to others.
+    assert!(matches!(
+        member.poll_action(now),
+        Some(Action::Join { owned, generation: 2, .. }) if owned == places(&[1, 3])
+    ));
+
+    // A lost identity loses all.
+    member.on_join(now, refused(ErrorCode::UnknownMemberId));
+    assert_eq!(member.poll_action(now), Some(Action::Revoke { partitions: places(&[1, 3]), lost: true }));
+    member.on_revoked();
+    let again = now + Duration::from_secs(1);
+    let join = member.poll_action(again);
+    assert!(matches!(&join, Some(Action::Join { owned, generation: -1, .. }) if owned.is_empty()), "{join:?}");
+}
+
+#[test]
+fn a_topic_that_is_no_longer_wanted_is_given_up_before_the_join() {
+    let now = start();
+    let mut member = Classic::new(ClassicConfig { is_cooperative: true, ..config(false) }, wanted(), now);
+    member.poll_action(now);
+    member.on_coordinator(now, Ok(()));
+    member.poll_action(now);
+    member.on_join(now, Ok(joined(1, "m", "other")));
+    member.poll_action(now);
+    let both = vec![TopicPartition::new("t", 0), TopicPartition::new("u", 0)];
+    member.on_sync(now, Ok(both));
+    member.poll_action(now);
+    member.on_installed();
+    member.on_subscription(wanted());
+    let gone = vec![TopicPartition::new("u", 0)];
+    assert_eq!(member.poll_action(now), Some(Action::Revoke { partitions: gone, lost: false }));
+    member.on_revoked();
+    assert!(matches!(member.poll_action(now), Some(Action::Join { owned, .. }) if owned == places(&[0])));
+}
+
+#[test]
+fn whether_a_closing_member_leaves_is_the_applications_choice() {
+    for (operation, is_static, leaves) in [
+        (GroupMembershipOperation::LeaveGroup, true, true),
+        (GroupMembershipOperation::RemainInGroup, false, false),
+        (GroupMembershipOperation::Default, true, false),
+        (GroupMembershipOperation::Default, false, true),
+    ] {
+        let now = start();
+        let mut member = stable(is_static, now);
+        member.on_close(operation);
+        assert!(matches!(member.poll_action(now), Some(Action::Revoke { lost: false, .. })));
+        member.on_revoked();
+        let left = member.poll_action(now);
+        assert_eq!(matches!(left, Some(Action::Leave { .. })), leaves, "{operation:?} of a static: {is_static}");
+    }
 }
 
 proptest! {
@@ -226,6 +329,8 @@ proptest! {
     fn any_answers_leave_it_sound_and_it_settles(
         answers in proptest::collection::vec((0..10u8, 0..4u8, 0..5000u16), 0..150),
         is_static in any::<bool>(),
+        is_cooperative in any::<bool>(),
+        shares in proptest::collection::vec(0..8u8, 16),
     ) {
         const CODES: [ErrorCode; 8] = [
             ErrorCode::RebalanceInProgress, ErrorCode::UnknownMemberId, ErrorCode::IllegalGeneration,
@@ -233,9 +338,13 @@ proptest! {
             ErrorCode::RequestTimedOut, ErrorCode::MemberIdRequired,
         ];
         let mut now = start();
-        let mut member = Classic::new(config(is_static), now);
+        let config = ClassicConfig { is_cooperative, ..config(is_static) };
+        let mut member = Classic::new(config, wanted(), now);
         let mut generation = 0;
-        let mut owns = false;
+        // What the hooks have been told.
+        let mut owned: std::collections::BTreeSet<TopicPartition> = std::collections::BTreeSet::new();
+        // The assignment of the last SyncGroup that came through, by bits.
+        let mut assigned = std::collections::BTreeSet::new();
         // Actions handed out and not answered.
         let mut open: Vec<Action> = Vec::new();
         let quiet = answers.len();
@@ -244,13 +353,23 @@ proptest! {
             member.on_poll(now);
             while let Some(action) = member.poll_action(now) {
                 match &action {
-                    Action::Install { .. } => { prop_assert!(!owns, "installed over what was not revoked"); owns = true; }
-                    Action::Revoke { .. } => { prop_assert!(owns, "revoked what was not installed"); owns = false; }
-                    Action::Join { .. } => prop_assert!(!owns, "joined while owning, in an eager group"),
+                    Action::Install { added, .. } => for place in added {
+                        prop_assert!(owned.insert(place.clone()), "installed over what was not revoked");
+                    },
+                    Action::Revoke { partitions, .. } => {
+                        prop_assert!(!partitions.is_empty());
+                        for place in partitions {
+                            prop_assert!(owned.remove(place), "revoked what was not installed");
+                        }
+                    }
+                    Action::Join { owned: told, .. } => {
+                        prop_assert!(is_cooperative || told.is_empty(), "joined while owning, in an eager group");
+                        prop_assert!(told.iter().eq(&owned), "told {:?}, owns {:?}", told, owned);
+                    }
                     Action::Heartbeat { generation: beaten, .. } => {
                         prop_assert_eq!(Some(*beaten), member.identity().map(|(generation, _)| generation));
                     }
-                    Action::Fail(code) => prop_assert!(false, "{:?} is no reason to fail", code),
+                    Action::Fail { code, .. } => prop_assert!(false, "{:?} is no reason to fail", code),
                     _ => {}
                 }
                 prop_assert!(
@@ -272,7 +391,7 @@ proptest! {
                         // Nothing but JoinGroup is answered so.
                         Some(ErrorCode::MemberIdRequired) if !matches!(action, Action::Join { .. }) => Ok(()),
                         Some(ErrorCode::MemberIdRequired) => Err(Failure::Refused {
-                            code: ErrorCode::MemberIdRequired, member_id: Some("m".to_owned()),
+                            code: ErrorCode::MemberIdRequired, member_id: Some("m".to_owned()), message: None,
                         }),
                         Some(code) => refused(*code),
                         None => Ok(()),
@@ -286,25 +405,38 @@ proptest! {
                         member.on_join(now, failure.map(|()| joined(generation, "m", leader)));
                     }
                     Action::Assign { .. } => member.on_assigned(Vec::new()),
-                    Action::Sync { .. } => member.on_sync(now, failure.map(|()| Bytes::new())),
+                    Action::Sync { .. } => {
+                        let bits = shares[usize::try_from(generation).unwrap() % shares.len()];
+                        let share: Vec<i32> = (0..3).filter(|bit| bits & (1 << bit) != 0).collect();
+                        let answer = failure.map(|()| places(&share));
+                        if let Ok(share) = &answer {
+                            assigned = share.iter().cloned().collect();
+                        }
+                        member.on_sync(now, answer);
+                    }
                     Action::Install { .. } => member.on_installed(),
                     Action::Heartbeat { generation, .. } => member.on_heartbeat(now, generation, failure),
                     Action::Revoke { .. } => member.on_revoked(),
                     Action::Leave { .. } => member.on_left(),
-                    Action::Fail(_) => {}
+                    _ => {}
                 }
                 if !settled { break; }
             }
         }
-        prop_assert_eq!(member.state(), State::Stable);
-        prop_assert!(owns);
+        // A cooperative group whose leader takes something in every round never rests; it holds what it should all the same.
+        if member.state() == State::Stable {
+            prop_assert_eq!(&owned, &assigned);
+        } else {
+            prop_assert!(is_cooperative, "{:?}", member.state());
+            prop_assert!(generation > 0);
+        }
     }
 }
 
 #[test]
 fn a_driver_that_waits_for_an_answer_sleeps() {
     let now = start();
-    let mut member = Classic::new(config(false), now);
+    let mut member = Classic::new(config(false), wanted(), now);
     assert_eq!(member.poll_action(now), Some(Action::FindCoordinator));
     member.on_coordinator(now, Err(Failure::Lost));
     let later = member.deadline().unwrap();
@@ -313,9 +445,9 @@ fn a_driver_that_waits_for_an_answer_sleeps() {
     assert_eq!(member.poll_action(later), Some(Action::FindCoordinator));
     assert_eq!(member.deadline(), None);
     member.on_coordinator(later, Ok(()));
-    assert_eq!(member.poll_action(later), Some(Action::Join { member_id: String::new() }));
+    assert!(is_join(&member.poll_action(later), ""));
     member.on_join(later, refused(ErrorCode::CoordinatorLoadInProgress));
     let again = member.deadline().unwrap();
-    assert_eq!(member.poll_action(again), Some(Action::Join { member_id: String::new() }));
+    assert!(is_join(&member.poll_action(again), ""));
     assert_eq!(member.deadline(), None, "JoinGroup may take minutes");
 }

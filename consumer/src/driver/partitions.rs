@@ -1,0 +1,132 @@
+//! What a rebalance does to partitions: begin with some, give some up, and call the application's hooks.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::clock;
+use crate::driver::committer::{CommitOrder, committable_of};
+use crate::error::ConsumerError;
+use crate::handle::ConsumerHandle;
+use crate::listener::RebalanceListener;
+use crate::shared::Shared;
+use crate::subscription::{Start, TopicPartition};
+
+/// Begins with these partitions, beside those that are held. Nothing of them is handed out before the hook is done.
+pub(crate) async fn install(
+    shared: &Arc<Shared>,
+    listener: Option<Arc<dyn RebalanceListener>>,
+    added: Vec<TopicPartition>,
+    is_leader: bool,
+) {
+    {
+        let mut state = shared.lock();
+        for place in &added {
+            state.positions.add(&place.topic, place.partition, Start::Committed);
+            state.positions.set_held(&place.topic, place.partition, true);
+        }
+        if !is_leader {
+            state.shared_out = None;
+        }
+    }
+    shared.steward.notify_one();
+    let added = Arc::new(added);
+    if let Some(listener) = listener {
+        let (handle, places) = (ConsumerHandle::of(shared), Arc::clone(&added));
+        hook(async move { listener.on_assigned(&handle, &places).await }).await;
+    }
+    let mut state = shared.lock();
+    for place in &*added {
+        state.positions.set_held(&place.topic, place.partition, false);
+        state.inbox.resume(&place.topic, place.partition);
+    }
+    state.wake();
+    drop(state);
+    shared.fetchers.notify_waiters();
+}
+
+/// Gives these partitions up; the others flow on. What was ordered to be committed is committed first, and what the
+/// application has dealt with too, where offsets are committed by themselves.
+pub(crate) async fn revoke(
+    shared: &Arc<Shared>,
+    listener: Option<Arc<dyn RebalanceListener>>,
+    partitions: Vec<TopicPartition>,
+    lost: bool,
+) -> Result<(), ConsumerError> {
+    {
+        let mut state = shared.lock();
+        for place in &partitions {
+            state.positions.set_held(&place.topic, place.partition, true);
+        }
+        state.awaited = true;
+        state.wake();
+    }
+    let lost = lost || !application_is_back(shared, &partitions).await;
+    let partitions = Arc::new(partitions);
+    if let Some(listener) = listener.filter(|_| !partitions.is_empty()) {
+        let (handle, places) = (ConsumerHandle::of(shared), Arc::clone(&partitions));
+        hook(async move {
+            if lost {
+                listener.on_lost(&handle, &places).await;
+            } else {
+                listener.on_revoked(&handle, &places).await;
+            }
+        })
+        .await;
+    }
+    let mut committed = Ok(());
+    if !lost {
+        let offsets = if shared.config.enable_auto_commit {
+            let returned = !shared.lock().dropped;
+            committable_of(shared, returned, Some(&partitions))
+        } else {
+            // Only what was ordered before is waited for.
+            Vec::new()
+        };
+        let (reply, answer) = oneshot::channel();
+        let order = CommitOrder::new(shared, offsets, shared.config.client.request_timeout, Some(reply));
+        if shared.commits.send(order).is_ok()
+            && let Ok(Err(error)) = answer.await
+        {
+            tracing::warn!(%error, "the offsets were not committed before the partitions were given up");
+            committed = Err(error);
+        }
+    }
+    let mut state = shared.lock();
+    for place in &*partitions {
+        state.positions.remove(&place.topic, place.partition);
+    }
+    state.inbox.purge();
+    state.awaited = false;
+    state.wake();
+    drop(state);
+    shared.steward.notify_one();
+    // What was purged may have been all that kept the fetchers from fetching.
+    shared.fetchers.notify_waiters();
+    committed
+}
+
+/// Waits until the application holds nothing of these partitions; `false` where the membership is lost before.
+async fn application_is_back(shared: &Shared, partitions: &[TopicPartition]) -> bool {
+    loop {
+        let mut woken = std::pin::pin!(shared.member.notified());
+        woken.as_mut().enable();
+        {
+            let state = shared.lock();
+            if state.identity.is_none() {
+                return false;
+            }
+            if state.in_hand.as_ref().is_none_or(|place| !partitions.contains(place)) {
+                return true;
+            }
+        }
+        woken.await;
+    }
+}
+
+/// Runs a hook in a task of its own, so that a panic in it stays there.
+async fn hook(run: impl Future<Output = ()> + Send + 'static) {
+    if let Err(error) = clock::spawn(run).await {
+        tracing::error!(%error, "a rebalance hook broke off");
+    }
+}

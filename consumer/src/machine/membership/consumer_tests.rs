@@ -1,0 +1,342 @@
+//! The machine of KIP-848 against a coordinator in a few lines, over virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use rkafka_protocol::ErrorCode;
+use uuid::Uuid;
+
+use super::consumer::{ConsumerMember, ConsumerMemberConfig, State};
+use super::terms::{Action, Beat, BeatAnswer, Failure, Wanted};
+use crate::subscription::{GroupMembershipOperation, TopicPartition};
+
+const TOPIC: Uuid = Uuid::from_u128(7);
+
+fn start() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a base for virtual time: only differences matter")]
+    Instant::now()
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn wanted() -> Wanted {
+    Wanted { topics: ["t".to_owned()].into(), pattern: None }
+}
+
+fn member(is_static: bool, now: Instant) -> ConsumerMember {
+    let config = ConsumerMemberConfig {
+        member_id: "m".to_owned(),
+        is_static,
+        max_poll_interval: seconds(300),
+        retry_backoff: Duration::from_millis(100),
+    };
+    let mut member = ConsumerMember::new(config, wanted(), now);
+    assert_eq!(member.poll_action(now), Some(Action::FindCoordinator));
+    assert_eq!(member.poll_action(now), None, "one search at a time");
+    member.on_coordinator(now, Ok(()));
+    member
+}
+
+fn places(partitions: &[i32]) -> Vec<TopicPartition> {
+    partitions.iter().map(|partition| TopicPartition::new("t", *partition)).collect()
+}
+
+fn by_id(partitions: &[i32]) -> BTreeMap<Uuid, Vec<i32>> {
+    if partitions.is_empty() { BTreeMap::new() } else { [(TOPIC, partitions.to_vec())].into() }
+}
+
+fn answer(epoch: i32, assignment: Option<&[i32]>) -> Result<BeatAnswer, Failure> {
+    Ok(BeatAnswer { member_id: Some("m".to_owned()), epoch, interval: seconds(3), assignment: assignment.map(by_id) })
+}
+
+fn refused(code: ErrorCode) -> Result<BeatAnswer, Failure> {
+    Err(Failure::refused(code))
+}
+
+fn beat(member: &mut ConsumerMember, now: Instant) -> Beat {
+    match member.poll_action(now) {
+        Some(Action::Beat(beat)) => beat,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A member at epoch 1 that owns partitions 0 and 1, and has said so.
+fn joined(is_static: bool, now: Instant) -> ConsumerMember {
+    let mut member = member(is_static, now);
+    let join = beat(&mut member, now);
+    assert_eq!((join.epoch, join.full, join.topics.as_deref()), (0, true, Some(&["t".to_owned()][..])));
+    assert_eq!(join.owned, Some(BTreeMap::new()), "who joins owns nothing, and says so");
+    assert_eq!(member.identity(), None);
+    member.on_beat(now, 0, answer(1, Some(&[0, 1])));
+    assert_eq!(member.identity(), Some((1, "m")));
+    assert_eq!(member.poll_action(now), Some(Action::Resolve(vec![TOPIC])));
+    member.on_names(now, vec![(TOPIC, Arc::from("t"))]);
+    assert!(matches!(member.poll_action(now), Some(Action::Install { added, .. }) if added == places(&[0, 1])));
+    member.on_installed();
+    let told = beat(&mut member, now);
+    assert_eq!((told.epoch, told.full, told.topics), (1, false, None), "what did not change is not told again");
+    assert_eq!(told.owned, Some(by_id(&[0, 1])));
+    member.on_beat(now, 1, answer(1, None));
+    assert_eq!(member.poll_action(now), None);
+    member
+}
+
+#[test]
+fn what_goes_is_revoked_then_what_comes_is_begun_with_and_both_are_told() {
+    let now = start();
+    let mut member = joined(false, now);
+    assert_eq!(member.deadline(), Some(now + seconds(3)), "the interval is the coordinator's");
+    let later = now + seconds(3);
+    let quiet = beat(&mut member, later);
+    assert_eq!((quiet.topics, quiet.owned, quiet.pattern), (None, None, None));
+    member.on_beat(later, 1, answer(2, Some(&[1, 2])));
+    assert_eq!(member.poll_action(later), Some(Action::Revoke { partitions: places(&[0]), lost: false }));
+    assert_eq!(member.identity(), Some((2, "m")));
+    // A slow hook does not stop the beat, and what comes meanwhile is taken up after.
+    let slow = later + seconds(3);
+    assert_eq!(beat(&mut member, slow).owned, None);
+    member.on_beat(slow, 2, answer(3, Some(&[1, 2, 3])));
+    assert_eq!(member.poll_action(slow), None);
+    member.on_revoked();
+    assert!(matches!(member.poll_action(slow), Some(Action::Install { added, .. }) if added == places(&[2, 3])));
+    assert_eq!(beat(&mut member, slow).owned, Some(by_id(&[1])), "others wait for what was given up");
+    member.on_beat(slow, 3, answer(3, None));
+    member.on_installed();
+    assert_eq!(beat(&mut member, slow).owned, Some(by_id(&[1, 2, 3])));
+}
+
+#[test]
+fn a_fenced_member_loses_all_and_joins_again() {
+    for code in [ErrorCode::FencedMemberEpoch, ErrorCode::UnknownMemberId] {
+        let now = start();
+        let mut member = joined(false, now);
+        let later = now + seconds(3);
+        beat(&mut member, later);
+        member.on_beat(later, 1, refused(code));
+        assert_eq!(member.identity(), None, "nothing can be committed any more");
+        assert_eq!(member.poll_action(later), Some(Action::Revoke { partitions: places(&[0, 1]), lost: true }));
+        assert_eq!(member.poll_action(later), None, "not before the hook is done");
+        member.on_revoked();
+        let join = beat(&mut member, later);
+        assert_eq!((join.epoch, join.full, join.member_id.as_str()), (0, true, "m"));
+    }
+}
+
+#[test]
+fn fenced_while_the_hook_of_an_assignment_runs_it_loses_that_too() {
+    let now = start();
+    let mut member = joined(false, now);
+    let later = now + seconds(3);
+    beat(&mut member, later);
+    member.on_beat(later, 1, answer(2, Some(&[0, 1, 2])));
+    assert!(matches!(member.poll_action(later), Some(Action::Install { .. })));
+    let slow = later + seconds(3);
+    beat(&mut member, slow);
+    member.on_beat(slow, 2, refused(ErrorCode::FencedMemberEpoch));
+    assert_eq!(member.poll_action(slow), None, "the hook still runs");
+    member.on_installed();
+    assert_eq!(member.poll_action(slow), Some(Action::Revoke { partitions: places(&[0, 1, 2]), lost: true }));
+}
+
+#[test]
+fn after_an_error_everything_is_told_again() {
+    let now = start();
+    let mut member = joined(false, now);
+    let later = now + seconds(3);
+    beat(&mut member, later);
+    member.on_beat(later, 1, Err(Failure::Lost));
+    assert_eq!(member.poll_action(later), None, "after a backoff");
+    let again = later + Duration::from_millis(100);
+    assert_eq!(member.deadline(), Some(again));
+    assert_eq!(member.poll_action(again), Some(Action::FindCoordinator));
+    member.on_coordinator(again, Ok(()));
+    let told = beat(&mut member, again);
+    assert_eq!((told.epoch, told.full), (1, true));
+    assert_eq!((told.owned, told.topics), (Some(by_id(&[0, 1])), Some(vec!["t".to_owned()])));
+    assert_eq!(member.identity(), Some((1, "m")), "the member goes on where it was");
+}
+
+#[test]
+fn a_subscription_is_told_at_once_and_a_pattern_taken_back() {
+    let now = start();
+    let mut member = joined(false, now);
+    member.on_subscription(Wanted { topics: BTreeSet::new(), pattern: Some("a.*".to_owned()) });
+    let told = beat(&mut member, now);
+    assert_eq!((told.topics, told.pattern.as_deref()), (Some(Vec::new()), Some("a.*")));
+    member.on_beat(now, 1, answer(1, None));
+    member.on_subscription(wanted());
+    let told = beat(&mut member, now);
+    assert_eq!((told.topics, told.pattern.as_deref()), (Some(vec!["t".to_owned()]), Some("")));
+}
+
+#[test]
+fn who_does_not_poll_leaves_until_it_does() {
+    for (is_static, epoch) in [(false, -1), (true, -2)] {
+        let now = start();
+        let mut member = joined(is_static, now);
+        let late = now + seconds(300);
+        assert!(matches!(member.poll_action(late), Some(Action::Leave { epoch: told, .. }) if told == epoch));
+        assert_eq!(member.poll_action(late), Some(Action::Revoke { partitions: places(&[0, 1]), lost: true }));
+        member.on_revoked();
+        member.on_left();
+        assert_eq!((member.poll_action(late), member.deadline()), (None, None));
+        member.on_poll(late);
+        assert_eq!(beat(&mut member, late).epoch, 0);
+    }
+}
+
+#[test]
+fn closing_gives_up_and_leaves_as_asked() {
+    use GroupMembershipOperation::{Default, LeaveGroup, RemainInGroup};
+    for (operation, is_static, epoch) in [
+        (Default, false, Some(-1)),
+        (Default, true, Some(-2)),
+        (LeaveGroup, true, Some(-1)),
+        (RemainInGroup, true, Some(-2)),
+        (RemainInGroup, false, None),
+    ] {
+        let now = start();
+        let mut member = joined(is_static, now);
+        member.on_close(operation);
+        assert_eq!(member.poll_action(now), Some(Action::Revoke { partitions: places(&[0, 1]), lost: false }));
+        assert_eq!(member.identity(), Some((1, "m")), "so that the last commit is made");
+        member.on_revoked();
+        let left = member.poll_action(now);
+        match epoch {
+            Some(epoch) => {
+                assert!(matches!(left, Some(Action::Leave { epoch: told, .. }) if told == epoch), "{left:?}");
+                member.on_left();
+            }
+            None => assert_eq!(left, None),
+        }
+        assert!(member.is_done());
+    }
+}
+
+#[test]
+fn what_cannot_be_healed_is_told_with_its_reason() {
+    let now = start();
+    let mut member = joined(false, now);
+    let later = now + seconds(3);
+    beat(&mut member, later);
+    let message = Some("no such assignor".to_owned());
+    let refusal = Failure::Refused { code: ErrorCode::UnsupportedAssignor, member_id: None, message: message.clone() };
+    member.on_beat(later, 1, Err(refusal));
+    assert_eq!(member.poll_action(later), Some(Action::Revoke { partitions: places(&[0, 1]), lost: true }));
+    member.on_revoked();
+    assert_eq!(member.poll_action(later), Some(Action::Fail { code: ErrorCode::UnsupportedAssignor, message }));
+    assert!(member.is_done());
+}
+
+#[test]
+fn a_static_member_waits_for_its_former_life_to_end_and_not_for_ever() {
+    let now = start();
+    let mut member = member(true, now);
+    let mut at = now;
+    let failed = loop {
+        match member.poll_action(at) {
+            Some(Action::Beat(beat)) => member.on_beat(at, beat.epoch, refused(ErrorCode::UnreleasedInstanceId)),
+            Some(Action::Fail { code, .. }) => break code,
+            Some(other) => panic!("{other:?}"),
+            None => at = member.deadline().expect("a time to try again").max(at),
+        }
+    };
+    assert_eq!(failed, ErrorCode::UnreleasedInstanceId);
+    assert!(at >= now + seconds(60) && at < now + seconds(63));
+}
+
+proptest! {
+    /// Against a coordinator that answers anything: no partition is begun with twice or given up without being held,
+    /// nothing is asked twice at a time, a driver never spins, and once the coordinator behaves the member holds what
+    /// it should and has said so.
+    #[test]
+    fn any_answers_leave_it_sound_and_it_settles(
+        script in proptest::collection::vec((0..9u8, 0..5u8, 0..8u8, 0..5000u16), 0..150),
+        is_static in any::<bool>(),
+    ) {
+        const CODES: [ErrorCode; 7] = [
+            ErrorCode::FencedMemberEpoch, ErrorCode::UnknownMemberId, ErrorCode::NotCoordinator,
+            ErrorCode::CoordinatorLoadInProgress, ErrorCode::CoordinatorNotAvailable, ErrorCode::RequestTimedOut,
+            ErrorCode::TopicAuthorizationFailed,
+        ];
+        let mut now = start();
+        let config = ConsumerMemberConfig {
+            member_id: "m".to_owned(), is_static, max_poll_interval: seconds(300),
+            retry_backoff: Duration::from_millis(100),
+        };
+        let mut member = ConsumerMember::new(config, wanted(), now);
+        let mut epoch = 0;
+        let mut owned: BTreeSet<TopicPartition> = BTreeSet::new();
+        let mut told: Option<BTreeMap<Uuid, Vec<i32>>> = None;
+        let mut share: Vec<i32> = Vec::new();
+        let mut open: Vec<Action> = Vec::new();
+        let rounds = script.len();
+        let mut script = script.into_iter();
+        for round in 0..rounds + 60 {
+            member.on_poll(now);
+            while let Some(action) = member.poll_action(now) {
+                match &action {
+                    Action::Install { added, .. } => for place in added {
+                        prop_assert!(owned.insert(place.clone()), "begun with twice");
+                    },
+                    Action::Revoke { partitions, .. } => for place in partitions {
+                        prop_assert!(owned.remove(place), "given up without being held");
+                    },
+                    Action::Beat(beat) if beat.epoch == 0 => {
+                        prop_assert!(beat.full && beat.owned == Some(BTreeMap::new()));
+                        prop_assert!(owned.is_empty(), "joined with {:?}", owned);
+                    }
+                    Action::Fail { code, .. } => prop_assert!(false, "{:?} is no reason to fail", code),
+                    _ => {}
+                }
+                prop_assert!(
+                    !open.iter().any(|other| std::mem::discriminant(other) == std::mem::discriminant(&action)),
+                    "asked twice: {:?}", action
+                );
+                open.push(action);
+            }
+            prop_assert!(member.deadline().is_none_or(|at| at > now), "a driver would spin");
+            let (choice, how, bits, wait) = script.next().unwrap_or((8, 1, 5, 1000));
+            now += Duration::from_millis(u64::from(wait));
+            let settled = round >= rounds;
+            while !open.is_empty() && (settled || how > 0) {
+                let action = open.remove(usize::from(how) % open.len());
+                let failure = match choice {
+                    7 => Err(Failure::Lost),
+                    8 => Ok(()),
+                    code => Err(Failure::refused(CODES[usize::from(code)])),
+                };
+                match action {
+                    Action::FindCoordinator => member.on_coordinator(now, failure),
+                    Action::Beat(beat) => {
+                        let answered = failure.map(|()| {
+                            if beat.owned.is_some() { told = beat.owned.clone(); }
+                            epoch += 1;
+                            share = (0..3).filter(|bit| bits & (1 << bit) != 0).collect();
+                            BeatAnswer {
+                                member_id: None, epoch, interval: seconds(3), assignment: Some(by_id(&share)),
+                            }
+                        });
+                        member.on_beat(now, beat.epoch, answered);
+                    }
+                    Action::Resolve(ids) => {
+                        let names = ids.into_iter().filter(|_| failure.is_ok()).map(|id| (id, Arc::from("t")));
+                        member.on_names(now, names.collect());
+                    }
+                    Action::Install { .. } => member.on_installed(),
+                    Action::Revoke { .. } => member.on_revoked(),
+                    Action::Leave { .. } => member.on_left(),
+                    _ => {}
+                }
+                if !settled { break; }
+            }
+        }
+        prop_assert_eq!(member.state(), State::Joined);
+        prop_assert_eq!(owned, places(&share).into_iter().collect());
+        prop_assert_eq!(told, Some(by_id(&share)));
+    }
+}
