@@ -7,12 +7,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
-<<<<<<< HEAD
-use rkafka_client_core::metrics::ClientKind;
-use rkafka_client_core::{Client, ClientOptions};
-=======
 use rkafka_client_core::Client;
->>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
+use rkafka_client_core::metrics::ClientKind;
 use rkafka_protocol::records::{DecompressArena, RecordCursor, RecordError};
 use tokio::sync::mpsc;
 
@@ -89,21 +85,14 @@ impl Consumer {
     pub async fn connect_with(config: ConsumerConfig, options: impl Into<ConsumerOptions>) -> Result<Self> {
         let options = options.into();
         config.validate()?;
-<<<<<<< HEAD
+        let strategy = Strategy::of(&config.partition_assignment_strategy, &options.assignors)?;
         let client = Client::connect_with(
             config.client.clone(),
-            options.allow_auto_create_topics(false).kind(ClientKind::Consumer),
+            options.client.allow_auto_create_topics(false).kind(ClientKind::Consumer),
         )
         .await
         .map_err(|source| ConsumerError::Client { doing: "finding the cluster", source })?;
-        Ok(Self::start(config, client))
-=======
-        let strategy = Strategy::of(&config.partition_assignment_strategy, &options.assignors)?;
-        let client = Client::connect_with(config.client.clone(), options.client.allow_auto_create_topics(false))
-            .await
-            .map_err(|source| ConsumerError::Client { doing: "finding the cluster", source })?;
         Ok(Self::start(config, client, strategy))
->>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
     }
 
     fn start(config: ConsumerConfig, client: Client, strategy: Strategy) -> Self {

@@ -52,6 +52,6 @@ pub use options::ConsumerOptions;
 pub use record::ConsumerRecord;
 pub use subscription::{CommittedOffset, GroupMembershipOperation, OffsetAndTimestamp, Start, TopicPartition};
 
-pub use rkafka_client_core::serialization;
 pub use rkafka_assignor as assignor;
+pub use rkafka_client_core::serialization;
 pub use rkafka_client_core::{ClientConfig, ClientOptions, ClientSettings, ConfigError, GroupMetadata};

@@ -139,18 +139,13 @@ impl State {
 }
 
 impl Shared {
-<<<<<<< HEAD
-    pub(crate) fn new(config: ConsumerConfig, client: Client, commits: mpsc::UnboundedSender<CommitOrder>) -> Self {
-        let mut positions = Positions::new(
-=======
     pub(crate) fn new(
         config: ConsumerConfig,
         client: Client,
         strategy: Strategy,
         commits: mpsc::UnboundedSender<CommitOrder>,
     ) -> Self {
-        let positions = Positions::new(
->>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
+        let mut positions = Positions::new(
             config.auto_offset_reset,
             config.isolation_level == IsolationLevel::ReadCommitted,
             config.client.retry_backoff,

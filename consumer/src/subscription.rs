@@ -47,7 +47,6 @@ impl fmt::Display for Start {
     }
 }
 
-<<<<<<< HEAD
 impl From<&CommittedOffset> for Start {
     fn from(committed: &CommittedOffset) -> Self {
         match committed.leader_epoch {
@@ -55,7 +54,8 @@ impl From<&CommittedOffset> for Start {
             None => Self::Offset(committed.offset),
         }
     }
-=======
+}
+
 /// Whether a consumer that is closed leaves its group (KIP-1092, Java's `CloseOptions`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -68,7 +68,6 @@ pub enum GroupMembershipOperation {
     LeaveGroup,
     /// The member stays: nobody else gets its partitions before `session.timeout.ms` has passed.
     RemainInGroup,
->>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
 }
 
 /// A record's place that was found by its timestamp.

@@ -14,14 +14,9 @@ use crate::driver::fetcher;
 use crate::driver::member::MemberNews;
 use crate::driver::offsets::{self, Answers, EpochQuery, Query};
 use crate::error::ConsumerError;
-<<<<<<< HEAD
 use crate::machine::positions::{Leader, Lookup, Question, TopicView};
-use crate::shared::{Mode, Shared, State};
-=======
-use crate::machine::positions::{Leader, Lookup, TopicView};
 use crate::pattern::TopicPattern;
 use crate::shared::{Mode, Shared, State, Subscription};
->>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
 use crate::subscription::TopicPartition;
 
 /// Ends the fetchers with the steward.
@@ -84,12 +79,8 @@ pub(crate) async fn run(shared: Arc<Shared>, member: mpsc::UnboundedSender<Membe
         } else if !unknown && !wants_all {
             failures = 0;
         }
-<<<<<<< HEAD
-        for (whom, lookups) in in_groups(due) {
-=======
         deadline = [deadline, all_due.filter(|_| !refreshing && !wants_all)].into_iter().flatten().min();
-        for task in in_groups(due) {
->>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
+        for (whom, lookups) in in_groups(due) {
             let shared = Arc::clone(&shared);
             tasks.spawn(async move {
                 look_up(&shared, whom, lookups).await;

@@ -168,33 +168,7 @@ impl Positions {
             !topic.slots.is_empty()
         });
         for (name, partition, start) in wanted {
-<<<<<<< HEAD
-            if self.slot(name, *partition).is_none() {
-                let incarnation = self.incarnate();
-                let topic = self.topics.entry(Arc::clone(name)).or_default();
-                let mut slot = Slot {
-                    incarnation,
-                    stage: Stage::Stopped,
-                    paused: false,
-                    progress: Arc::default(),
-                    leader: None,
-                    validated: None,
-                    behind: 0,
-                    retry_backoff: self.retry_backoff,
-                    preferred: None,
-                    high_watermark: None,
-                    last_stable_offset: None,
-                    committed: None,
-                    not_before: None,
-                    served: 0,
-                    origin: None,
-                };
-                slot.place(Arc::clone(name), *partition, topic.id, Target::from(*start));
-                topic.slots.insert(*partition, slot);
-            }
-=======
             self.add(name, *partition, *start);
->>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
         }
     }
 
@@ -213,6 +187,9 @@ impl Positions {
             held: false,
             progress: Arc::default(),
             leader: None,
+            validated: None,
+            behind: 0,
+            retry_backoff: self.retry_backoff,
             preferred: None,
             high_watermark: None,
             last_stable_offset: None,
@@ -230,6 +207,7 @@ impl Positions {
         let Some(topic) = self.topics.get_mut(name) else { return };
         if let Some(slot) = topic.slots.remove(&partition) {
             slot.progress.end();
+            slot.progress.marks().end();
         }
         if topic.slots.is_empty() {
             self.topics.remove(name);

@@ -109,13 +109,9 @@ impl Positions {
         self.slots().any(|(_, _, slot)| {
             slot.source() == Some(broker)
                 && !slot.paused
-<<<<<<< HEAD
-                && matches!(slot.stage, Stage::Ready(_))
-                && !slot.awaits_validation()
-=======
                 && !slot.held
                 && matches!(slot.stage, Stage::Ready(_))
->>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
+                && !slot.awaits_validation()
                 && slot.is_due(now)
         })
     }
@@ -125,14 +121,10 @@ impl Positions {
         self.slots().any(|(_, _, slot)| {
             slot.source() == Some(broker)
                 && !slot.paused
-<<<<<<< HEAD
+                && !slot.held
                 && (matches!(slot.stage, Stage::Seeking(_) | Stage::LookingUp(_) | Stage::Validating(_))
                     || slot.awaits_validation()
                     || slot.not_before.is_some())
-=======
-                && !slot.held
-                && (matches!(slot.stage, Stage::Seeking(_) | Stage::LookingUp(_)) || slot.not_before.is_some())
->>>>>>> 52df912 ([consumer] membership by both protocols: cooperative rebalances, KIP-848, patterns, sticky assignors with Java's bytes, leaving as the application says)
         })
     }
 
