@@ -33,6 +33,22 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> tokio::t
     tokio::spawn(task)
 }
 
+/// Waits for `duration`, or for ever.
+pub(crate) async fn sleep_for(duration: Option<Duration>) {
+    match duration.and_then(|duration| now().checked_add(duration)) {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Runs a task on another runtime: a blocking consumer has a thread of its own.
+pub(crate) fn spawn_on(
+    runtime: &tokio::runtime::Handle,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> tokio::task::JoinHandle<()> {
+    runtime.spawn(task)
+}
+
 #[expect(clippy::disallowed_methods, reason = "a consumer is closed beside the application")]
 pub(crate) fn spawn_with<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,

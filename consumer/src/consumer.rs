@@ -381,7 +381,11 @@ impl Consumer {
         }
     }
 
-    fn poll_next_batch(&mut self, context: &mut Context<'_>, until_end: bool) -> Poll<Option<Result<Batch>>> {
+    pub(crate) fn poll_next_batch(
+        &mut self,
+        context: &mut Context<'_>,
+        until_end: bool,
+    ) -> Poll<Option<Result<Batch>>> {
         self.come_back();
         if let Some(current) = &mut self.current
             && let Some(open) = current.open.take()
@@ -401,7 +405,11 @@ impl Consumer {
         Poll::Ready(polled)
     }
 
-    fn poll_recv(&mut self, context: &mut Context<'_>, until_end: bool) -> Poll<Option<Result<ConsumerRecord>>> {
+    pub(crate) fn poll_recv(
+        &mut self,
+        context: &mut Context<'_>,
+        until_end: bool,
+    ) -> Poll<Option<Result<ConsumerRecord>>> {
         self.come_back();
         loop {
             match self.next_of_open() {
@@ -425,7 +433,7 @@ impl Consumer {
     }
 
     /// The next record that is in hand already, without a wait and without an error.
-    fn next_in_hand(&mut self) -> Option<ConsumerRecord> {
+    pub(crate) fn next_in_hand(&mut self) -> Option<ConsumerRecord> {
         loop {
             let current = self.current.as_mut()?;
             if !current.unpacker.chunk().progress.is_flowing() {
@@ -565,6 +573,73 @@ impl Consumer {
         }
         state.waker = Some(context.waker().clone());
         Poll::Pending
+    }
+
+    /// Shows that the application is there and wants nothing yet; never ready but with an error.
+    pub(crate) fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<ConsumerError> {
+        self.come_back();
+        let mut state = self.shared.lock();
+        state.in_hand = false;
+        if state.held || (state.identity.is_none() && matches!(state.mode, Mode::Group(_))) {
+            self.shared.member.notify_waiters();
+        }
+        if self.shared.is_closed() {
+            return Poll::Ready(ConsumerError::Closed);
+        }
+        if let Some(error) = state.errors.pop_front() {
+            return Poll::Ready(error);
+        }
+        if let Some(error) = &state.fatal {
+            return Poll::Ready(error.clone());
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Nobody waits any more for what was waited for.
+    pub(crate) fn stop_waiting(&self) {
+        self.shared.lock().waker = None;
+    }
+
+    /// Ends as a consumer that is dropped, and waits for that.
+    pub(crate) async fn close_dropped(mut self) {
+        self.put_back();
+        if let Some(tasks) = self.tasks.take() {
+            self.shared.lock().dropped = true;
+            let _ = shut_down(Arc::clone(&self.shared), tasks).await;
+        }
+    }
+
+    /// Whether it has subscribed, now or before.
+    pub(crate) fn has_been_member(&self) -> bool {
+        self.tasks.as_ref().is_some_and(|tasks| tasks.member.is_some() || tasks.inbox.is_none())
+    }
+
+    /// Takes back that the record was handed out, for it is not ready to be given to the application: it is the last one
+    /// that was taken.
+    pub(crate) fn hold_back(&self, record: &ConsumerRecord) {
+        self.set_handed(record, record.offset());
+    }
+
+    /// The record that was held back is given to the application.
+    pub(crate) fn hand_over(&self, record: &ConsumerRecord) {
+        self.set_handed(record, record.offset().saturating_add(1));
+    }
+
+    fn set_handed(&self, record: &ConsumerRecord, next_offset: i64) {
+        if let Some(current) = &self.current {
+            let chunk = current.unpacker.chunk();
+            if chunk.progress.is_live() && *chunk.topic == *record.topic() && chunk.partition == record.partition() {
+                chunk.progress.hand_out(next_offset);
+            }
+        }
+    }
+
+    /// Has a record that was held back come again.
+    pub(crate) fn give_again(&mut self, record: &ConsumerRecord) {
+        if record.is_current() {
+            let _ = self.handle.seek(record.topic(), record.partition(), Start::Offset(record.offset()));
+        }
     }
 
     /// The partition at hand and the application's position in it.

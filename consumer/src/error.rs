@@ -179,6 +179,9 @@ pub enum ConsumerError {
         /// Why it failed.
         source: rkafka_client_core::Error,
     },
+    /// Another thread has woken the one that waited.
+    #[error("the call was woken from elsewhere")]
+    Wakeup,
     /// The consumer is closed.
     #[error("the consumer is closed")]
     Closed,

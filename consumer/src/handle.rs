@@ -34,6 +34,11 @@ impl ConsumerHandle {
         if self.shared.is_closed() { Err(ConsumerError::Closed) } else { Ok(()) }
     }
 
+    /// The settings.
+    pub fn config(&self) -> &crate::ConsumerConfig {
+        &self.shared.config
+    }
+
     /// The partitions that are read, by topic and number.
     pub fn assignment(&self) -> Vec<TopicPartition> {
         self.shared.lock().positions.assignment().into_iter().map(TopicPartition::from).collect()
@@ -275,6 +280,22 @@ impl ConsumerHandle {
             if !state.positions.store(&place.topic, place.partition, marked) {
                 return Err(ConsumerError::NotAssigned { partition: place });
             }
+        }
+        Ok(())
+    }
+
+    /// Moves partitions back to the first record that was handed out and is not marked as done.
+    pub(crate) fn rewind_unmarked(&self) -> Result<()> {
+        self.open()?;
+        let mut state = self.shared.lock();
+        let behind = state.positions.behind();
+        for (topic, partition, offset) in &behind {
+            state.positions.seek(topic, *partition, Start::Offset(*offset));
+        }
+        state.inbox.purge();
+        drop(state);
+        if !behind.is_empty() {
+            self.shared.fetchers.notify_waiters();
         }
         Ok(())
     }

@@ -23,22 +23,27 @@
 //! wait (`driver/`): one fetcher per broker, the steward, the committer, the member.
 
 mod batch;
+pub mod blocking;
 mod clock;
 mod config;
 mod consumer;
 mod driver;
 mod error;
+mod faces;
 mod framing;
 mod handle;
 mod listener;
 mod machine;
 mod options;
 mod pattern;
+mod parallel;
 mod record;
+mod retry;
 mod shared;
 mod strategy;
 mod subscription;
 mod tasks;
+mod typed;
 mod unpack;
 mod wire;
 
@@ -46,11 +51,17 @@ pub use batch::{Batch, Records};
 pub use config::{ConsumerConfig, GroupProtocol, IsolationLevel, OffsetReset};
 pub use consumer::Consumer;
 pub use error::{ConsumerError, PartitionError, Result};
+pub use faces::Batches;
 pub use handle::ConsumerHandle;
 pub use listener::{HookFuture, RebalanceListener};
 pub use options::ConsumerOptions;
-pub use record::ConsumerRecord;
 pub use subscription::{CommittedOffset, GroupMembershipOperation, OffsetAndTimestamp, Start, TopicPartition};
+pub use parallel::{
+    Failure, Order, ParallelConsumer, ParallelError, ParallelOptions, RecordHandler, TypedFailure, TypedHandler,
+};
+pub use record::ConsumerRecord;
+pub use retry::{Burial, Cause, CauseKind, DeadLetterError, DeadLetters, LastResort, Retries};
+pub use typed::{DeserializationError, Deserialize, TypedConsumer, TypedError, TypedRecord};
 
 pub use rkafka_assignor as assignor;
 pub use rkafka_client_core::serialization;

@@ -104,7 +104,7 @@ impl ConsumerRecord {
         }
     }
 
-    fn section(&self) -> &Bytes {
+    pub(crate) fn section(&self) -> &Bytes {
         self.batch.batch.records_bytes()
     }
 
@@ -182,6 +182,16 @@ impl ConsumerRecord {
     pub(crate) fn mark(&self) -> bool {
         let (from, next_offset) = self.batch.covered_by(self.offset);
         self.batch.marks.mark(from, next_offset, self.batch.leader_epoch())
+    }
+
+    /// Whether no seek and no rebalance came since it was handed out.
+    pub(crate) fn is_current(&self) -> bool {
+        self.batch.marks.is_live()
+    }
+
+    /// The bytes of its key, value and headers.
+    pub fn size_bytes(&self) -> usize {
+        [self.key, self.value, self.headers].iter().map(|part| usize::try_from(part.length).unwrap_or(0)).sum()
     }
 
     /// The record as a view, as those of a batch are.

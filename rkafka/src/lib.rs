@@ -12,7 +12,8 @@
 //! | `json` | [`serialization`] | JSON for keys and values, by serde |
 //! | `raw` | `client::Client::request_raw` | any request, by the types of the `kafka-protocol` crate |
 //!
-//! [`ExactlyOnce`] puts a consumer and a transactional producer together: consume, process, produce.
+//! [`ExactlyOnce`] puts a consumer and a transactional producer together: consume, process, produce. [`DeadLetterTopic`]
+//! takes the records that cannot be dealt with.
 //!
 //! Keys and values are bytes, or typed by the [`serialization`] that both sides share.
 //!
@@ -20,8 +21,12 @@
 //! (settings under Kafka's own names).
 
 #[cfg(all(feature = "producer", feature = "consumer"))]
+mod dead_letter;
+#[cfg(all(feature = "producer", feature = "consumer"))]
 mod exactly_once;
 
+#[cfg(all(feature = "producer", feature = "consumer"))]
+pub use dead_letter::DeadLetterTopic;
 #[cfg(all(feature = "producer", feature = "consumer"))]
 pub use exactly_once::{ExactlyOnce, ExactlyOnceError, Processor};
 

@@ -83,6 +83,11 @@ impl Marks {
         }
     }
 
+    /// Whether marks still count.
+    pub(crate) fn is_live(&self) -> bool {
+        !self.lock().is_ended
+    }
+
     /// Marks the offsets from `from` to before `next_offset` as done. `false` where this life has ended.
     pub(crate) fn mark(&self, from: i64, next_offset: i64, leader_epoch: i32) -> bool {
         let mut done = self.lock();

@@ -2,6 +2,7 @@
 //! ask again. The drivers next door move the bytes.
 
 pub(crate) mod inbox;
+pub(crate) mod lanes;
 pub(crate) mod marks;
 pub(crate) mod membership;
 pub(crate) mod positions;

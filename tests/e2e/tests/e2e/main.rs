@@ -4,6 +4,7 @@ mod exactly_once;
 mod failures;
 mod files;
 mod groups;
+mod parallel;
 mod restarts;
 mod round_trip;
 mod seek;
