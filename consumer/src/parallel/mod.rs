@@ -151,8 +151,9 @@ pub enum ParallelError<E: fmt::Display + fmt::Debug> {
 /// done, by [`ConsumerHandle::commit`].
 ///
 /// On a rebalance what waits of the partitions that go is dropped, and what is worked on has
-/// [`revocation_timeout`](ParallelOptions::revocation_timeout) to come to its end; then what is done is committed. Where
-/// partitions were lost, work on them is broken off.
+/// [`revocation_timeout`](ParallelOptions::revocation_timeout) to come to its end; then what is done is committed. What was
+/// done ahead of a record that was dropped is done again by whoever has the partition next. Where partitions were lost,
+/// work on them is broken off.
 ///
 /// ```no_run
 /// use rkafka_consumer::{
