@@ -579,8 +579,8 @@ impl Consumer {
     pub(crate) fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<ConsumerError> {
         self.come_back();
         let mut state = self.shared.lock();
-        state.in_hand = false;
-        if state.held || (state.identity.is_none() && matches!(state.mode, Mode::Group(_))) {
+        state.in_hand = None;
+        if state.awaited || (state.identity.is_none() && matches!(state.mode, Mode::Group(_))) {
             self.shared.member.notify_waiters();
         }
         if self.shared.is_closed() {
@@ -606,7 +606,7 @@ impl Consumer {
         self.put_back();
         if let Some(tasks) = self.tasks.take() {
             self.shared.lock().dropped = true;
-            let _ = shut_down(Arc::clone(&self.shared), tasks).await;
+            let _ = shut_down(Arc::clone(&self.shared), tasks, GroupMembershipOperation::Default).await;
         }
     }
 

@@ -35,8 +35,8 @@ mod handle;
 mod listener;
 mod machine;
 mod options;
-mod pattern;
 mod parallel;
+mod pattern;
 mod record;
 mod retry;
 mod shared;
@@ -55,12 +55,12 @@ pub use faces::Batches;
 pub use handle::ConsumerHandle;
 pub use listener::{HookFuture, RebalanceListener};
 pub use options::ConsumerOptions;
-pub use subscription::{CommittedOffset, GroupMembershipOperation, OffsetAndTimestamp, Start, TopicPartition};
 pub use parallel::{
     Failure, Order, ParallelConsumer, ParallelError, ParallelOptions, RecordHandler, TypedFailure, TypedHandler,
 };
 pub use record::ConsumerRecord;
 pub use retry::{Burial, Cause, CauseKind, DeadLetterError, DeadLetters, LastResort, Retries};
+pub use subscription::{CommittedOffset, GroupMembershipOperation, OffsetAndTimestamp, Start, TopicPartition};
 pub use typed::{DeserializationError, Deserialize, TypedConsumer, TypedError, TypedRecord};
 
 pub use rkafka_assignor as assignor;
