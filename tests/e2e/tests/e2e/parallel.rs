@@ -11,7 +11,7 @@ use rkafka::consumer::{
     ParallelError, ParallelOptions, Retries, TopicPartition, TypedHandler,
 };
 use rkafka::producer::Record;
-use rkafka_testkit::{Cluster, TestCluster, eventually, on_both, pause};
+use rkafka_testkit::{TestCluster, eventually, on_both, pause};
 use tokio::sync::Notify;
 
 use crate::support::{consumer_config, in_background, in_time, producer, read_all, value_text};
