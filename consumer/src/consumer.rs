@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use rkafka_client_core::Client;
@@ -21,6 +22,7 @@ use crate::driver::steward;
 use crate::error::{ConsumerError, PartitionError, Result};
 use crate::handle::ConsumerHandle;
 use crate::listener::RebalanceListener;
+use crate::metrics::TimedListener;
 use crate::options::ConsumerOptions;
 use crate::pattern::TopicPattern;
 use crate::record::{ConsumerRecord, SharedBatch};
@@ -51,6 +53,8 @@ pub struct Consumer {
     calls: u64,
     /// A chunk was taken without a wait in between: the next time the tasks come first.
     took: bool,
+    /// Since when the application has waited for a chunk, and how long after the time before.
+    waiting: Option<(Instant, Option<Duration>)>,
     tasks: Option<Tasks>,
 }
 
@@ -100,6 +104,7 @@ impl Consumer {
         let (commits, orders) = mpsc::unbounded_channel();
         let (news, inbox) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(config, client, strategy, commits));
+        shared.metrics.watch(&shared);
         let tasks = Tasks {
             steward: clock::spawn(steward::run(Arc::clone(&shared), news.clone())),
             committer: clock::spawn(committer::run(Arc::clone(&shared), orders, news.clone())),
@@ -108,7 +113,7 @@ impl Consumer {
             member: None,
         };
         let handle = ConsumerHandle::of(&shared);
-        Self { handle, shared, current: None, arena, calls: 0, took: false, tasks: Some(tasks) }
+        Self { handle, shared, current: None, arena, calls: 0, took: false, waiting: None, tasks: Some(tasks) }
     }
 
     /// A handle for other tasks.
@@ -177,6 +182,10 @@ impl Consumer {
     }
 
     fn subscribe_to(&mut self, subscription: Subscription, listener: Option<Arc<dyn RebalanceListener>>) -> Result<()> {
+        let listener = listener.map(|listener| {
+            let shared = Arc::clone(&self.shared);
+            Arc::new(TimedListener { listener, shared }) as Arc<dyn RebalanceListener>
+        });
         let tasks = self.tasks.as_mut().ok_or(ConsumerError::Closed)?;
         self.shared.group_id("subscribing")?;
         {
@@ -510,8 +519,10 @@ impl Consumer {
                         return Poll::Ready(Some(Ok(batch)));
                     }
                     Ok(None) => {
-                        progress.pass(current.unpacker.chunk().next_offset);
+                        let chunk = current.unpacker.chunk();
+                        progress.pass(chunk.next_offset);
                         progress.settle();
+                        self.shared.metrics.chunk_done(&self.shared, &chunk.topic, chunk.partition, clock::now());
                         self.current = None;
                     }
                     Err(damage) => return Poll::Ready(Some(Err(self.damaged(damage.offset, damage.source)))),
@@ -525,8 +536,21 @@ impl Consumer {
         }
     }
 
-    /// Takes the next chunk out of the inbox, under the lock.
+    /// Takes the next chunk out of the inbox, and measures how long that takes.
     fn poll_chunk(&mut self, context: &mut Context<'_>, until_end: bool) -> Poll<Option<Result<()>>> {
+        let (began, between) = *self.waiting.get_or_insert_with(|| {
+            let now = clock::now();
+            (now, self.shared.metrics.poll_began(now))
+        });
+        let polled = ready!(self.poll_inbox(context, until_end));
+        self.waiting = None;
+        let now = clock::now();
+        self.shared.metrics.poll_ended(now, now.saturating_duration_since(began), between);
+        Poll::Ready(polled)
+    }
+
+    /// Takes the next chunk out of the inbox, under the lock.
+    fn poll_inbox(&mut self, context: &mut Context<'_>, until_end: bool) -> Poll<Option<Result<()>>> {
         let mut state = self.shared.lock();
         state.in_hand = None;
         if state.awaited || (state.identity.is_none() && matches!(state.mode, Mode::Group(_))) {

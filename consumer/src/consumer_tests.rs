@@ -497,3 +497,25 @@ async fn a_commit_of_an_older_generation_is_not_made_in_a_newer_one() {
     let outdated = rkafka_protocol::ErrorCode::IllegalGeneration;
     assert!(matches!(error, ConsumerError::CommitOutdated { code } if code == outdated), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_twice_after_a_pause_is_counted_once_and_lag_is_as_of_now() {
+    let broker = Broker::with(&[8]);
+    let mut consumer = consumer(&broker).await;
+    consumer.assign([("t", 0, Start::Offset(1))]).unwrap();
+    let place = TopicPartition::new("t", 0);
+    let value = |handle: &ConsumerHandle, name| handle.metrics().value(name, "consumer-fetch-manager-metrics").unwrap();
+    let handle = consumer.handle();
+    assert_eq!(within(consumer.recv()).await.unwrap().offset(), 1);
+    let record = within(consumer.recv()).await.unwrap();
+    assert_eq!((record.offset(), value(&handle, "records-consumed-total")), (2, 1.0), "the first answer is used up");
+    // The batch of 2 and 3 is put back in its middle, and given on later.
+    consumer.pause([&place]).unwrap();
+    assert!(within(consumer.recv_until_end()).await.unwrap().is_none());
+    consumer.resume([&place]).unwrap();
+    assert_eq!(value(&handle, "records-lag"), 5.0);
+    while within(consumer.recv_until_end()).await.unwrap().is_some() {}
+    assert_eq!(value(&handle, "records-consumed-total"), 7.0);
+    assert_eq!((value(&handle, "records-lag-max"), value(&handle, "records-lag")), (6.0, 0.0));
+    assert_eq!(value(&handle, "records-per-request-avg"), 7.0 / 4.0);
+}

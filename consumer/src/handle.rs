@@ -9,6 +9,7 @@ use rkafka_protocol::ErrorCode;
 use tokio::sync::oneshot;
 
 use crate::batch::Batch;
+use crate::clock;
 use crate::driver::committer::{CommitOrder, Offsets, committable};
 use crate::driver::offsets::{self, Found, Query};
 use crate::error::{ConsumerError, Result};
@@ -17,6 +18,7 @@ use crate::machine::positions::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP};
 use crate::record::ConsumerRecord;
 use crate::shared::{Mode, Shared};
 use crate::subscription::{CommittedOffset, OffsetAndTimestamp, Start, TopicPartition};
+use rkafka_client_core::metrics::MetricsSnapshot;
 
 /// A handle of a [`Consumer`](crate::Consumer): everything but taking records. Clones are handles of the same consumer,
 /// and may be used from other tasks while one waits for records. When the consumer is closed, so are they.
@@ -177,6 +179,12 @@ impl ConsumerHandle {
         self.shared.lock().positions.is_at_end()
     }
 
+    /// What this consumer measures of itself, under Kafka's own names: see [`metric_specs`](crate::metric_specs). Never
+    /// waits; no record costs anything for it.
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.shared.metrics.snapshot(&self.shared, clock::now())
+    }
+
     /// Commits everything that was handed out, and waits until the group has it. Where the application still works on
     /// the last record or batch, a crash would lose it: call this when it is done, or before the work begins where each
     /// record is to be dealt with once at most. Under `enable.auto.offset.store=false` only what is marked as done is
@@ -188,7 +196,7 @@ impl ConsumerHandle {
     /// No group; the partitions belong to another member by now; no success within `default.api.timeout.ms`.
     pub async fn commit(&self) -> Result<()> {
         let offsets = committable(&self.shared, true);
-        self.order(offsets)?.await
+        self.order_and_wait(offsets).await
     }
 
     /// Commits these offsets: for each partition that of the next record to read. Cancel safe as [`commit`](Self::commit).
@@ -199,7 +207,15 @@ impl ConsumerHandle {
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, CommittedOffset)>,
     ) -> Result<()> {
-        self.order(offsets.into_iter().collect())?.await
+        self.order_and_wait(offsets.into_iter().collect()).await
+    }
+
+    async fn order_and_wait(&self, offsets: Offsets) -> Result<()> {
+        let began = clock::now();
+        let result = self.order(offsets)?.await;
+        let now = clock::now();
+        self.shared.metrics.commit_sync.record(now, now.saturating_duration_since(began).as_nanos() as f64);
+        result
     }
 
     /// Commits everything that was handed out, and does not wait. Commits are made one after another in the order of the
@@ -337,7 +353,11 @@ impl ConsumerHandle {
             };
             collect(partitions, &mut answers)
         });
-        answers.await.map_err(|source| ConsumerError::Client { doing, source })
+        let began = clock::now();
+        let answers = answers.await;
+        let now = clock::now();
+        shared.metrics.committed.record(now, now.saturating_duration_since(began).as_nanos() as f64);
+        answers.map_err(|source| ConsumerError::Client { doing, source })
     }
 
     /// The earliest offset of each partition, in the order of the question. Cancel safe.

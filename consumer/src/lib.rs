@@ -34,6 +34,7 @@ mod framing;
 mod handle;
 mod listener;
 mod machine;
+mod metrics;
 mod options;
 mod parallel;
 mod pattern;
@@ -54,6 +55,7 @@ pub use error::{ConsumerError, PartitionError, Result};
 pub use faces::Batches;
 pub use handle::ConsumerHandle;
 pub use listener::{HookFuture, RebalanceListener};
+pub use metrics::all_specs as metric_specs;
 pub use options::ConsumerOptions;
 pub use parallel::{
     Failure, Order, ParallelConsumer, ParallelError, ParallelOptions, RecordHandler, TypedFailure, TypedHandler,

@@ -15,6 +15,7 @@ use crate::error::ConsumerError;
 use crate::machine::inbox::{Chunk, Inbox};
 use crate::machine::membership::Wanted;
 use crate::machine::positions::{Cursor, Fetched, Positions};
+use crate::metrics::ConsumerMetrics;
 use crate::pattern::TopicPattern;
 use crate::strategy::Strategy;
 use crate::subscription::TopicPartition;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) stale: AtomicBool,
     /// A pattern was subscribed to since all topics were looked at.
     pub(crate) pattern_is_new: AtomicBool,
+    pub(crate) metrics: ConsumerMetrics,
 }
 
 /// What the lock guards.
@@ -153,6 +155,7 @@ impl Shared {
         );
         positions.commit_marked_only(!config.enable_auto_offset_store);
         let inbox = Inbox::new(config.queued_max_bytes);
+        let metrics = ConsumerMetrics::new(client.shared().metrics().clone());
         Self {
             config,
             client,
@@ -179,6 +182,7 @@ impl Shared {
             closed: AtomicBool::new(false),
             stale: AtomicBool::new(false),
             pattern_is_new: AtomicBool::new(false),
+            metrics,
         }
     }
 

@@ -13,6 +13,7 @@ use rkafka_protocol::records::{
 
 use crate::batch::Batch;
 use crate::machine::inbox::Chunk;
+use crate::metrics::Tally;
 use crate::record::SharedBatch;
 
 /// What the headers of a fetched partition's batches tell.
@@ -82,11 +83,54 @@ pub(crate) struct Unpacker {
     aborting: HashSet<i64>,
     read_committed: bool,
     check_crcs: bool,
+    given: Given,
+}
+
+/// What the application was given, told when the chunk is done with.
+#[derive(Debug, Default)]
+struct Given {
+    tally: Option<Tally>,
+    records: u64,
+    bytes: u64,
+    /// The last batch: where it ends, and how many records and bytes of it were counted.
+    last: Option<(i64, u64, u64)>,
+}
+
+impl Given {
+    fn count(&mut self, from: i64, batch: &OwnedBatch) {
+        let header = batch.header();
+        let declared = u64::try_from(header.record_count).unwrap_or(0);
+        // Where reading begins inside of the batch; offsets that compaction has emptied are not known here.
+        let rest = header.next_offset().saturating_sub(from.max(header.base_offset));
+        let records = declared.min(u64::try_from(rest).unwrap_or(0));
+        let size = u64::try_from(batch.records_bytes().len()).unwrap_or(0);
+        let bytes = if records == declared { size } else { size.saturating_mul(records) / declared.max(1) };
+        self.records = self.records.saturating_add(records);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.last = Some((header.next_offset(), records, bytes));
+    }
+
+    /// Takes back what was counted of the last batch and lies beyond `position`, for it will be given again.
+    fn take_back(&mut self, position: i64) {
+        let Some((next_offset, records, bytes)) = self.last.take() else { return };
+        let rest = records.min(u64::try_from(next_offset.saturating_sub(position)).unwrap_or(0));
+        self.records = self.records.saturating_sub(rest);
+        self.bytes = self.bytes.saturating_sub(bytes.saturating_mul(rest) / records.max(1));
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        if let Some(tally) = &self.tally {
+            tally.add(self.records, self.bytes);
+        }
+    }
 }
 
 impl Unpacker {
     pub(crate) fn new(chunk: Chunk, read_committed: bool, check_crcs: bool) -> Self {
-        Self { chunk, at: 0, next_aborted: 0, aborting: HashSet::new(), read_committed, check_crcs }
+        let given = Given { tally: chunk.tally.clone(), ..Given::default() };
+        Self { chunk, at: 0, next_aborted: 0, aborting: HashSet::new(), read_committed, check_crcs, given }
     }
 
     pub(crate) fn chunk(&self) -> &Chunk {
@@ -134,6 +178,7 @@ impl Unpacker {
                 self.at = begun;
                 damage(source)
             })?;
+            self.given.count(self.chunk.from, &decoded);
             let marks = Arc::clone(self.chunk.progress.marks());
             let shared = SharedBatch {
                 topic: Arc::clone(&self.chunk.topic),
@@ -148,7 +193,8 @@ impl Unpacker {
     }
 
     /// What is left, so that it can be unpacked again from `position`.
-    pub(crate) fn into_rest(self, position: i64) -> Chunk {
+    pub(crate) fn into_rest(mut self, position: i64) -> Chunk {
+        self.given.take_back(position);
         // The whole chunk goes back, for the aborted transactions are told from its beginning; `from` passes over what
         // was handed out.
         Chunk { from: position.max(self.chunk.from), ..self.chunk }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rkafka_client_core::{CoordinatorKind, Error, Lane, Target};
 use rkafka_protocol::wire::Request;
 
+use crate::clock;
 use crate::shared::Shared;
 
 /// Asks one broker.
@@ -26,13 +27,19 @@ pub(crate) async fn coordinator_request<R>(
 ) -> Result<R::Response, Error>
 where
     R: Request + Send + 'static,
+    R::Response: 'static,
 {
     let group_id = shared.config.group_id.clone().unwrap_or_default();
     let target = Target::Coordinator(CoordinatorKind::Group, group_id);
     let connection = shared.client.connection(&target, lane).await?;
     let version = connection.versions().highest::<R>(max_version)?;
     let timeout = timeout.unwrap_or(shared.config.client.request_timeout);
+    let sent = clock::now();
+    shared.metrics.coordinator_asked(R::KEY, sent);
     let result = connection.request(build(version), version, timeout).await;
+    let now = clock::now();
+    let answer = result.as_ref().ok().map(|answer| answer as &dyn std::any::Any);
+    shared.metrics.coordinator_answered(R::KEY, answer, now.saturating_duration_since(sent), now);
     if result.as_ref().is_err_and(|error| error.is_stale_metadata() || error.is_retriable()) {
         forget_coordinator(shared);
     }

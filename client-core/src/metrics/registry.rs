@@ -148,6 +148,7 @@ impl Source for SensorShared {
                 Stat::Count => state.count as f64,
                 Stat::Rate => numbers.sum / elapsed,
                 Stat::CountRate => numbers.count as f64 / elapsed,
+                Stat::CountRatePerHour => numbers.count as f64 / elapsed * 3_600.0,
                 Stat::NanosRatio => numbers.sum / 1e9 / elapsed,
                 Stat::Avg | Stat::Max | Stat::Min if numbers.count == 0 => f64::NAN,
                 Stat::Avg => numbers.sum / numbers.count as f64,

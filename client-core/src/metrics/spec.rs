@@ -62,6 +62,8 @@ pub enum Stat {
     Rate,
     /// How many numbers there were per second, windowed.
     CountRate,
+    /// How many numbers there were per hour, windowed.
+    CountRatePerHour,
     /// The sum of the numbers, which are nanoseconds, as a share of the time that has passed, windowed.
     NanosRatio,
     /// The average, windowed; not a number where there was none.

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::clock;
 use crate::machine::inbox::Chunk;
 use crate::machine::positions::{Cursor, Fetched};
+use crate::metrics::{Tallies, millis};
 use crate::shared::Shared;
 use crate::unpack::{front, survey};
 
@@ -94,6 +95,7 @@ async fn lane(shared: &Shared, broker: i32, lane: Lane<'_>) {
         if let Lane::First(in_flight) = lane {
             in_flight.store(true, Ordering::Relaxed);
         }
+        let sent = clock::now();
         let fetched = fetch(shared, broker, &mut link, &flight).await;
         if let Lane::First(in_flight) = lane {
             in_flight.store(false, Ordering::Relaxed);
@@ -101,8 +103,12 @@ async fn lane(shared: &Shared, broker: i32, lane: Lane<'_>) {
         let cursors = std::mem::take(&mut flight.cursors);
         match fetched {
             Ok((version, response)) => {
+                let now = clock::now();
+                shared.metrics.fetch_latency.record(now, millis(now.saturating_duration_since(sent)));
+                shared.metrics.fetch_throttle.record(now, f64::from(response.throttle_time_ms));
                 take_hints(shared, &cursors, &response);
-                shared.accept(broker, outcomes(cursors, version, response), clock::now());
+                let mut tallies = shared.metrics.tallies();
+                shared.accept(broker, outcomes(cursors, version, response, Some(&mut tallies)), now);
             }
             Err(error) => {
                 tracing::debug!(broker, %error, "a fetch failed");
@@ -281,7 +287,12 @@ fn take_hints(shared: &Shared, cursors: &[Cursor], response: &FetchResponse) {
 type Outcome = (Cursor, Fetched, Option<Chunk>);
 
 /// What the response says of each cursor. What was not asked for is passed over.
-fn outcomes(cursors: Vec<Cursor>, version: i16, response: FetchResponse) -> Vec<Outcome> {
+fn outcomes(
+    cursors: Vec<Cursor>,
+    version: i16,
+    response: FetchResponse,
+    mut tallies: Option<&mut Tallies<'_>>,
+) -> Vec<Outcome> {
     if let Err(code) = ErrorCode::check(response.error_code) {
         return cursors.into_iter().map(|cursor| (cursor, Fetched::Refused(code), None)).collect();
     }
@@ -300,14 +311,14 @@ fn outcomes(cursors: Vec<Cursor>, version: i16, response: FetchResponse) -> Vec<
                 (Uuid::nil(), cursor.topic.to_string(), cursor.partition)
             };
             match answers.remove(&key) {
-                Some(data) => outcome(cursor, data),
+                Some(data) => outcome(cursor, data, tallies.as_deref_mut()),
                 None => (cursor, Fetched::Malformed("the answer does not speak of the partition".to_owned()), None),
             }
         })
         .collect()
 }
 
-fn outcome(cursor: Cursor, data: PartitionData) -> Outcome {
+fn outcome(cursor: Cursor, data: PartitionData, tallies: Option<&mut Tallies<'_>>) -> Outcome {
     if let Err(code) = ErrorCode::check(data.error_code) {
         return (cursor, Fetched::Refused(code), None);
     }
@@ -326,6 +337,7 @@ fn outcome(cursor: Cursor, data: PartitionData) -> Outcome {
         last_epoch: survey.last_epoch,
         high_watermark: data.high_watermark,
         last_stable_offset: data.last_stable_offset,
+        log_start_offset: data.log_start_offset,
         preferred_replica: Some(data.preferred_read_replica).filter(|replica| *replica >= 0),
     };
     let chunk = (survey.whole_bytes > 0).then(|| {
@@ -344,6 +356,7 @@ fn outcome(cursor: Cursor, data: PartitionData) -> Outcome {
             from: cursor.offset,
             next_offset: survey.next_offset,
             aborted,
+            tally: tallies.map(|tallies| tallies.of(&cursor.topic)),
         }
     });
     (cursor, fetched, chunk)

@@ -30,6 +30,8 @@ pub(crate) async fn install(
         }
     }
     shared.steward.notify_one();
+    // By the classic protocol it has ended with the answer to SyncGroup; by KIP-848 it does here.
+    shared.metrics.rebalance_ended(clock::now());
     let added = Arc::new(added);
     if let Some(listener) = listener {
         let (handle, places) = (ConsumerHandle::of(shared), Arc::clone(&added));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::progress::Progress;
+use crate::metrics::Tally;
 
 /// What one response brought for one partition.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Chunk {
     pub(crate) next_offset: i64,
     /// Transactions that were aborted, as (producer id, first offset), ascending by offset.
     pub(crate) aborted: Vec<(i64, i64)>,
+    /// Where what the application is given of it is counted.
+    pub(crate) tally: Option<Tally>,
 }
 
 /// What was fetched and not handed out yet.
@@ -147,6 +150,7 @@ mod tests {
             from: 0,
             next_offset: 1,
             aborted: Vec::new(),
+            tally: None,
         }
     }
 

@@ -86,6 +86,7 @@ struct Slot {
     preferred: Option<(i32, Instant)>,
     high_watermark: Option<i64>,
     last_stable_offset: Option<i64>,
+    log_start_offset: Option<i64>,
     committed: Option<i64>,
     not_before: Option<Instant>,
     /// A count that grows with every response that brought records, so that who was served last waits longest.
@@ -193,6 +194,7 @@ impl Positions {
             preferred: None,
             high_watermark: None,
             last_stable_offset: None,
+            log_start_offset: None,
             committed: None,
             not_before: None,
             served: 0,
@@ -383,6 +385,20 @@ impl Positions {
     pub(crate) fn lag(&self, topic: &str, partition: i32) -> Option<i64> {
         let end = self.end_offset(topic, partition)?;
         Some(end.saturating_sub(self.position(topic, partition)?).max(0))
+    }
+
+    /// How many offsets the application is after the beginning of a partition, as far as is known.
+    pub(crate) fn lead(&self, topic: &str, partition: i32) -> Option<i64> {
+        let start = self.slot(topic, partition)?.log_start_offset?;
+        Some(self.position(topic, partition)?.saturating_sub(start).max(0))
+    }
+
+    /// The replica that a partition is read from in the leader's place (KIP-392).
+    pub(crate) fn preferred_replica(&self, topic: &str, partition: i32) -> Option<i32> {
+        let slot = self.slot(topic, partition)?;
+        slot.preferred
+            .map(|(replica, _)| replica)
+            .filter(|replica| slot.leader.is_some_and(|leader| leader.broker != *replica))
     }
 
     /// Whether the application has been given everything of every partition that is not paused, up to the end that the

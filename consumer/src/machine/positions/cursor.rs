@@ -41,6 +41,8 @@ pub(crate) enum Fetched {
         high_watermark: i64,
         /// The last stable offset, -1 where it is not known.
         last_stable_offset: i64,
+        /// The earliest offset that is still there, -1 where it is not known.
+        log_start_offset: i64,
         /// The replica that should be asked in the leader's place (KIP-392).
         preferred_replica: Option<i32>,
     },
@@ -158,7 +160,14 @@ impl Positions {
             return verdict;
         }
         match fetched {
-            Fetched::Read { next_offset, last_epoch, high_watermark, last_stable_offset, preferred_replica } => {
+            Fetched::Read {
+                next_offset,
+                last_epoch,
+                high_watermark,
+                last_stable_offset,
+                log_start_offset,
+                preferred_replica,
+            } => {
                 if let Some(replica) = preferred_replica.filter(|replica| Some(*replica) != leader) {
                     // The leader sends no records along, and its end is no news of the replica's.
                     slot.preferred = now.checked_add(preference).map(|until| (replica, until));
@@ -169,6 +178,7 @@ impl Positions {
                 slot.high_watermark = Some(high_watermark);
                 slot.last_stable_offset =
                     Some(if last_stable_offset < 0 { high_watermark } else { last_stable_offset });
+                slot.log_start_offset = Some(log_start_offset).filter(|offset| *offset >= 0).or(slot.log_start_offset);
                 if next_offset > cursor.offset {
                     cursor.offset = next_offset;
                     slot.served = serving;

@@ -26,7 +26,14 @@ fn positions(reset: OffsetReset, starts: &[Start]) -> Positions {
 }
 
 fn read(next_offset: i64, high_watermark: i64) -> Fetched {
-    Fetched::Read { next_offset, last_epoch: Some(3), high_watermark, last_stable_offset: -1, preferred_replica: None }
+    Fetched::Read {
+        next_offset,
+        last_epoch: Some(3),
+        high_watermark,
+        last_stable_offset: -1,
+        log_start_offset: 0,
+        preferred_replica: None,
+    }
 }
 
 /// Answers the one question there is: where `epoch` ends.
@@ -359,6 +366,7 @@ fn a_preferred_replica_is_read_until_it_fails_or_the_preference_ends() {
         last_epoch: None,
         high_watermark: 9,
         last_stable_offset: -1,
+        log_start_offset: -1,
         preferred_replica: Some(2),
     };
     let cursor = positions.take(1, start).pop().unwrap();

@@ -11,6 +11,7 @@ mod groups;
 mod http;
 mod kgo;
 mod kills;
+mod metrics;
 mod mirror_maker;
 mod process;
 mod python;
