@@ -60,6 +60,8 @@ pub enum Act {
     Throttle(Duration),
     /// What it should, answers with so many bytes, and hangs up.
     Cut(usize),
+    /// What it should, and sends the answer behind the next one.
+    AnswerLast,
     /// What it should, and changes the answer's bytes on their way.
     Tamper(fn(Vec<u8>) -> Vec<u8>),
 }
@@ -68,6 +70,7 @@ pub enum Act {
 #[derive(Debug)]
 pub enum Step {
     Write(Vec<u8>),
+    WriteAfterNext(Vec<u8>),
     Wait(Duration),
     HangUp,
     Silence,
@@ -222,6 +225,7 @@ impl Cluster {
             (Act::DoAndSilence, _) => vec![Step::Silence],
             (_, None) => Vec::new(),
             (Act::AnswerAfter(time), Some(answer)) => vec![Step::Wait(time), Step::Write(answer)],
+            (Act::AnswerLast, Some(answer)) => vec![Step::WriteAfterNext(answer)],
             (Act::Cut(length), Some(mut answer)) => {
                 answer.truncate(length);
                 vec![Step::Write(answer), Step::HangUp]

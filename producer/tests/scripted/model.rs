@@ -86,8 +86,11 @@ impl Log {
     fn mark(&mut self, producer: i64, epoch: i16, commit: bool) {
         self.items.push(Item::Marker { producer, commit });
         let state = self.producers.entry(producer).or_default();
-        (state.epoch, state.marked) = (epoch, true);
-        state.batches.clear();
+        if state.epoch != epoch || state.batches.is_empty() {
+            state.batches.clear();
+            state.marked = true;
+        }
+        state.epoch = epoch;
     }
 
     /// Every record's value, whatever became of its transaction.

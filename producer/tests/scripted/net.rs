@@ -36,8 +36,8 @@ struct Wires {
     /// Brokers behind a wall that swallows everything.
     walled: Vec<usize>,
     serving: Vec<(usize, AbortHandle)>,
-    /// The next frame of this kind breaks off after so many bytes.
-    cut: Option<(ApiKey, usize)>,
+    /// A frame of this kind, after so many others, breaks off after so many bytes.
+    cut: Option<(ApiKey, usize, usize)>,
     /// The most produce requests that waited for answers on one connection.
     in_flight_max: usize,
 }
@@ -132,9 +132,9 @@ impl Net {
         self.wires().walled.push(node);
     }
 
-    /// The connection breaks after so many bytes of the next request of this kind.
-    pub fn cut_request(&self, key: ApiKey, length: usize) {
-        self.wires().cut = Some((key, length));
+    /// The connection breaks after so many bytes of a request of this kind, after `skipped` others from now on.
+    pub fn cut_request(&self, key: ApiKey, skipped: usize, length: usize) {
+        self.wires().cut = Some((key, skipped, length));
     }
 
     fn node(&self, address: &HostPort) -> Option<usize> {
@@ -202,7 +202,17 @@ impl Wire {
         let Some((length, rest)) = bytes.split_first_chunk() else { panic!("a frame begins with its length") };
         let key = rest.first_chunk().map(|key| ApiKey::try_from(i16::from_be_bytes(*key)).expect("a known request"));
         let mut wires = self.wires.lock().unwrap();
-        let cut = wires.cut.take_if(|(of, _)| Some(*of) == key).map(|(_, length)| length);
+        let cut = match &mut wires.cut {
+            Some((of, skipped @ 1.., _)) if Some(*of) == key => {
+                *skipped -= 1;
+                None
+            }
+            Some((of, _, length)) if Some(*of) == key => Some(*length),
+            _ => None,
+        };
+        if cut.is_some() {
+            wires.cut = None;
+        }
         self.frame = Frame { written: 0, length: 4 + u32::from_be_bytes(*length) as usize, cut, is_broken: false };
     }
 }
@@ -285,13 +295,19 @@ async fn serve(cluster: Arc<Cluster>, node: usize, connection: u64, stream: Dupl
         }
     };
     let write = async {
+        let mut held = Vec::new();
         while let Some((is_produce, steps)) = to_answer.recv().await {
             for step in steps {
                 match step {
                     Step::Write(bytes) => {
-                        if writer.write_all(&bytes).await.is_err() {
+                        let held = std::mem::take(&mut held);
+                        if writer.write_all(&bytes).await.is_err() || writer.write_all(&held).await.is_err() {
                             return;
                         }
+                    }
+                    Step::WriteAfterNext(bytes) => {
+                        held = bytes;
+                        continue;
                     }
                     Step::Wait(time) => pause(time).await,
                     Step::HangUp => return,
@@ -347,7 +363,7 @@ fn serve_blocking(cluster: &Cluster, connection: u64, mut stream: TcpStream) -> 
             match step {
                 Step::Write(bytes) => stream.write_all(&bytes).ok()?,
                 Step::HangUp => return None,
-                Step::Wait(_) | Step::Silence => loop {
+                Step::Wait(_) | Step::WriteAfterNext(_) | Step::Silence => loop {
                     std::thread::park();
                 },
             }
