@@ -184,6 +184,8 @@ impl Transactions {
         match self.stage {
             Stage::Open if commit => {
                 self.become_stage(Stage::Committing);
+                // How the one before ended says nothing of this one, should its end never be known.
+                self.last_end = None;
                 self.flush = Flush::Needed;
             }
             Stage::Open | Stage::Doomed => self.begin_abort(),

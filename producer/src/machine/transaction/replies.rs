@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rkafka_client_core::TopicPartition;
+use rkafka_client_core::{ErrorKind, TopicPartition};
 use rkafka_protocol::ErrorCode;
 
 use super::verdict::{Request, Verdict};
@@ -24,14 +24,19 @@ impl Transactions {
         }
         let request = Request::of(&action);
         if request == (Request::End { commit: true }) {
-            if let Reply::Lost(error) = &reply {
-                self.lost_commit |= error.maybe_written();
-            }
-            // A first attempt that was refused, or never sent, has done nothing.
+            self.lost_commit |= match &reply {
+                Reply::Lost(error) => error.maybe_written(),
+                Reply::Refused(code) => may_be_done_in_spite_of(*code),
+                _ => false,
+            };
+            // A first attempt that was refused otherwise, or never sent, has done nothing.
             self.in_doubt = self.lost_commit;
         }
         match reply {
-            Reply::Lost(error) if error.is_retriable() => self.retry(now, pause, action, error.to_string().into()),
+            // Nonsense ends the connection that it came over, and says nothing of the next one.
+            Reply::Lost(error) if error.is_retriable() || error.kind() == ErrorKind::Protocol => {
+                self.retry(now, pause, action, error.to_string().into())
+            }
             Reply::Lost(error) => {
                 if let Some(code) = error.code() {
                     return self.refused(now, pause, action, code, None);
@@ -201,4 +206,16 @@ impl Transactions {
     pub(super) fn fenced(&self, doing: &'static str, code: ErrorCode) -> TransactionError {
         TransactionError::Fenced { transactional_id: self.id.clone(), doing, code }
     }
+}
+
+/// Whether a transaction may be decided though its coordinator refused with `code`: it says so also where its record of
+/// the decision was written and did not reach enough replicas in time, or its log has got another leader meanwhile.
+fn may_be_done_in_spite_of(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::CoordinatorNotAvailable
+            | ErrorCode::NotCoordinator
+            | ErrorCode::RequestTimedOut
+            | ErrorCode::UnknownServerError
+    )
 }

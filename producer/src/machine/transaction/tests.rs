@@ -224,6 +224,51 @@ fn fatal_refusals_end_the_producer() {
     assert_eq!(course.machine.stage(), Stage::Failed);
 }
 
+/// The coordinator may have written its decision, and then have lost its log or not enough replicas.
+#[test]
+fn a_commit_that_was_refused_by_who_is_no_coordinator_any_more_is_in_doubt() {
+    for (code, doubted) in [
+        (ErrorCode::NotCoordinator, true),
+        (ErrorCode::CoordinatorNotAvailable, true),
+        (ErrorCode::CoordinatorLoadInProgress, false),
+        (ErrorCode::ConcurrentTransactions, false),
+    ] {
+        let mut course = Course::ready(true);
+        course.begin_with_partition(true);
+        course.machine.end(true);
+        course.flush();
+        assert!(course.action().is_some());
+        course.reply(Reply::Refused(code));
+        course.now += PAUSE;
+        assert!(course.action().is_some());
+        course.reply(Reply::Refused(ErrorCode::ProducerFenced));
+        let error = course.machine.error().expect("failed");
+        assert_eq!(error.may_have_been_written(), doubted, "{code}: {error}");
+    }
+}
+
+/// Whoever asks how the last one ended must not be told of the one before.
+#[test]
+fn a_commit_whose_end_is_never_known_is_not_taken_for_the_one_before() {
+    let mut course = Course::ready(true);
+    course.begin_with_partition(true);
+    course.machine.end(true);
+    course.flush();
+    assert!(course.action().is_some());
+    course.ended(Some(ProducerIdentity { id: 7, epoch: 1 }), true);
+    assert!(matches!(course.machine.last_end(), Some(End::Committed)));
+    course.begin_with_partition(true);
+    course.machine.end(true);
+    course.flush();
+    assert!(course.action().is_some());
+    course.reply(lost());
+    course.now += PAUSE;
+    assert!(course.action().is_some());
+    course.reply(Reply::Refused(ErrorCode::ProducerFenced));
+    assert!(course.machine.last_end().is_none(), "{:?}", course.machine.last_end());
+    assert!(course.machine.error().is_some_and(TransactionError::may_have_been_written));
+}
+
 #[test]
 fn a_commit_without_an_answer_is_in_doubt_until_it_has_one() {
     let mut course = Course::ready(true);
