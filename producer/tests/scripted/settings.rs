@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rkafka_producer::{
-    Acks, ClientSettings as _, CompressionType, Partitioner, Producer, ProducerConfig, ProducerError, Record,
-    TrySendError, murmur2,
+    Acks, CompressionType, Partitioner, Producer, ProducerConfig, ProducerError, Record, TrySendError, murmur2,
 };
 use rkafka_protocol::ApiKey;
 use rkafka_protocol::records::Compression;
 
 use crate::broker::{Act, now};
 use crate::net::Net;
+
+type Change = fn(ProducerConfig) -> ProducerConfig;
 
 /// Sends values to partition 0 and waits for them.
 async fn send(producer: &Producer, values: impl IntoIterator<Item = String>) {
@@ -54,7 +55,7 @@ async fn with_acks_0_nothing_is_waited_for() {
 // Shows: enable.idempotence.
 #[tokio::test(start_paused = true)]
 async fn batches_carry_sequence_numbers_where_the_settings_allow_it() {
-    let numbered: [(&str, fn(ProducerConfig) -> ProducerConfig, bool); 4] = [
+    let numbered: [(&str, Change, bool); 4] = [
         ("unset", |config| config, true),
         ("asked for", |config| config.enable_idempotence(true), true),
         ("unset, with acks=1", |config| config.acks(Acks::Leader), false),
@@ -240,7 +241,7 @@ async fn batches_are_compressed_as_said() {
         let (_, header, size) = state.produced[0].batches[0];
         assert_eq!(header.attributes.compression(), Ok(codec));
         assert_eq!(size > text.len(), codec == Compression::None, "{codec:?}: {size} bytes");
-        assert_eq!(state.values(0), [text.clone()]);
+        assert_eq!(state.values(0), [&*text]);
     }
 }
 
@@ -255,7 +256,8 @@ async fn a_higher_level_makes_smaller_batches() {
         words[(random >> 16) as usize % words.len()]
     });
     let text = text.collect::<Vec<_>>().join(" ");
-    let levels: [(fn(ProducerConfig, i32) -> ProducerConfig, i32, i32); 2] = [
+    type AtLevel = fn(ProducerConfig, i32) -> ProducerConfig;
+    let levels: [(AtLevel, i32, i32); 2] = [
         (|config, level| config.compression_type(CompressionType::Gzip).compression_gzip_level(level), 1, 9),
         (|config, level| config.compression_type(CompressionType::Zstd).compression_zstd_level(level), -50, 19),
     ];
@@ -266,7 +268,7 @@ async fn a_higher_level_makes_smaller_batches() {
             let producer = net.producer(change(net.config(), level)).await;
             send(&producer, [text.clone()]).await;
             let state = net.cluster.state();
-            assert_eq!(state.values(0), [text.clone()]);
+            assert_eq!(state.values(0), [&*text]);
             sizes.push(state.produced[0].batches[0].2);
         }
         assert!(sizes[1] * 10 < sizes[0] * 9, "{sizes:?}");

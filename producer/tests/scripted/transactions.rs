@@ -51,6 +51,23 @@ fn expected(commit: bool) -> (Vec<String>, Vec<String>, Option<i64>) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_are_of_the_versions_that_the_cluster_is_at() {
+    for version in [1, 2] {
+        let net = Net::new(2, 2);
+        net.cluster.state().transaction_version = version;
+        transact(&net, true).await.unwrap();
+        let state = net.cluster.state();
+        let versions = |key| state.calls_of(key).into_iter().map(|call| call.version).collect::<Vec<_>>();
+        // By version 2 brokers add what is written to, and every end brings the next epoch (KIP-890).
+        let (produced, ended) = (versions(ApiKey::Produce), versions(ApiKey::EndTxn));
+        assert!(produced.iter().all(|produce| (*produce >= 12) == (version == 2)), "{produced:?}");
+        assert!(ended.iter().all(|end| *end == if version == 2 { 5 } else { 4 }), "{ended:?}");
+        assert_eq!(versions(ApiKey::AddPartitionsToTxn).is_empty(), version == 2);
+        assert_eq!(versions(ApiKey::AddOffsetsToTxn).is_empty(), version == 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_coordinator_that_goes_away_tears_nothing() {
     let acts = [
         Act::HangUp,
