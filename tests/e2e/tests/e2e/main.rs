@@ -11,3 +11,5 @@ mod round_trip;
 mod seek;
 mod support;
 mod transactions;
+mod typed;
+mod ways_to_send;
