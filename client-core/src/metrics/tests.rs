@@ -133,3 +133,39 @@ fn prometheus_text() {
     );
     assert_eq!(text, expected);
 }
+
+/// `java_statistics.txt` is what Kafka 4.3.1's own statistics said to random numbers at random times
+/// (tests/interop/programs/MetricsOracle.java): `W window samples`, `R at number`, `M at rate count-rate avg max min sum
+/// count`, times in milliseconds.
+#[test]
+fn the_statistics_are_javas() {
+    let start = start();
+    let (mut sensor, mut looks) = (None, 0);
+    for (number, line) in include_str!("java_statistics.txt").lines().enumerate() {
+        let fields = line.split(' ').skip(1).map(|field| field.parse::<f64>().unwrap()).collect::<Vec<_>>();
+        let at = start + Duration::from_millis(fields[0] as u64);
+        match (line.as_bytes()[0], &sensor) {
+            (b'W', _) => {
+                let config = config()
+                    .metrics_sample_window(Duration::from_millis(fields[0] as u64))
+                    .metrics_num_samples(fields[1] as u32);
+                let metrics = Metrics::new(&config, ClientKind::Producer);
+                let watched = metrics.sensor(SPECS, &[]);
+                sensor = Some((metrics, watched));
+            }
+            (b'R', Some((_, sensor))) => sensor.record(at, fields[1]),
+            (b'M', Some((metrics, _))) => {
+                let snapshot = metrics.snapshot(at);
+                let names = ["rate", "count-rate", "avg", "max", "min", "total", "count"];
+                for (name, java) in names.into_iter().zip(&fields[1..]) {
+                    let ours = snapshot.value(&format!("thing-{name}"), "producer-metrics").unwrap();
+                    let same = (ours.is_nan() && java.is_nan()) || (ours - java).abs() <= java.abs() * 1e-9;
+                    assert!(same, "line {}: {name} is {ours} here and {java} there", number + 1);
+                }
+                looks += 1;
+            }
+            _ => panic!("line {}: {line}", number + 1),
+        }
+    }
+    assert!(looks > 200, "{looks}");
+}

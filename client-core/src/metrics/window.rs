@@ -3,6 +3,9 @@
 //! Numbers go into the present sample. Once that is `length` old, the next number begins another. A sample counts until
 //! its last number is as old as all samples together are long, so that one that only reaches into the time that is looked
 //! at counts as a whole, and one more sample than `samples` is kept.
+//!
+//! One set of samples serves all statistics of a sensor. In Kafka each has its own: rates begin theirs with the first look,
+//! and averages with the first number. Here all begin with whichever comes first.
 
 use std::time::{Duration, Instant};
 
