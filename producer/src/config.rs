@@ -154,6 +154,12 @@ settings! {
 
         /// Whether records with a key are spread as those without one.
         "partitioner.ignore.keys" => partitioner_ignore_keys: bool = false;
+
+        /// Java's classes that see each record on its way. None can be loaded here: give the producer objects by
+        /// `ProducerOptions::interceptor`. An empty list, Java's default, is taken.
+        "interceptor.classes" => interceptor_classes: Vec<String> = Vec::new(),
+            in Check::new("nothing", |classes: &Vec<String>| classes.is_empty()),
+            because "classes of Java cannot be loaded: give interceptors by `ProducerOptions::interceptor`";
     }
     validate = check_together;
 }

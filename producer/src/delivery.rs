@@ -240,6 +240,15 @@ impl Delivery {
         self.state.on_resolved(self.index, self.timestamp, Box::new(callback));
     }
 
+    /// As [`Delivery::call_back`], beside being awaited.
+    pub(crate) fn also_call_back(&self, callback: impl FnOnce(DeliveryResult) + Send + 'static) {
+        self.state.on_resolved(self.index, self.timestamp, Box::new(callback));
+    }
+
+    pub(crate) fn topic(&self) -> &Arc<str> {
+        &self.state.topic
+    }
+
     /// The partition that the record was put in.
     pub fn partition(&self) -> i32 {
         self.state.partition

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rkafka_client_core::ClientOptions;
 
+use crate::interceptor::{Interceptors, ProducerInterceptor};
 use crate::partitioner::CustomPartitioner;
 
 /// What a producer is made with beside its settings. [`ClientOptions`] alone convert into it.
@@ -17,6 +18,8 @@ pub struct ProducerOptions {
     /// Chooses the partition of records that name none, in the place of the setting `partitioner`, which must then not
     /// be set. Default: none.
     pub partitioner: Option<Arc<dyn CustomPartitioner>>,
+    /// See every record on its way out, and what became of it. Default: none.
+    pub interceptors: Interceptors,
 }
 
 impl fmt::Debug for ProducerOptions {
@@ -25,6 +28,7 @@ impl fmt::Debug for ProducerOptions {
             .debug_struct("ProducerOptions")
             .field("client", &self.client)
             .field("has_partitioner", &self.partitioner.is_some())
+            .field("interceptors", &self.interceptors)
             .finish()
     }
 }
@@ -37,7 +41,7 @@ impl Default for ProducerOptions {
 
 impl From<ClientOptions> for ProducerOptions {
     fn from(client: ClientOptions) -> Self {
-        Self { client, partitioner: None }
+        Self { client, partitioner: None, interceptors: Interceptors::default() }
     }
 }
 
@@ -64,6 +68,13 @@ impl ProducerOptions {
     #[must_use]
     pub fn partitioner(mut self, partitioner: impl CustomPartitioner) -> Self {
         self.partitioner = Some(Arc::new(partitioner));
+        self
+    }
+
+    /// Gives the producer an interceptor, which comes behind those that were given before.
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: impl ProducerInterceptor) -> Self {
+        self.interceptors.push(interceptor);
         self
     }
 }

@@ -9,6 +9,7 @@ use rkafka_client_core::metrics::{ClientKind, MetricsSnapshot};
 use rkafka_client_core::{Client, ErrorKind, Topics};
 use rkafka_protocol::ErrorCode;
 
+use crate::interceptor::Chain;
 use crate::metrics::Operation;
 use crate::shared::Shared;
 use crate::topic::Topic;
@@ -88,7 +89,7 @@ impl Producer {
     pub(crate) async fn open(config: ProducerConfig, options: ProducerOptions) -> Result<Self, ProducerError> {
         config.validate()?;
         let client = Client::connect_with(config.client.clone(), options.client.kind(ClientKind::Producer)).await?;
-        Self::start(Shared::new(client, true, config, options.partitioner)?)
+        Self::start(Shared::new(client, true, config, options.partitioner, options.interceptors)?)
     }
 
     /// A producer over a client that is there already, whose settings stand in the place of `config.client` and whose
@@ -117,7 +118,7 @@ impl Producer {
         options: ProducerOptions,
     ) -> Result<Self, ProducerError> {
         config.client = client.config().clone();
-        Self::start(Shared::new(client, false, config, options.partitioner)?)
+        Self::start(Shared::new(client, false, config, options.partitioner, options.interceptors)?)
     }
 
     fn start(shared: Arc<Shared>) -> Result<Self, ProducerError> {
@@ -160,6 +161,9 @@ impl Producer {
     /// The record was not accepted: it is too large, names a partition that is not there, has no encoding; the topic
     /// did not become known or memory free within `max.block.ms`; the producer is closed.
     pub async fn send(&self, record: Record<'_>) -> Result<Delivery, ProducerError> {
+        if let Some(chain) = &self.shared().interceptors {
+            return Box::pin(self.send_intercepted(chain, &record, None)).await;
+        }
         match self.try_once(&record) {
             Ok(delivery) => Ok(delivery),
             Err(TrySendError::Refused(error)) if !is_cured_by_metadata(&error) => Err(self.refused(error)),
@@ -170,6 +174,47 @@ impl Producer {
         }
     }
 
+    /// As [`Producer::send`], past the interceptors; to the topic of a handle, where there is one.
+    #[cold]
+    async fn send_intercepted(
+        &self,
+        chain: &Arc<Chain>,
+        record: &Record<'_>,
+        topic: Option<&Arc<Topic>>,
+    ) -> Result<Delivery, ProducerError> {
+        let changed = chain.on_send(record);
+        let topic = topic.cloned().unwrap_or_else(|| self.shared().topic(&changed.topic));
+        let sent = self.send_slowly(&changed.as_record(), topic).await;
+        match sent {
+            Ok(delivery) => {
+                chain.accepted(changed, &delivery);
+                Ok(delivery)
+            }
+            Err(error) => {
+                chain.refused(&changed, &error);
+                Err(self.refused(error))
+            }
+        }
+    }
+
+    /// As [`Producer::try_send`], past the interceptors; `attempt` tries once.
+    #[cold]
+    fn try_intercepted(
+        &self,
+        chain: &Arc<Chain>,
+        record: &Record<'_>,
+        attempt: impl FnOnce(&Record<'_>) -> Result<Delivery, TrySendError>,
+    ) -> Result<Delivery, TrySendError> {
+        let changed = chain.on_send(record);
+        let sent = attempt(&changed.as_record());
+        match &sent {
+            Ok(delivery) => chain.accepted(changed, delivery),
+            Err(TrySendError::Refused(error)) => chain.refused(&changed, error),
+            Err(_) => {}
+        }
+        sent.map_err(|error| self.not_sent(error))
+    }
+
     /// Accepts a record if that is possible at once. The record is only borrowed, so that nothing is lost where it is
     /// not.
     ///
@@ -178,6 +223,9 @@ impl Producer {
     /// which now asks for its metadata. Else as [`Producer::send`]; a partition that is not there yet as far as the
     /// metadata goes is not asked for.
     pub fn try_send(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+        if let Some(chain) = &self.shared().interceptors {
+            return self.try_intercepted(chain, record, |record| self.try_once(record));
+        }
         self.try_once(record).map_err(|error| self.not_sent(error))
     }
 
@@ -406,6 +454,9 @@ impl TopicHandle {
     /// # Errors
     /// As [`Producer::send`].
     pub async fn send(&self, record: Record<'_>) -> Result<Delivery, ProducerError> {
+        if let Some(chain) = &self.producer.shared().interceptors {
+            return Box::pin(self.producer.send_intercepted(chain, &record, Some(&self.topic))).await;
+        }
         match self.try_once(&record) {
             Ok(delivery) => Ok(delivery),
             Err(TrySendError::Refused(error)) if !is_cured_by_metadata(&error) => Err(self.producer.refused(error)),
@@ -421,6 +472,9 @@ impl TopicHandle {
     /// # Errors
     /// As [`Producer::try_send`].
     pub fn try_send(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+        if let Some(chain) = &self.producer.shared().interceptors {
+            return self.producer.try_intercepted(chain, record, |record| self.try_once(record));
+        }
         self.try_once(record).map_err(|error| self.producer.not_sent(error))
     }
 

@@ -62,6 +62,12 @@ impl Producer {
         mut records: &[Record<'_>],
         deliveries: &mut Vec<Delivery>,
     ) -> Result<(), ProducerError> {
+        if self.shared().interceptors.is_some() {
+            for record in records {
+                deliveries.push(self.send(record.clone()).await?);
+            }
+            return Ok(());
+        }
         while let Some(first) = records.first() {
             let topic = self.shared().topic(first.topic);
             let before = deliveries.len();

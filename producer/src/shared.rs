@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::coordination::Coordination;
 use crate::delivery::{BatchState, Delivery, Outcome};
+use crate::interceptor::{Chain, Interceptors};
 use crate::machine::accumulator::{AppendError, Limits, Resolutions};
 use crate::machine::sequence::ProducerIdentity;
 use crate::machine::transaction::Transactions;
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) codec: Codec,
     /// The application's own, in the place of the setting.
     partitioner: Option<Arc<dyn CustomPartitioner>>,
+    pub(crate) interceptors: Option<Arc<Chain>>,
     /// Of a transactional producer.
     pub(crate) coordination: Option<Arc<Coordination>>,
     topics: RwLock<Topics>,
@@ -92,6 +94,7 @@ impl Shared {
         owns_client: bool,
         config: ProducerConfig,
         partitioner: Option<Arc<dyn CustomPartitioner>>,
+        interceptors: Interceptors,
     ) -> Result<Arc<Self>, ProducerError> {
         config.validate()?;
         if partitioner.is_some() && config.partitioner != Partitioner::Default {
@@ -115,6 +118,7 @@ impl Shared {
             client,
             codec,
             partitioner,
+            interceptors: Chain::new(interceptors),
             config,
             topics: RwLock::default(),
             senders: Mutex::default(),
@@ -206,6 +210,9 @@ impl Shared {
         }
         self.wake_all();
         self.stopped.notify_waiters();
+        if let Some(interceptors) = &self.interceptors {
+            interceptors.close();
+        }
         given_up
     }
 

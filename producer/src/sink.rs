@@ -150,7 +150,12 @@ impl Sink<OwnedRecord> for ProducerSink<'_> {
             return this.target.judge(Err(ProducerError::NotAccepted { reason }));
         }
         let producer = this.target.producer();
-        match producer.try_once(&record.as_record()) {
+        // Interceptors see a record once, however long it has to wait.
+        let tried = match &producer.shared().interceptors {
+            None => producer.try_once(&record.as_record()),
+            Some(_) => Err(TrySendError::Full),
+        };
+        match tried {
             Ok(delivery) => {
                 this.note(&delivery);
                 Ok(())

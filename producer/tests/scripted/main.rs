@@ -3,6 +3,8 @@
 
 mod basics;
 mod broker;
+mod interceptors;
+mod metrics;
 mod model;
 mod net;
 mod random;
