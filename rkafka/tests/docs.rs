@@ -1,4 +1,4 @@
-//! docs/config.md and docs/protocol-support.md say what the code says. `UPDATE_DOCS=1 cargo test -p rkafka
+//! docs/config.md, docs/metrics.md and docs/protocol-support.md say what the code says. `UPDATE_DOCS=1 cargo test -p rkafka
 //! --all-features --test docs` writes them anew.
 
 use std::collections::BTreeMap;
@@ -13,8 +13,12 @@ use rkafka::consumer::ConsumerConfig;
 use rkafka::producer::ProducerConfig;
 use rkafka::protocol::ApiKey;
 
+#[path = "docs/java_metrics.rs"]
+mod java_metrics;
 #[path = "docs/kafka_apis.rs"]
 mod kafka_apis;
+#[path = "docs/metrics_page.rs"]
+mod metrics_page;
 #[path = "docs/shown_by.rs"]
 mod shown_by;
 
@@ -80,6 +84,11 @@ fn settings_are_documented() {
     out += &settings("Admin", "AdminConfig", AdminConfig::describe(), None);
     out += &settings("Broker", "BrokerConfig", BrokerConfig::describe(), None);
     check("config.md", &out);
+}
+
+#[test]
+fn metrics_are_documented() {
+    check("metrics.md", &metrics_page::text());
 }
 
 /// Settings of every client that a producer has no use for.

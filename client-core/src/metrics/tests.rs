@@ -59,7 +59,6 @@ fn each_statistic_is_what_it_says() {
 }
 
 // Shows: metrics.sample.window.ms, metrics.num.samples, metrics.recording.level.
-// Shows: metrics.sample.window.ms, metrics.num.samples, metrics.recording.level.
 #[test]
 fn the_settings_of_the_window_hold() {
     let config = config()

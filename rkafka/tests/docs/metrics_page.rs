@@ -1,0 +1,118 @@
+//! The page of metrics, made of their declarations, and what Java's producer has in the same places.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use rkafka::client::metrics::{ClientKind, RecordingLevel, Spec, Stat, client_specs};
+use rkafka::producer::producer_specs;
+
+use super::java_metrics::{MISSING, PRODUCER};
+
+const HEAD: &str = "# Metrics
+
+Generated from the declarations; do not edit. `Producer::metrics()` and `Client::metrics()` give them, sorted by group, name
+and tags; `MetricsSnapshot::prometheus_text()` writes them as Prometheus reads them, under the names that the JMX exporter
+gives to Kafka's own clients.
+
+Names, groups and tags are Kafka's. Every metric has the tag `client-id`. What is windowed looks back over
+`metrics.num.samples` samples of `metrics.sample.window.ms` each. Names marked **own** are rkafka's, and Kafka's clients have
+none like them. Those marked *DEBUG* are there with `metrics.recording.level=DEBUG`.
+
+Where a value is not quite Java's:
+
+- `record-size-avg` and `record-size-max` are of the bytes that records take in their batches. Java takes an upper bound of
+  them, the overhead of a batch included, and averages over batches what the largest record of each takes.
+- `record-queue-time-*` tells of the first attempt of a batch. Java tells of each, with the time of those before.
+- `request-rate`, `request-size-*` and `outgoing-byte-*` are told when an answer comes, and when a connection ends.
+- `incoming-byte-*` counts whole answers.
+- `record-error-*` also counts records that a closing producer or an aborted transaction gives up.
+
+## A record's way, stage by stage
+
+| stage | begins | ends | metric |
+|---|---|---|---|
+| linger | a batch's first record is accepted | the batch is full or flushed, or `linger.ms` is over | `batch-linger-time-*` |
+| turn | then | the batch is taken into a request | `batch-turn-time-*` |
+| encode | then | the request's batches are compressed, the request is encoded | `request-encode-time-*` |
+| outbuf | then | the system's socket has taken the last byte | `request-outbuf-time-*` |
+| round trip | then | the answer is here | `request-round-trip-time-*` |
+
+Java's `record-queue-time-*` is linger and turn together, `request-latency-*` outbuf and round trip, and
+`batch-delivery-time-*` all of it, retries included. Kafka's protocol does not say how long a broker took, so that the
+network and the broker are one stage: what a broker says of itself (`LocalTimeMs` and its kin) must be read there.
+librdkafka's `int_latency` is linger and turn, its `outbuf_latency` is outbuf, its `rtt` is the round trip.
+";
+
+fn kind(stat: Stat) -> String {
+    match stat {
+        Stat::Total => "total".to_owned(),
+        Stat::Count => "count".to_owned(),
+        Stat::Rate | Stat::CountRate => "rate, windowed".to_owned(),
+        Stat::NanosRatio => "share, windowed".to_owned(),
+        Stat::Avg => "average, windowed".to_owned(),
+        Stat::Max => "maximum, windowed".to_owned(),
+        Stat::Min => "minimum, windowed".to_owned(),
+        Stat::Permille(permille) => format!("{} %, windowed", f64::from(permille) / 10.0),
+        _ => "value".to_owned(),
+    }
+}
+
+fn table(title: &str, intro: &str, specs: &[&Spec]) -> String {
+    let mut out = format!("\n## {title}\n\n{intro}| name | tags | kind | meaning |\n|---|---|---|---|\n");
+    for spec in specs {
+        let tags = spec.tag_names().iter().map(|tag| format!("`{tag}`")).collect::<Vec<_>>().join(", ");
+        let mut marks = String::new();
+        if spec.is_own() {
+            marks += " **own**";
+        }
+        if spec.level() != RecordingLevel::Info {
+            marks += " *DEBUG*";
+        }
+        let (name, stat, meaning) = (spec.name(), kind(spec.stat()), spec.description());
+        writeln!(out, "| `{name}`{marks} | {tags} | {stat} | {} |", super::cell(meaning)).expect("a String takes all");
+    }
+    out
+}
+
+/// The page.
+pub fn text() -> String {
+    let mut out = HEAD.to_owned();
+    let of_clients = client_specs().collect::<Vec<_>>();
+    for (group, what) in [("metrics", "all connections"), ("node-metrics", "the connections to one broker")] {
+        let admin = format!("admin-client-{group}");
+        let specs = of_clients.iter().copied().filter(|spec| spec.group(ClientKind::Admin) == admin);
+        let intro = format!("Of {what}. `{{client}}` is `producer`, `consumer` or `admin-client`.\n\n");
+        out += &table(&format!("`{{client}}-{group}`"), &intro, &specs.collect::<Vec<_>>());
+    }
+    let of_producers = producer_specs().collect::<Vec<_>>();
+    for group in ["producer-metrics", "producer-topic-metrics"] {
+        let specs = of_producers.iter().copied().filter(|spec| spec.group(ClientKind::Producer) == group);
+        out += &table(&format!("`{group}`"), "", &specs.collect::<Vec<_>>());
+    }
+    out += "\n## What Java's producer has, and this one does not\n\n| name | reason |\n|---|---|\n";
+    for (name, reason) in MISSING {
+        writeln!(out, "| `{name}` | {reason} |").expect("a String takes all");
+    }
+    out
+}
+
+/// Each of Java's metrics is here, in its group, or is missing for a reason; and what is not Java's says so.
+#[test]
+fn javas_metrics_are_here_or_missing_for_a_reason() {
+    let ours = client_specs()
+        .chain(producer_specs())
+        .map(|spec| (spec.group(ClientKind::Producer).into_owned(), spec.name(), spec.is_own()))
+        .collect::<Vec<_>>();
+    let names = ours.iter().map(|(group, name, _)| (group.as_str(), *name)).collect::<BTreeSet<_>>();
+    assert_eq!(names.len(), ours.len(), "one is declared twice");
+    let javas = PRODUCER.iter().copied().collect::<BTreeSet<_>>();
+    let lost = javas.difference(&names).filter(|(_, name)| !MISSING.iter().any(|(missing, _)| missing == name));
+    assert_eq!(lost.collect::<Vec<_>>(), Vec::<&(&str, &str)>::new(), "neither here nor missing for a reason");
+    for (missing, _) in MISSING {
+        assert!(javas.iter().any(|(_, name)| name == missing), "Java's producer has no {missing}");
+        assert!(!names.iter().any(|(_, name)| name == missing), "{missing} is here");
+    }
+    for (group, name, is_own) in &ours {
+        assert_eq!(javas.contains(&(group.as_str(), name)), !is_own, "{group} {name}");
+    }
+}
