@@ -52,7 +52,13 @@ pub struct Partition {
     pub offline: Vec<i32>,
     /// What is wrong with it, if anything.
     pub error: Option<ErrorCode>,
+    /// How often in a row an older leader was told of.
+    rewinds: u8,
 }
+
+/// How often in a row a leader epoch must be told of that is older than the one known, before it is taken: brokers that
+/// are behind catch up, and one whose cluster has lost its metadata does not.
+const REWINDS_MAX: u8 = 5;
 
 /// A topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,6 +213,7 @@ impl Cluster {
         let topic = Arc::make_mut(next.topics.get_mut(topic)?);
         let partition = topic.partitions.iter_mut().find(|partition| partition.index == index)?;
         (partition.leader, partition.leader_epoch, partition.error) = (Some(leader), leader_epoch, None);
+        partition.rewinds = 0;
         Some(next)
     }
 
@@ -228,8 +235,9 @@ impl Cluster {
     }
 }
 
-/// A topic as it came, but never with an older leader than is known: brokers learn of leaders at different times, and an
-/// old one would lead back to a broker that has given the partition up. A new id is a new topic, whose epochs begin anew.
+/// A topic as it came, but not with an older leader than is known: brokers learn of leaders at different times, and an old
+/// one would lead back to a broker that has given the partition up. Only where it is told of again and again the cluster
+/// itself has gone back. A new id is a new topic, whose epochs begin anew.
 fn merged(name: &str, topic: &MetadataResponseTopic, known: Option<&Arc<Topic>>) -> Topic {
     let known = known.filter(|known| known.id.is_nil() || topic.topic_id.is_nil() || known.id == topic.topic_id);
     let mut partitions: Vec<Partition> = topic
@@ -238,7 +246,16 @@ fn merged(name: &str, topic: &MetadataResponseTopic, known: Option<&Arc<Topic>>)
         .map(|partition| {
             let fresh = read_partition(partition);
             match known.and_then(|known| known.partition(fresh.index)) {
-                Some(known) if fresh.leader_epoch >= 0 && fresh.leader_epoch < known.leader_epoch => known.clone(),
+                Some(known) if fresh.leader_epoch >= 0 && fresh.leader_epoch < known.leader_epoch => {
+                    if known.rewinds >= REWINDS_MAX {
+                        return fresh;
+                    }
+                    Partition { rewinds: known.rewinds + 1, ..known.clone() }
+                }
+                // Without a leader there is no epoch to tell; the next one counts on.
+                Some(known) if fresh.leader_epoch < 0 && fresh.leader.is_none() => {
+                    Partition { leader_epoch: known.leader_epoch, ..fresh }
+                }
                 _ => fresh,
             }
         })
@@ -257,6 +274,7 @@ fn read_partition(partition: &MetadataResponsePartition) -> Partition {
         isr: partition.isr_nodes.clone(),
         offline: partition.offline_replicas.clone(),
         error: ErrorCode::check(partition.error_code).err(),
+        rewinds: 0,
     }
 }
 

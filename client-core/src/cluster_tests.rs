@@ -44,6 +44,28 @@ fn no_older_leader_comes_back() {
 }
 
 #[test]
+fn a_cluster_that_has_gone_back_is_believed_in_the_end() {
+    let mut cluster = Cluster::default().updated(&response(5, 1, 7), false);
+    for _ in 0..5 {
+        cluster = cluster.updated(&response(3, 2, 7), false);
+        assert_eq!(leader(&cluster), Some((1, 5)));
+    }
+    assert_eq!(leader(&cluster.updated(&response(5, 1, 7), false).updated(&response(3, 2, 7), false)), Some((1, 5)));
+    assert_eq!(leader(&cluster.updated(&response(3, 2, 7), false)), Some((2, 3)));
+    // No leader at all is no epoch, however often it is told.
+    let mut leaderless = cluster;
+    for _ in 0..10 {
+        leaderless = leaderless.updated(&response(-1, -1, 7), false);
+        let partition = leaderless.partition("t", 0).map(|partition| (partition.leader, partition.leader_epoch));
+        assert_eq!(partition, Some((None, 5)));
+    }
+    assert_eq!(
+        leaderless.updated(&response(4, 2, 7), false).partition("t", 0).map(|known| known.leader_epoch),
+        Some(5)
+    );
+}
+
+#[test]
 fn hints_count_when_they_are_newer_and_lead_somewhere() {
     let cluster = Cluster::default().updated(&response(5, 1, 7), false);
     assert!(cluster.with_leader("t", 0, 2, 5, &[]).is_none());

@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use rkafka_client_core::{ClientOptions, ClientSettings, Dial, DialOptions, HostPort};
 use rkafka_net::{DialFuture, Stream as NetStream};
-use rkafka_protocol::ApiKey;
 use rkafka_protocol::messages::api_versions_response::ApiVersion;
 use rkafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use rkafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
+use rkafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use rkafka_protocol::messages::{
     ApiVersionsRequest, ApiVersionsResponse, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse,
     MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader, list_offsets_response,
 };
+use rkafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use rkafka_protocol::records::{BatchOptions, encode_batch};
 use rkafka_protocol::wire::{Message, Reader, Request, Writer};
+use rkafka_protocol::{ApiKey, ErrorCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
 
@@ -31,6 +33,13 @@ struct Broker {
     fetches: std::sync::atomic::AtomicU64,
     /// The partition and base offset of a batch whose last byte is another.
     corrupt: Mutex<Option<(i32, i64)>>,
+    /// The leader epoch of every partition; -1 where there is no leader just now.
+    epoch: std::sync::atomic::AtomicI32,
+    /// Takes requests and answers none.
+    mute: std::sync::atomic::AtomicBool,
+    /// How large the requests for records were allowed to be answered: `min_bytes`, `max_wait_ms`, `max_bytes`, and of
+    /// one partition.
+    asked: Mutex<(i32, i32, i32, i32)>,
 }
 
 impl Broker {
@@ -49,6 +58,7 @@ impl Broker {
 
     fn read(&self, request: &FetchRequest) -> (FetchResponse, bool) {
         let (ends, mut any) = (self.ends(), false);
+        let epoch = self.epoch.load(Ordering::SeqCst);
         let responses = request
             .topics
             .iter()
@@ -60,11 +70,24 @@ impl Broker {
                     .iter()
                     .map(|asked| {
                         let end = ends[asked.partition as usize];
+                        if asked.current_leader_epoch >= 0 && asked.current_leader_epoch != epoch {
+                            any = true;
+                            let is_newer = asked.current_leader_epoch > epoch;
+                            let code =
+                                if is_newer { ErrorCode::UnknownLeaderEpoch } else { ErrorCode::FencedLeaderEpoch };
+                            let partition_index = asked.partition;
+                            return PartitionData {
+                                partition_index,
+                                error_code: code.code(),
+                                ..PartitionData::default()
+                            };
+                        }
                         let base = asked.fetch_offset - asked.fetch_offset % 2;
                         let records = (asked.fetch_offset < end).then(|| {
                             any = true;
                             let mut options = BatchOptions::default();
                             options.base_offset = base;
+                            options.partition_leader_epoch = epoch;
                             let values = [format!("{base}"), format!("{}", base + 1)];
                             let records = values.iter().map(|value| (None, Some(value.as_bytes())));
                             let mut bytes = encode_batch(Vec::new(), options, 0, records).unwrap().into_bytes();
@@ -95,7 +118,29 @@ impl Broker {
             }
             let (key, version) = (i16::from_be_bytes([frame[0], frame[1]]), i16::from_be_bytes([frame[2], frame[3]]));
             let mut reader = Reader::new(frame.into());
+            if self.mute.load(Ordering::SeqCst) {
+                continue;
+            }
             let answer = match key {
+                key if key == ApiKey::OffsetForLeaderEpoch as i16 => {
+                    let header = read_header::<OffsetForLeaderEpochRequest>(&mut reader, version);
+                    let request = OffsetForLeaderEpochRequest::decode(&mut reader, version).unwrap();
+                    let mut response = OffsetForLeaderEpochResponse::default();
+                    for topic in request.topics {
+                        let partitions = topic.partitions.iter().map(|asked| EpochEndOffset {
+                            partition: asked.partition,
+                            leader_epoch: asked.leader_epoch,
+                            end_offset: self.ends()[asked.partition as usize],
+                            ..EpochEndOffset::default()
+                        });
+                        response.topics.push(OffsetForLeaderTopicResult {
+                            topic: topic.topic,
+                            partitions: partitions.collect(),
+                            ..OffsetForLeaderTopicResult::default()
+                        });
+                    }
+                    write::<OffsetForLeaderEpochRequest>(&header, &response, version)
+                }
                 key if key == ApiKey::ApiVersions as i16 => {
                     let header = read_header::<ApiVersionsRequest>(&mut reader, version);
                     let api = |key: ApiKey, max_version| {
@@ -108,10 +153,11 @@ impl Broker {
                         api(ApiKey::Metadata, 9),
                         api(ApiKey::Fetch, 12),
                         api(ApiKey::ListOffsets, 5),
+                        api(ApiKey::OffsetForLeaderEpoch, 4),
                     ];
                     let mut response = ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() };
                     if version > 3 {
-                        response.error_code = rkafka_protocol::ErrorCode::UnsupportedVersion.code();
+                        response.error_code = ErrorCode::UnsupportedVersion.code();
                         write::<ApiVersionsRequest>(&header, &response, 0)
                     } else {
                         write::<ApiVersionsRequest>(&header, &response, version)
@@ -119,6 +165,7 @@ impl Broker {
                 }
                 key if key == ApiKey::Metadata as i16 => {
                     let header = read_header::<MetadataRequest>(&mut reader, version);
+                    let epoch = self.epoch.load(Ordering::SeqCst);
                     let request = MetadataRequest::decode(&mut reader, version).unwrap();
                     let mut broker = MetadataResponseBroker::default();
                     (broker.node_id, broker.host, broker.port) = (1, "broker".to_owned(), 9092);
@@ -129,13 +176,13 @@ impl Broker {
                             topic.partitions = (0..self.ends().len() as i32)
                                 .map(|partition_index| MetadataResponsePartition {
                                     partition_index,
-                                    leader_id: 1,
-                                    leader_epoch: 0,
+                                    leader_id: if epoch < 0 { -1 } else { 1 },
+                                    leader_epoch: epoch,
                                     ..MetadataResponsePartition::default()
                                 })
                                 .collect();
                         } else {
-                            topic.error_code = rkafka_protocol::ErrorCode::UnknownTopicOrPartition.code();
+                            topic.error_code = ErrorCode::UnknownTopicOrPartition.code();
                         }
                         response.topics.push(topic);
                     }
@@ -167,6 +214,13 @@ impl Broker {
                     let header = read_header::<FetchRequest>(&mut reader, version);
                     let request = FetchRequest::decode(&mut reader, version).unwrap();
                     self.fetches.fetch_add(1, Ordering::Relaxed);
+                    let of_one = request.topics.first().and_then(|topic| topic.partitions.first());
+                    *self.asked.lock().unwrap() = (
+                        request.min_bytes,
+                        request.max_wait_ms,
+                        request.max_bytes,
+                        of_one.map_or(0, |partition| partition.partition_max_bytes),
+                    );
                     let deadline = clock::now() + Duration::from_millis(request.max_wait_ms as u64);
                     let response = loop {
                         let mut appended = std::pin::pin!(self.appended.notified());
@@ -494,7 +548,7 @@ async fn a_commit_of_an_older_generation_is_not_made_in_a_newer_one() {
     // It was ordered; before it is sent the group goes on, and the partition may be another's.
     consumer.shared.lock().identity = Some((2, "m".to_owned()));
     let error = within(commit).await.unwrap_err();
-    let outdated = rkafka_protocol::ErrorCode::IllegalGeneration;
+    let outdated = ErrorCode::IllegalGeneration;
     assert!(matches!(error, ConsumerError::CommitOutdated { code } if code == outdated), "{error}");
 }
 
@@ -518,4 +572,89 @@ async fn what_is_given_twice_after_a_pause_is_counted_once_and_lag_is_as_of_now(
     assert_eq!(value(&handle, "records-consumed-total"), 7.0);
     assert_eq!((value(&handle, "records-lag-max"), value(&handle, "records-lag")), (6.0, 0.0));
     assert_eq!(value(&handle, "records-per-request-avg"), 7.0 / 4.0);
+}
+
+#[path = "known_sicknesses_tests.rs"]
+mod known_sicknesses;
+
+#[tokio::test(start_paused = true)]
+async fn a_truncated_log_is_told_of_before_anything_more_is_read() {
+    let broker = Broker::with(&[8]);
+    let config = ConsumerConfig::new().auto_offset_reset(crate::OffsetReset::None);
+    let mut consumer = consumer_with(&broker, config).await;
+    consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+    while within(consumer.recv_until_end()).await.unwrap().is_some() {}
+    *broker.ends.lock().unwrap() = vec![4];
+    broker.epoch.store(1, Ordering::SeqCst);
+    broker.append(0, 2);
+    match within(consumer.recv()).await.unwrap_err() {
+        ConsumerError::Partition { source, .. } => assert_eq!(
+            source,
+            PartitionError::LogTruncated { offset: 8, diverging_offset: Some(6), diverging_epoch: Some(0) }
+        ),
+        other => panic!("{other}"),
+    }
+    consumer.seek("t", 0, Start::Offset(6)).unwrap();
+    broker.append(0, 2);
+    assert_eq!(within(consumer.recv()).await.unwrap().offset(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_batch_is_named_and_can_be_passed_by_a_seek_or_read_unchecked() {
+    let broker = Broker::with(&[6]);
+    *broker.corrupt.lock().unwrap() = Some((0, 2));
+    let mut consumer = consumer(&broker).await;
+    consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+    assert_eq!(within(consumer.recv()).await.unwrap().offset(), 0);
+    assert_eq!(within(consumer.recv()).await.unwrap().offset(), 1);
+    match within(consumer.recv()).await.unwrap_err() {
+        ConsumerError::Partition { partition, source: PartitionError::Corrupt { offset: 2, .. } } => {
+            assert_eq!(partition, TopicPartition::new("t", 0));
+        }
+        other => panic!("{other}"),
+    }
+    consumer.seek("t", 0, Start::Offset(4)).unwrap();
+    assert_eq!(within(consumer.recv()).await.unwrap().offset(), 4);
+    let mut trusting = consumer_with(&broker, ConsumerConfig::new().check_crcs(false)).await;
+    trusting.assign([("t", 0, Start::Offset(2))]).unwrap();
+    assert_eq!(within(trusting.recv()).await.unwrap().offset(), 2, "check.crcs=false looks at nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_settings_of_fetching_say_is_what_brokers_are_asked() {
+    let broker = Broker::with(&[6]);
+    let config = ConsumerConfig::new()
+        .fetch_min_bytes(7)
+        .fetch_max_wait(Duration::from_millis(321))
+        .fetch_max_bytes(12_345_usize)
+        .max_partition_fetch_bytes(1_234_usize)
+        .max_poll_records(2_usize);
+    let mut consumer = consumer_with(&broker, config).await;
+    consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+    let mut records = Vec::new();
+    assert_eq!(within(consumer.recv_many(&mut records)).await.unwrap(), 2);
+    assert_eq!(within(consumer.recv_many(&mut records)).await.unwrap(), 2);
+    while within(consumer.recv_until_end()).await.unwrap().is_some() {}
+    clock::sleep(Duration::from_millis(5)).await;
+    assert_eq!(*broker.asked.lock().unwrap(), (7, 321, 12_345, 1_234));
+}
+
+/// A partition whose records nobody takes fills the budget, and the others are read all the same.
+#[tokio::test(start_paused = true)]
+async fn a_full_budget_is_not_held_by_a_paused_partition() {
+    let broker = Broker::with(&[400, 0]);
+    let mut consumer = consumer_with(&broker, ConsumerConfig::new().queued_max_bytes(500_usize)).await;
+    consumer.assign([("t", 0, Start::Beginning), ("t", 1, Start::Beginning)]).unwrap();
+    assert_eq!(within(consumer.recv()).await.unwrap().partition(), 0);
+    consumer.pause([&TopicPartition::new("t", 0)]).unwrap();
+    for round in 0..50 {
+        broker.append(1, 2);
+        let record = within(consumer.recv()).await.unwrap();
+        assert_eq!((record.partition(), record.offset()), (1, round * 2));
+        assert_eq!(within(consumer.recv()).await.unwrap().offset(), round * 2 + 1);
+    }
+    consumer.resume([&TopicPartition::new("t", 0)]).unwrap();
+    for offset in 1..400 {
+        assert_eq!(within(consumer.recv()).await.unwrap().offset(), offset);
+    }
 }
