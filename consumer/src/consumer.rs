@@ -577,6 +577,8 @@ impl Consumer {
         for (topic, partition) in inbox.overflowing_aside() {
             positions.rewind(&topic, partition);
             inbox.purge();
+            // Its leader may have changed while it was fetched, so that the position is to be checked.
+            self.shared.steward.notify_one();
         }
         if was_full && inbox.room() > 0 {
             self.shared.fetchers.notify_waiters();

@@ -297,10 +297,12 @@ impl Positions {
         let Some(position) = self.position(topic, partition) else { return };
         let Some(slot) = self.slot(topic, partition) else { return };
         let (processed, epoch, origin) = (slot.progress.processed(), slot.progress.leader_epoch(), slot.origin);
-        let marks = Arc::clone(slot.progress.marks());
+        let (marks, validated) = (Arc::clone(slot.progress.marks()), slot.validated);
         self.go_to(topic, partition, Start::Offset(position), marks);
         if let Some(slot) = self.slot_mut(topic, partition) {
             slot.origin = origin;
+            // Who has all up to where the fetch was has all before it.
+            slot.validated = validated;
             // What was handed out stays unprocessed until the application comes back.
             slot.progress.start(processed.unwrap_or(position), epoch);
             slot.progress.pass(position);
