@@ -429,7 +429,7 @@ async fn dropped_futures_of_every_face_lose_nothing() {
             broker.append(0, 2);
         }
         let polls = round % 7;
-        match round % 5 {
+        match round % 8 {
             0 => {
                 if let Some(batch) = polled(polls, consumer.next_batch()).await {
                     seen.extend(batch.unwrap().records().map(|record| record.unwrap().offset));
@@ -450,6 +450,24 @@ async fn dropped_futures_of_every_face_lose_nothing() {
                 let next = poll_fn(|context| Pin::new(&mut consumer).poll_next(context));
                 if let Some(Some(record)) = polled(polls, next).await {
                     seen.push(record.unwrap().offset());
+                }
+            }
+            4 => {
+                let mut batches = consumer.batches();
+                let next = poll_fn(|context| Pin::new(&mut batches).poll_next(context));
+                if let Some(Some(batch)) = polled(polls, next).await {
+                    seen.extend(batch.unwrap().records().map(|record| record.unwrap().offset));
+                }
+            }
+            5 => {
+                seen.extend(consumer.try_recv().unwrap().map(|record| record.offset()));
+                if let Some(batch) = consumer.try_next_batch().unwrap() {
+                    seen.extend(batch.records().map(|record| record.unwrap().offset));
+                }
+            }
+            6 => {
+                if let Some(Some(record)) = polled(polls, consumer.recv_until_end()).await.map(Result::unwrap) {
+                    seen.push(record.offset());
                 }
             }
             _ => {

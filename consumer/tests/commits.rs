@@ -176,3 +176,44 @@ async fn asynchronous_commits_keep_their_order() {
     assert_eq!(committed_offset(&consumer).await, Some(7));
     consumer.close().await.unwrap();
 }
+
+/// A commit whose future is dropped is made all the same, and in its turn.
+#[tokio::test]
+async fn dropped_commits_are_made() {
+    let cluster = cluster().await;
+    fill(&cluster).await;
+    let mut consumer = Consumer::connect(config(&cluster).enable_auto_commit(false)).await.unwrap();
+    consumer.subscribe(["t"]).unwrap();
+    let records = take(&mut consumer, 10).await;
+    for (number, record) in records.iter().enumerate() {
+        let offsets = [(record.topic_partition(), record.committed_offset())];
+        let mut polls = number % 4;
+        tokio::select! {
+            biased;
+            done = consumer.commit_offsets(offsets) => done.unwrap(),
+            () = std::future::poll_fn(|context| {
+                if polls == 0 {
+                    return std::task::Poll::Ready(());
+                }
+                polls -= 1;
+                context.waker().wake_by_ref();
+                std::task::Poll::Pending
+            }) => {}
+        }
+        let consumer = &consumer;
+        eventually("the commit", || async move {
+            let at = committed_offset(consumer).await;
+            if at == Some(record.offset() + 1) { Ok(()) } else { Err(format!("{at:?} after {}", record.offset())) }
+        })
+        .await;
+    }
+    // Questions change nothing, however often they are dropped.
+    let place = [records[0].topic_partition()];
+    for _ in 0..20 {
+        let _ = tokio::time::timeout(Duration::ZERO, consumer.committed(&place)).await;
+        let _ = tokio::time::timeout(Duration::ZERO, consumer.end_offsets(&place)).await;
+        let _ = tokio::time::timeout(Duration::ZERO, consumer.partitions_for("t")).await;
+    }
+    assert_eq!(committed_offset(&consumer).await, Some(14));
+    assert!(consumer.recv_until_end().await.unwrap().is_none());
+}

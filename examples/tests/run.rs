@@ -78,6 +78,21 @@ fn each_example_runs_by_itself() {
     assert!(shared.contains("first  clicks") && shared.contains("second clicks"), "{shared}");
     let billed = succeeds("exactly_once", None, &[]);
     assert!(billed.contains("interrupted: the power is off") && billed.ends_with("40 orders, 40 bills\n"), "{billed}");
+    let most = succeeds("at_most_once", None, &[]);
+    assert!(
+        most.ends_with("9 of 10 records were dealt with, and none twice\n") && !most.contains("reading 3"),
+        "{most}"
+    );
+    let least = succeeds("at_least_once", None, &[]);
+    assert!(least.contains("10 of 10 records were dealt with, ") && !least.contains(" 0 of them twice"), "{least}");
+    let parallel = succeeds("parallel", None, &[]);
+    assert!(parallel.contains("customer 5: order 5 .. order 59"), "{parallel}");
+    let dead = succeeds("dead_letter", None, &[]);
+    assert!(dead.contains("-300 degrees are colder than cold") && dead.contains("3 temperatures were taken"), "{dead}");
+    let typed = succeeds("typed_json", None, &[]);
+    assert!(typed.contains("passed over: offset 1, the value") && typed.contains("12 pears"), "{typed}");
+    let sought = succeeds("seek", None, &[]);
+    assert!(sought.contains("21 o'clock") && sought.contains("noon is at offset Some(12)"), "{sought}");
     let topics = succeeds("admin_topics", None, &[]);
     assert!(topics.contains("retention.ms = 86400000") && topics.contains("deleted payments"), "{topics}");
 }
@@ -87,7 +102,19 @@ fn each_example_runs_on_a_cluster() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let cluster = runtime.block_on(TestCluster::start());
     let bootstrap = cluster.bootstrap();
-    for name in ["tour", "produce", "consume_group", "exactly_once", "admin_topics"] {
+    for name in [
+        "tour",
+        "produce",
+        "consume_group",
+        "at_most_once",
+        "at_least_once",
+        "exactly_once",
+        "parallel",
+        "dead_letter",
+        "typed_json",
+        "seek",
+        "admin_topics",
+    ] {
         succeeds(name, Some(&bootstrap), &[]);
     }
     let printed = succeeds("tour", Some(&bootstrap), &[]);

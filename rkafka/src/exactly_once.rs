@@ -133,7 +133,7 @@ impl ExactlyOnce {
         &mut self.consumer
     }
 
-    /// Runs until something fails that another attempt cannot mend: [`ExactlyOnce::run_until`] without an end.
+    /// Runs until something fails that another attempt cannot mend: [`ExactlyOnce::run_until`] without an end, and as cancel safe.
     ///
     /// # Errors
     /// As [`ExactlyOnce::run_until`]; it never comes back otherwise.
@@ -145,7 +145,8 @@ impl ExactlyOnce {
     }
 
     /// [`ExactlyOnce::drive`] with a closure. Its future cannot go to another thread where the closure refers to anything
-    /// (a limit of today's async closures): what is to be spawned is driven by a [`Processor`] of its own type.
+    /// (a limit of today's async closures): what is to be spawned is driven by a [`Processor`] of its own type. Cancel safe as
+    /// [`ExactlyOnce::drive`].
     ///
     /// # Errors
     /// As [`ExactlyOnce::drive`].
@@ -257,7 +258,8 @@ impl ExactlyOnce {
         tokio::time::sleep(pause.min(config.retry_backoff_max)).await;
     }
 
-    /// Closes both, the producer first, each for `deadline` at most.
+    /// Closes both, the producer first, each for `deadline` at most. Where the future is dropped, both are closed as if they
+    /// were dropped themselves.
     ///
     /// # Errors
     /// What the first one that failed says.

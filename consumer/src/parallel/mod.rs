@@ -290,7 +290,8 @@ impl ParallelConsumer {
         run::drive(&mut self.consumer, &self.options, &self.gate, Arc::new(handler), stop).await
     }
 
-    /// As [`Consumer::close`]: what is done is committed, where `enable.auto.commit` is on.
+    /// As [`Consumer::close`]: what is done is committed, where `enable.auto.commit` is on. Where the future is dropped, the
+    /// closing goes on.
     ///
     /// # Errors
     /// As [`Consumer::close`].

@@ -181,7 +181,7 @@ impl<K: 'static, V: 'static> TypedConsumer<K, V> {
         Ok(count)
     }
 
-    /// As [`Consumer::close`].
+    /// As [`Consumer::close`]: where the future is dropped, the closing goes on.
     ///
     /// # Errors
     /// As [`Consumer::close`].
