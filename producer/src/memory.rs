@@ -5,9 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Buffers come in sizes of `batch.size`, its half, its quarter and so on, so that a buffer that doubles as it grows
-/// ends at `batch.size` exactly.
-const SIZES: usize = 8;
+/// Buffers come in sizes of `batch.size`, its half, its quarter and so on, and its double and so on where batches may
+/// grow beyond it, so that a buffer that doubles as it grows comes to `batch.size` exactly.
+const SIZES: usize = 16;
 
 /// The smallest buffer that a batch begins in, in bytes.
 const SMALLEST: usize = 1024;
@@ -15,7 +15,8 @@ const SMALLEST: usize = 1024;
 /// The budget and the pool. It is asked once per batch and when a buffer grows, never per record.
 pub(crate) struct Memory {
     limit: usize,
-    batch_size: usize,
+    /// The size of the largest buffers that are pooled.
+    largest: usize,
     state: Mutex<State>,
     /// Told whenever memory comes back while somebody waits.
     freed: Notify,
@@ -32,9 +33,13 @@ struct State {
 }
 
 impl Memory {
-    pub(crate) fn new(limit: usize, batch_size: usize) -> Self {
-        let batch_size = batch_size.max(SMALLEST);
-        Self { limit, batch_size, state: Mutex::default(), freed: Notify::new(), waiting: AtomicUsize::new(0) }
+    /// For batches that are full at `batch_size` bytes, or as compression has it at up to `most`.
+    pub(crate) fn new(limit: usize, batch_size: usize, most: usize) -> Self {
+        let mut largest = batch_size.max(SMALLEST);
+        while largest < most && largest <= usize::MAX / 2 {
+            largest *= 2;
+        }
+        Self { limit, largest, state: Mutex::default(), freed: Notify::new(), waiting: AtomicUsize::new(0) }
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -48,10 +53,10 @@ impl Memory {
     /// The size of the buffer to begin with where `expected` bytes are expected.
     fn step(&self, expected: usize) -> (usize, usize) {
         let mut class = 0;
-        while class + 1 < SIZES && self.batch_size >> (class + 1) >= expected.max(SMALLEST) {
+        while class + 1 < SIZES && self.largest >> (class + 1) >= expected.max(SMALLEST) {
             class += 1;
         }
-        (class, (self.batch_size >> class).max(expected))
+        (class, (self.largest >> class).max(expected))
     }
 
     /// A buffer with room for `expected` bytes at least; its capacity is charged. `None` where the budget is spent.
@@ -59,15 +64,11 @@ impl Memory {
         let (class, size) = self.step(expected);
         let mut state = self.lock();
         let fits = |used: usize, size: usize| used.checked_add(size).is_some_and(|sum| sum <= self.limit);
-        if size == self.batch_size >> class
-            && let Some(buffer) = state.buffers.get_mut(class).and_then(Vec::pop)
+        if let Some(buffer) = self.pooled(&mut state, class, size)
+            && fits(state.used, buffer.capacity())
         {
-            let capacity = buffer.capacity();
-            state.idle = state.idle.saturating_sub(capacity);
-            if fits(state.used, capacity) {
-                state.used += capacity;
-                return Some(buffer);
-            }
+            state.used += buffer.capacity();
+            return Some(buffer);
         }
         // Near the limit a smaller buffer will do: the batch is then closed early.
         let size = if fits(state.used, size) { size } else { expected };
@@ -83,6 +84,34 @@ impl Memory {
             self.lock().used += surplus;
         }
         Some(buffer)
+    }
+
+    /// An idle buffer of `class`, where that holds `size` bytes.
+    fn pooled(&self, state: &mut State, class: usize, size: usize) -> Option<Vec<u8>> {
+        if size != self.largest >> class {
+            return None;
+        }
+        let buffer = state.buffers.get_mut(class).and_then(Vec::pop)?;
+        state.idle = state.idle.saturating_sub(buffer.capacity());
+        Some(buffer)
+    }
+
+    /// A buffer for `size` bytes whatever the budget says: what is in a larger one, that goes back to the pool, moves
+    /// into it. Its capacity is charged.
+    pub(crate) fn lend(&self, size: usize) -> Vec<u8> {
+        let (class, size) = self.step(size);
+        let mut state = self.lock();
+        let buffer = self.pooled(&mut state, class, size).unwrap_or_else(|| {
+            self.evict(&mut state, size);
+            Vec::with_capacity(size)
+        });
+        state.used += buffer.capacity();
+        buffer
+    }
+
+    /// Whether `extra` more bytes leave half of the budget free: only such memory goes into what could do without.
+    pub(crate) fn is_ample(&self, extra: usize) -> bool {
+        self.lock().used.checked_add(extra).is_some_and(|sum| sum <= self.limit / 2)
     }
 
     /// Frees idle buffers until `wanted` more bytes fit.
@@ -112,10 +141,10 @@ impl Memory {
         state.used = state.used.saturating_sub(charged);
         if let Some(mut buffer) = buffer {
             let capacity = buffer.capacity();
-            let class = (0..SIZES).find(|class| self.batch_size >> class <= capacity);
+            let class = (0..SIZES).find(|class| self.largest >> class <= capacity);
             let fits = state.used.saturating_add(state.idle).saturating_add(capacity) <= self.limit;
             // A buffer that a large record needed is not worth keeping.
-            if let Some(class) = class.filter(|_| fits && capacity <= self.batch_size.saturating_mul(2)) {
+            if let Some(class) = class.filter(|_| fits && capacity <= self.largest.saturating_mul(2)) {
                 buffer.clear();
                 state.idle += capacity;
                 state.buffers[class].push(buffer);
@@ -171,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_budget_holds_idle_buffers_too() {
-        let memory = Memory::new(256 * 1024, 128 * 1024);
+        let memory = Memory::new(256 * 1024, 128 * 1024, 128 * 1024);
         let first = memory.take(128 * 1024).unwrap();
         let second = memory.take(100_000).unwrap();
         assert_eq!((first.capacity(), second.capacity()), (128 * 1024, 128 * 1024));
@@ -188,8 +217,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_compressed_moves_into_a_small_buffer_and_the_large_one_is_free_again() {
+        let memory = Memory::new(1 << 20, 128 * 1024, 500_000);
+        assert_eq!(memory.largest, 512 * 1024);
+        let large = memory.take(400_000).unwrap();
+        assert_eq!(large.capacity(), 512 * 1024);
+        assert!(!memory.is_ample(1) && memory.charge(1), "more than half is for those who need it");
+        memory.release(1, None);
+        let small = memory.lend(100_000);
+        assert_eq!((small.capacity(), memory.used()), (128 * 1024, 640 * 1024));
+        let pointer = large.as_ptr();
+        memory.release(large.capacity(), Some(large));
+        assert!(memory.is_ample(384 * 1024) && !memory.is_ample(384 * 1024 + 1));
+        let again = memory.take(300_000).unwrap();
+        assert_eq!(again.as_ptr(), pointer);
+    }
+
+    #[test]
     fn near_the_limit_a_smaller_buffer_will_do() {
-        let memory = Memory::new(100_000, 128 * 1024);
+        let memory = Memory::new(100_000, 128 * 1024, 128 * 1024);
         assert!((70_000..100_000).contains(&memory.take(70_000).unwrap().capacity()));
         assert!(memory.take(70_000).is_none());
     }

@@ -7,6 +7,8 @@ use rkafka_protocol::records::BATCH_OVERHEAD;
 use tokio::sync::Notify;
 
 use crate::machine::accumulator::{Limits, PartitionQueue};
+use crate::machine::batch::Payload;
+use crate::machine::fill::Fill;
 
 /// Where a sender learns of partitions that have something for it. There is one per broker, and one for the partitions
 /// that have no leader at present.
@@ -54,6 +56,8 @@ pub(crate) struct Partition {
     pub(crate) index: i32,
     slot: Mutex<Slot>,
     has_leader: AtomicBool,
+    /// How full batches may become; the topic's.
+    pub(crate) fill: Arc<Fill>,
 }
 
 /// What the lock holds.
@@ -84,15 +88,28 @@ impl Slot {
 
 impl Partition {
     /// A partition without a leader, whose sender is `orphanage`.
-    pub(crate) fn new(topic: Arc<str>, index: i32, limits: Arc<Limits>, orphanage: Arc<Mailbox>) -> Arc<Self> {
-        let queue = PartitionQueue::new(topic.clone(), index, limits);
+    pub(crate) fn new(
+        topic: Arc<str>,
+        index: i32,
+        limits: Arc<Limits>,
+        fill: Arc<Fill>,
+        orphanage: Arc<Mailbox>,
+    ) -> Arc<Self> {
+        let queue = PartitionQueue::new(topic.clone(), index, limits, fill.clone());
         let slot = Mutex::new(Slot { queue, sender: orphanage, listed: false, token: 0 });
-        Arc::new(Self { topic, index, slot, has_leader: AtomicBool::new(false) })
+        Arc::new(Self { topic, index, slot, has_leader: AtomicBool::new(false), fill })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Slot> {
         // A panic of another thread leaves the queue as it was between two appends.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A batch was made ready for the wire: what compression made of it says how full the next may become.
+    pub(crate) fn observe(&self, payload: &Payload) {
+        if let Some(ratio) = payload.compression_ratio() {
+            self.fill.observe(ratio);
+        }
     }
 
     pub(crate) fn has_leader(&self) -> bool {

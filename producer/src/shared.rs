@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rkafka_client_core::{Client, Cluster};
-use rkafka_protocol::records::Codec;
+use rkafka_protocol::records::{Codec, Compression};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
@@ -14,6 +14,7 @@ use crate::coordination::Coordination;
 use crate::delivery::{BatchState, Delivery, Outcome};
 use crate::interceptor::{Chain, Interceptors};
 use crate::machine::accumulator::{AppendError, Limits, Resolutions};
+use crate::machine::fill::Fill;
 use crate::machine::sequence::ProducerIdentity;
 use crate::machine::transaction::Transactions;
 use crate::memory::Memory;
@@ -105,10 +106,14 @@ impl Shared {
             }));
         }
         let codec = config.codec()?;
+        let most = match codec.compression() {
+            Compression::None => config.batch_size,
+            _ => Fill::most(config.batch_size, config.max_request_size),
+        };
         let coordination = config.transactional_id.as_deref().map(|id| Arc::new(Coordination::new(id.into())));
         let transaction = coordination.as_ref().map(|coordination| coordination.sending.clone());
         let state = if coordination.is_some() { BARRED } else { OPEN };
-        let memory = Arc::new(Memory::new(config.buffer_memory, config.batch_size));
+        let memory = Arc::new(Memory::new(config.buffer_memory, config.batch_size, most));
         Ok(Arc::new(Self {
             owns_client,
             limits: Arc::new(Limits { transaction, ..config.limits() }),
@@ -242,7 +247,12 @@ impl Shared {
         }
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         let name: Arc<str> = name.into();
-        topics.entry(name.clone()).or_insert_with(|| Topic::new(name, rand::random())).clone()
+        topics
+            .entry(name.clone())
+            .or_insert_with(|| {
+                Topic::new(name, rand::random(), Fill::new(self.limits.batch_size, self.limits.record_size_max))
+            })
+            .clone()
     }
 
     fn all_topics(&self) -> Vec<Arc<Topic>> {
@@ -289,7 +299,10 @@ impl Shared {
         // A topic that is not there now may come back; its records wait for that until they expire.
         let Some(known) = cluster.topic(&topic.name) else { return };
         topic.set_id(known.id);
-        let make = |index| Partition::new(topic.name.clone(), index, self.limits.clone(), self.orphanage.clone());
+        let make = |index| {
+            let (limits, fill) = (self.limits.clone(), topic.fill.clone());
+            Partition::new(topic.name.clone(), index, limits, fill, self.orphanage.clone())
+        };
         let count = u32::try_from(known.partitions.len()).unwrap_or(u32::MAX);
         topic.prepare(count, make);
         for partition in topic.all() {

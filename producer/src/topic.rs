@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use uuid::Uuid;
 
+use crate::machine::fill::Fill;
 use crate::partition::Partition;
 use crate::partitioner::{Choice, CustomPartitioner, Partitioner, TopicPartitions, next_random};
 use crate::{ProducerError, Record};
@@ -17,6 +18,8 @@ type Block = Box<[OnceLock<Arc<Partition>>]>;
 /// A topic. Partitions are only added: those of a topic that was made anew with fewer are no longer chosen.
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
+    /// How full batches may become.
+    pub(crate) fill: Arc<Fill>,
     blocks: [OnceLock<Block>; BLOCKS],
     /// How many partitions there are; 0 while that is not known.
     count: AtomicU32,
@@ -31,9 +34,10 @@ pub(crate) struct Topic {
 
 impl Topic {
     /// A topic of which only the name is known. `seed` spreads the sticky choice.
-    pub(crate) fn new(name: Arc<str>, seed: u64) -> Arc<Self> {
+    pub(crate) fn new(name: Arc<str>, seed: u64, fill: Fill) -> Arc<Self> {
         Arc::new(Self {
             name,
+            fill: Arc::new(fill),
             blocks: [const { OnceLock::new() }; BLOCKS],
             count: AtomicU32::new(0),
             sticky: AtomicU32::new(0),
@@ -190,8 +194,10 @@ mod tests {
             transaction: None,
         });
         let orphanage = Mailbox::new(-1);
-        let topic = Topic::new("t".into(), 42);
-        topic.prepare(partitions, |index| Partition::new("t".into(), index, limits.clone(), orphanage.clone()));
+        let topic = Topic::new("t".into(), 42, Fill::new(1000, 1000));
+        topic.prepare(partitions, |index| {
+            Partition::new("t".into(), index, limits.clone(), topic.fill.clone(), orphanage.clone())
+        });
         topic.publish(partitions);
         topic
     }
@@ -206,7 +212,7 @@ mod tests {
         assert_eq!(topic.all().count(), 100);
         topic.publish(3);
         assert!(topic.partition(3).is_none());
-        assert!(Topic::new("u".into(), 1).choose(Partitioner::Default, None, false).is_none());
+        assert!(Topic::new("u".into(), 1, Fill::new(1000, 1000)).choose(Partitioner::Default, None, false).is_none());
     }
 
     #[test]
@@ -223,7 +229,9 @@ mod tests {
         let error = choose(&Record::to("t").key(&[5])).err().unwrap();
         assert!(matches!(error, ProducerError::PartitionerOutOfRange { partition: 5, partitions: 5, .. }));
         assert!(error.to_string().contains("partition 5 of topic `t`, which has partitions 0 to 4"), "{error}");
-        assert!(Topic::new("t".into(), 1).choose_by(&by_key, &Record::to("t")).unwrap().is_none());
+        assert!(
+            Topic::new("t".into(), 1, Fill::new(1000, 1000)).choose_by(&by_key, &Record::to("t")).unwrap().is_none()
+        );
     }
 
     #[test]

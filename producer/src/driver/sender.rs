@@ -19,7 +19,7 @@ use crate::clock;
 use crate::config::Acks;
 use crate::machine::accumulator::{Answer, Resolutions};
 use crate::machine::batch::Load;
-use crate::machine::outbox::{Conditions, Outbox};
+use crate::machine::outbox::{Collect, Conditions, Outbox};
 use crate::partition::Mailbox;
 use crate::shared::Shared;
 
@@ -217,7 +217,10 @@ impl Sender {
             identity: *self.shared.identity.borrow(),
             request_size_max: self.shared.config.max_request_size,
         };
-        let collected = self.outbox.collect(now, &conditions);
+        let transactional = self.shared.coordination.is_some();
+        let (codec, compressor) = (self.shared.codec, &mut self.compressor);
+        let collected =
+            self.outbox.collect(now, &conditions, |load, stamp| load.seal(codec, compressor, stamp, transactional));
         self.wants_identity = collected.wants_identity.is_some();
         if let Some(other_than) = collected.wants_identity {
             self.shared.identity_wanted.send_replace(Some(other_than));
@@ -227,29 +230,24 @@ impl Sender {
         {
             coordination.want(collected.wants_partitions);
         }
-        let transactional = self.shared.coordination.is_some();
+        for (partition, id, error) in collected.unsendable {
+            let detail = error.to_string().into();
+            self.complete(&partition, id, Answer::Unsendable { detail });
+        }
+        if let Some(Collect { partition, id, payload, .. }) = collected.left_over {
+            self.complete(&partition, id, Answer::Unsent { load: Load::Sealed(payload) });
+        }
         let mut batches: Vec<Sent> = Vec::with_capacity(collected.batches.len());
         let mut records = 0;
-        for (partition, outgoing) in collected.batches {
-            let journey = outgoing.journey;
-            // A batch that is new though its records were sent before is half of one that was too large.
-            let is_retry = matches!(outgoing.load, Load::Sealed(_));
-            match outgoing.load.seal(self.shared.codec, &mut self.compressor, outgoing.stamp, transactional) {
-                Ok(payload) => {
-                    let topic_id = match batches.iter().rev().find(|sent| sent.partition.topic == partition.topic) {
-                        // One request has one id for a topic.
-                        Some(sent) => sent.topic_id,
-                        None => self.shared.known_topic(&partition.topic).map_or(Uuid::nil(), |topic| topic.id()),
-                    };
-                    self.shared.metrics.batch_sent(now, &partition.topic, journey, is_retry, &payload);
-                    records += u64::from(journey.count);
-                    batches.push(Sent { partition, id: outgoing.id, payload, topic_id, created: journey.created });
-                }
-                Err(error) => {
-                    let detail = error.to_string().into();
-                    self.complete(&partition, outgoing.id, Answer::Unsendable { detail });
-                }
-            }
+        for Collect { partition, id, payload, journey, is_retry } in collected.batches {
+            let topic_id = match batches.iter().rev().find(|sent| sent.partition.topic == partition.topic) {
+                // One request has one id for a topic.
+                Some(sent) => sent.topic_id,
+                None => self.shared.known_topic(&partition.topic).map_or(Uuid::nil(), |topic| topic.id()),
+            };
+            self.shared.metrics.batch_sent(now, &partition.topic, journey, is_retry, &payload);
+            records += u64::from(journey.count);
+            batches.push(Sent { partition, id, payload, topic_id, created: journey.created });
         }
         self.shared.resolve(&mut self.resolved);
         if batches.is_empty() {

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use rkafka_protocol::ErrorCode;
 
 use super::batch::{ClosedBatch, Load, OpenBatch, RawBatch};
+use super::fill::Fill;
 use super::sequence::{PartitionSequence, ProducerIdentity, Stamp};
 use super::transaction::Admission;
 use crate::delivery::{BatchState, Outcome, Receipt};
@@ -32,7 +33,7 @@ use crate::delivery::{BatchState, Outcome, Receipt};
 /// What the settings say to every queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
-    /// `batch.size`, in bytes before compression.
+    /// `batch.size`, in bytes: what a batch may take on the wire, and at least before compression.
     pub(crate) batch_size: usize,
     /// `max.request.size`, in bytes: no record may be larger.
     pub(crate) record_size_max: usize,
@@ -55,6 +56,8 @@ pub(crate) struct PartitionQueue {
     topic: Arc<str>,
     partition: i32,
     limits: Arc<Limits>,
+    /// How full a batch may become; the topic's.
+    fill: Arc<Fill>,
     open: Option<OpenBatch>,
     ready: VecDeque<ClosedBatch>,
     outstanding: VecDeque<Outstanding>,
@@ -110,6 +113,8 @@ pub(crate) struct Outgoing {
     pub(crate) stamp: Option<Stamp>,
     pub(crate) load: Load,
     pub(crate) journey: Journey,
+    /// Whether it was sent before. A batch that is new though its records were sent is half of one that was too large.
+    pub(crate) is_retry: bool,
 }
 
 /// How a batch came to be sent, for the metrics.
@@ -144,6 +149,8 @@ pub(crate) enum Answer {
     Split([RawBatch; 2]),
     /// The connection went. `sent` where bytes of it may have reached the broker.
     Lost { sent: bool, detail: Arc<str>, load: Load },
+    /// It was not sent: once it was compressed, it did not fit into the request. It is the next to go.
+    Unsent { load: Load },
     /// It could not be made ready for the wire, and the same would happen again.
     Unsendable { detail: Arc<str> },
 }
@@ -152,11 +159,12 @@ pub(crate) enum Answer {
 pub(crate) type Resolutions = Vec<(Receipt, Outcome)>;
 
 impl PartitionQueue {
-    pub(crate) fn new(topic: Arc<str>, partition: i32, limits: Arc<Limits>) -> Self {
+    pub(crate) fn new(topic: Arc<str>, partition: i32, limits: Arc<Limits>, fill: Arc<Fill>) -> Self {
         Self {
             topic,
             partition,
             limits,
+            fill,
             open: None,
             ready: VecDeque::new(),
             outstanding: VecDeque::new(),
@@ -284,16 +292,17 @@ impl PartitionQueue {
         self.sent += 1;
         self.route = route;
         self.under_way += 1;
-        Next::Send(Outgoing { id, stamp, load: batch.load, journey })
+        Next::Send(Outgoing { id, stamp, load: batch.load, journey, is_retry: false })
     }
 
-    /// The size of the batch that [`PartitionQueue::next`] may give, in bytes: before compression, where it was never
-    /// sent.
+    /// The size on the wire of the batch that [`PartitionQueue::next`] may give, in bytes: a guess, where it was not
+    /// compressed yet.
     pub(crate) fn next_size(&self) -> Option<usize> {
+        let size = |load: &Load| if load.is_raw() { self.fill.compressed(load.size()) } else { load.size() };
         let waiting = self.outstanding.iter().find_map(|batch| batch.waiting.as_ref());
-        let ready = || self.ready.front().map(|batch| batch.load.size());
-        let open = || self.open.as_ref().map(|open| open.builder.len());
-        waiting.map(Load::size).or_else(ready).or_else(open)
+        let ready = || self.ready.front().map(|batch| size(&batch.load));
+        let open = || self.open.as_ref().map(|open| self.fill.compressed(open.builder.len()));
+        waiting.map(size).or_else(ready).or_else(open)
     }
 
     fn fresh_id(&mut self) -> u64 {
@@ -313,7 +322,8 @@ impl PartitionQueue {
         self.route = route;
         self.under_way += 1;
         let journey = Journey { count: batch.count, created: batch.created, first: None };
-        Next::Send(Outgoing { id: batch.id, stamp: batch.stamp, load, journey })
+        let is_retry = batch.attempts > 1 && !load.is_raw();
+        Next::Send(Outgoing { id: batch.id, stamp: batch.stamp, load, journey, is_retry })
     }
 
     /// After the epoch was bumped: everything outstanding, none of which is in the log, begins anew.

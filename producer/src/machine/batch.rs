@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rkafka_protocol::records::{
-    BatchBuilder, BatchOptions, Codec, Compressor, DecompressArena, RecordBatch, RecordError, SealedBatch,
+    BatchBuilder, BatchOptions, Codec, Compression, Compressor, DecompressArena, RecordBatch, RecordError, SealedBatch,
 };
 
 use super::sequence::Stamp;
@@ -29,6 +29,18 @@ impl Charge {
             self.bytes += extra;
         }
         granted
+    }
+
+    /// As [`Charge::grow`], where there is memory that nobody will miss.
+    pub(crate) fn grow_if_ample(&mut self, extra: usize) -> bool {
+        self.memory.is_ample(extra) && self.grow(extra)
+    }
+
+    /// A buffer for `size` bytes that were granted already, in the place of a larger one.
+    fn lend(&self, size: usize) -> (Vec<u8>, Self) {
+        let buffer = self.memory.lend(size);
+        let charge = Self::new(self.memory.clone(), buffer.capacity());
+        (buffer, charge)
     }
 
     fn give_back(mut self, buffer: Vec<u8>) {
@@ -101,6 +113,20 @@ pub(crate) struct Payload {
     charge: Option<Charge>,
 }
 
+impl Payload {
+    /// Bytes on the wire.
+    pub(crate) fn len(&self) -> usize {
+        self.batch.as_ref().map_or(0, SealedBatch::len)
+    }
+
+    /// What compression made of its records, 1.0 for no gain; `None` where they are not compressed.
+    pub(crate) fn compression_ratio(&self) -> Option<f32> {
+        let batch = self.batch.as_ref()?;
+        let compression = batch.header().attributes.compression();
+        matches!(compression, Ok(compression) if compression != Compression::None).then(|| batch.compression_ratio())
+    }
+}
+
 impl Drop for Payload {
     fn drop(&mut self) {
         if let (Some(batch), Some(charge)) = (self.batch.take(), self.charge.take()) {
@@ -130,11 +156,17 @@ impl Load {
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Raw(raw) => raw.builder.len(),
-            Self::Sealed(payload) => payload.batch.as_ref().map_or(0, SealedBatch::len),
+            Self::Sealed(payload) => payload.len(),
         }
     }
 
-    /// Compresses what is not compressed yet, stamps, and computes the CRC.
+    /// Whether it was neither compressed nor stamped yet.
+    pub(crate) fn is_raw(&self) -> bool {
+        matches!(self, Self::Raw(_))
+    }
+
+    /// Compresses what is not compressed yet, stamps, and computes the CRC. A batch that was compressed has a buffer of
+    /// its new size from then on, and the memory that it gained is free.
     pub(crate) fn seal(
         self,
         codec: Codec,
@@ -144,8 +176,16 @@ impl Load {
     ) -> Result<Arc<Payload>, RecordError> {
         match self {
             Self::Raw(raw) => {
-                let RawBatch { builder, charge } = *raw;
-                let mut batch = builder.seal(codec, compressor)?;
+                let RawBatch { builder, mut charge } = *raw;
+                let mut smaller = None;
+                let (mut batch, emptied) = builder.seal_into(codec, compressor, |size| {
+                    let (buffer, own) = charge.lend(size);
+                    smaller = Some(own);
+                    buffer
+                })?;
+                if let (Some(smaller), Some(emptied)) = (smaller, emptied) {
+                    std::mem::replace(&mut charge, smaller).give_back(emptied);
+                }
                 if let Some(Stamp { identity, base_sequence }) = stamp {
                     batch.stamp_producer(identity.id, identity.epoch, base_sequence, transactional);
                 }
@@ -170,6 +210,14 @@ impl Load {
                 }
                 Ok(payload)
             }
+        }
+    }
+
+    /// What compression made of its records, where it is compressed.
+    pub(crate) fn compression_ratio(&self) -> Option<f32> {
+        match self {
+            Self::Raw(_) => None,
+            Self::Sealed(payload) => payload.compression_ratio(),
         }
     }
 

@@ -16,16 +16,18 @@ use log::Log;
 
 use super::accumulator::{Answer, Limits, Resolutions};
 use super::batch::{Load, Payload, PayloadBytes};
-use super::outbox::{Conditions, Outbox};
+use super::fill::Fill;
+use super::outbox::{Collect, Conditions, Outbox};
 use super::sequence::ProducerIdentity;
 use crate::delivery::Delivery;
 use crate::memory::Memory;
-use crate::partition::{Mailbox, Partition};
+use crate::partition::{ENTRY_OVERHEAD, Mailbox, Partition};
 use crate::partitioner::next_random;
 use crate::{ProducerError, Record};
 
 const BROKERS: usize = 3;
 const PARTITIONS: usize = 3;
+const REQUEST_SIZE_MAX: usize = 1000;
 
 type Batches = Vec<(Arc<Partition>, u64, Arc<Payload>)>;
 
@@ -41,6 +43,7 @@ struct World {
     now: Instant,
     limits: Arc<Limits>,
     memory: Arc<Memory>,
+    fill: Arc<Fill>,
     codec: Codec,
     compressor: Compressor,
     identity: Option<ProducerIdentity>,
@@ -59,6 +62,8 @@ struct World {
     hanging: bool,
     trouble: bool,
     poison: bool,
+    /// How many batches did not fit into a request once they were compressed.
+    left_over: usize,
     /// Of a transactional producer.
     present: Option<transactional::Present>,
 }
@@ -67,7 +72,7 @@ impl World {
     fn new(seed: u64, idempotent: bool, window: u64, compression: Compression) -> Self {
         let limits = Arc::new(Limits {
             batch_size: 200,
-            record_size_max: 1000,
+            record_size_max: REQUEST_SIZE_MAX,
             linger: Duration::from_millis(5),
             delivery_timeout: Duration::from_secs(2),
             window,
@@ -77,9 +82,11 @@ impl World {
         });
         let mailboxes =
             (0..=BROKERS).map(|id| Mailbox::new(if id == BROKERS { -1 } else { id as i32 })).collect::<Vec<_>>();
+        let fill = Arc::new(Fill::new(limits.batch_size, limits.record_size_max));
         let partitions = (0..PARTITIONS)
             .map(|index| {
-                let partition = Partition::new("t".into(), index as i32, limits.clone(), mailboxes[BROKERS].clone());
+                let partition =
+                    Partition::new("t".into(), index as i32, limits.clone(), fill.clone(), mailboxes[BROKERS].clone());
                 partition.move_to(&mailboxes[0]);
                 partition
             })
@@ -87,7 +94,8 @@ impl World {
         Self {
             random: next_random(seed | 1),
             now: crate::clock::now(),
-            memory: Arc::new(Memory::new(60_000, 200)),
+            memory: Arc::new(Memory::new(60_000, 200, 1000)),
+            fill,
             limits,
             codec: Codec::new(compression),
             compressor: Compressor::new(),
@@ -107,6 +115,7 @@ impl World {
             hanging: seed.is_multiple_of(2),
             trouble: true,
             poison: true,
+            left_over: 0,
             present: None,
         }
     }
@@ -166,9 +175,12 @@ impl World {
             route: connection.route,
             hurry: self.roll(4) == 0,
             identity: self.identity,
-            request_size_max: 1000,
+            request_size_max: REQUEST_SIZE_MAX,
         };
-        let collected = self.outboxes[broker].collect(self.now, &conditions);
+        let transactional = self.present.is_some();
+        let (codec, compressor) = (self.codec, &mut self.compressor);
+        let collected = self.outboxes[broker]
+            .collect(self.now, &conditions, |load, stamp| load.seal(codec, compressor, stamp, transactional));
         if let Some(other_than) = collected.wants_identity
             && other_than == self.identity.map(|identity| identity.id)
         {
@@ -179,12 +191,15 @@ impl World {
             self.identity = Some(ProducerIdentity { id: self.ids_given, epoch });
         }
         self.admit(collected.wants_partitions);
-        let transactional = self.present.is_some();
-        let mut batches = Batches::new();
-        for (partition, outgoing) in collected.batches {
-            let payload = outgoing.load.seal(self.codec, &mut self.compressor, outgoing.stamp, transactional).unwrap();
-            batches.push((partition, outgoing.id, payload));
+        assert!(collected.unsendable.is_empty());
+        if let Some(Collect { partition, id, payload, .. }) = collected.left_over {
+            self.left_over += 1;
+            self.complete(&partition, id, Answer::Unsent { load: Load::Sealed(payload) });
         }
+        let batches = collected.batches;
+        let size: usize = batches.iter().map(|batch| batch.payload.len() + ENTRY_OVERHEAD).sum();
+        assert!(size <= REQUEST_SIZE_MAX || batches.len() == 1, "a request of {size} bytes");
+        let batches = batches.into_iter().map(|batch| (batch.partition, batch.id, batch.payload)).collect::<Batches>();
         if !batches.is_empty() {
             self.connections[broker].requests.push_back(batches);
         }
@@ -225,6 +240,9 @@ impl World {
             let answer = match result {
                 Ok(base_offset) => Answer::Written { base_offset, log_append_time: -1 },
                 Err(code) => {
+                    if let (ErrorCode::MessageTooLarge, Some(ratio)) = (code, load.compression_ratio()) {
+                        self.fill.on_too_large(ratio);
+                    }
                     let halves = (code == ErrorCode::MessageTooLarge)
                         .then(|| load.split(&self.memory, &mut DecompressArena::default()).unwrap())
                         .flatten();
@@ -367,7 +385,7 @@ proptest! {
         let limits = Limits { delivery_timeout: Duration::from_secs(100_000), ..(*world.limits).clone() };
         let limits = Arc::new(limits);
         world.partitions = (0..PARTITIONS)
-            .map(|index| Partition::new("t".into(), index as i32, limits.clone(), world.mailboxes[BROKERS].clone()))
+            .map(|index| Partition::new("t".into(), index as i32, limits.clone(), world.fill.clone(), world.mailboxes[BROKERS].clone()))
             .collect();
         for _ in 0..1500 {
             world.step();

@@ -6,8 +6,11 @@ use std::time::Instant;
 
 use rkafka_client_core::TopicPartition;
 
-use super::accumulator::{Next, Outgoing, Resolutions};
-use super::sequence::ProducerIdentity;
+use rkafka_protocol::records::RecordError;
+
+use super::accumulator::{Journey, Next, Outgoing, Resolutions};
+use super::batch::{Load, Payload};
+use super::sequence::{ProducerIdentity, Stamp};
 use crate::partition::{ENTRY_OVERHEAD, Listing, Partition};
 
 /// The partitions of one broker that have something to do.
@@ -29,10 +32,23 @@ pub(crate) struct Conditions {
     pub(crate) request_size_max: usize,
 }
 
+/// A batch that is ready for the wire.
+pub(crate) struct Collect {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) id: u64,
+    pub(crate) payload: Arc<Payload>,
+    pub(crate) journey: Journey,
+    pub(crate) is_retry: bool,
+}
+
 /// One request's worth of batches, at most one of each partition.
 #[derive(Default)]
 pub(crate) struct Collected {
-    pub(crate) batches: Vec<(Arc<Partition>, Outgoing)>,
+    pub(crate) batches: Vec<Collect>,
+    /// Batches that have no form for the wire.
+    pub(crate) unsendable: Vec<(Arc<Partition>, u64, RecordError)>,
+    /// A batch that turned out too large for what was left of the request.
+    pub(crate) left_over: Option<Collect>,
     /// A producer id other than this one is needed before more can go.
     pub(crate) wants_identity: Option<Option<i64>>,
     /// Partitions that must become part of the transaction before their batches can go.
@@ -76,9 +92,17 @@ impl Outbox {
         });
     }
 
-    /// The batches of the next request. The partitions take turns at being first, so that a request that is full
-    /// passes over none of them for ever.
-    pub(crate) fn collect(&mut self, now: Instant, conditions: &Conditions) -> Collected {
+    /// The batches of the next request, which `seal` makes ready for the wire while no lock is held. The partitions take
+    /// turns at being first, so that a request that is full passes over none of them for ever.
+    ///
+    /// How large a batch is once it is compressed is a guess before: one that then does not fit goes with the next
+    /// request.
+    pub(crate) fn collect(
+        &mut self,
+        now: Instant,
+        conditions: &Conditions,
+        mut seal: impl FnMut(Load, Option<Stamp>) -> Result<Arc<Payload>, RecordError>,
+    ) -> Collected {
         let mut collected = Collected::default();
         let mut size = 0;
         for _ in 0..self.active.len() {
@@ -95,9 +119,30 @@ impl Outbox {
                 break;
             }
             match slot.queue.next(now, conditions.route, conditions.hurry, conditions.identity) {
-                Next::Send(outgoing) => {
-                    size += outgoing.load.size() + ENTRY_OVERHEAD;
-                    collected.batches.push((listing.partition.clone(), outgoing));
+                Next::Send(Outgoing { id, stamp, load, journey, is_retry }) => {
+                    drop(slot);
+                    let partition = listing.partition.clone();
+                    self.active.push_back(listing);
+                    let is_new = load.is_raw();
+                    let payload = match seal(load, stamp) {
+                        Ok(payload) => payload,
+                        Err(error) => {
+                            collected.unsendable.push((partition, id, error));
+                            continue;
+                        }
+                    };
+                    if is_new {
+                        partition.observe(&payload);
+                    }
+                    if size > 0 && payload.len() + ENTRY_OVERHEAD > room {
+                        collected.left_over = Some(Collect { partition, id, payload, journey, is_retry });
+                        // It stays the first in turn.
+                        self.active.rotate_right(1);
+                        break;
+                    }
+                    size += payload.len() + ENTRY_OVERHEAD;
+                    collected.batches.push(Collect { partition, id, payload, journey, is_retry });
+                    continue;
                 }
                 Next::Nothing => {}
                 Next::NeedAdmission => {

@@ -263,34 +263,66 @@ impl BatchBuilder {
     /// # Errors
     /// [`RecordError::EmptyBatch`], [`RecordError::CodecDisabled`], [`RecordError::Compress`].
     pub fn seal(self, codec: Codec, compressor: &mut Compressor) -> Result<SealedBatch, RecordError> {
+        let header = self.header(codec)?;
+        let uncompressed_len = self.buffer.len();
+        let bytes = if codec.compression() == Compression::None {
+            self.buffer
+        } else {
+            let packed = self.compress(codec, compressor)?;
+            compressor.keep_spare(self.buffer);
+            packed
+        };
+        finish_header(bytes, header, uncompressed_len)
+    }
+
+    /// As [`BatchBuilder::seal`], and gives a compressed batch a buffer from `lend`, which is told how much room it must
+    /// have: the second result is then the buffer that held the records, for the pool. Where nothing is compressed the
+    /// batch keeps its buffer.
+    ///
+    /// # Errors
+    /// As [`BatchBuilder::seal`].
+    pub fn seal_into(
+        self,
+        codec: Codec,
+        compressor: &mut Compressor,
+        lend: impl FnOnce(usize) -> Vec<u8>,
+    ) -> Result<(SealedBatch, Option<Vec<u8>>), RecordError> {
+        if codec.compression() == Compression::None {
+            return Ok((self.seal(codec, compressor)?, None));
+        }
+        let header = self.header(codec)?;
+        let packed = self.compress(codec, compressor)?;
+        let mut bytes = lend(packed.len());
+        bytes.clear();
+        bytes.extend_from_slice(&packed);
+        compressor.keep_spare(packed);
+        let sealed = finish_header(bytes, header, self.buffer.len())?;
+        Ok((sealed, Some(self.buffer)))
+    }
+
+    /// Room for the header, and the compressed records.
+    fn compress(&self, codec: Codec, compressor: &mut Compressor) -> Result<Vec<u8>, RecordError> {
+        let mut packed = compressor.take_spare();
+        packed.clear();
+        packed.resize(BATCH_OVERHEAD, 0);
+        compressor.compress(codec, self.buffer.get(BATCH_OVERHEAD..).unwrap_or_default(), &mut packed)?;
+        Ok(packed)
+    }
+
+    /// The header, but for the length that is not known yet.
+    fn header(&self, codec: Codec) -> Result<BatchHeader, RecordError> {
         if self.record_count == 0 {
             return Err(RecordError::EmptyBatch);
         }
-        let uncompressed_len = self.buffer.len();
         let mut attributes = self.options.attributes.with_compression(codec.compression());
         let mut max_timestamp = self.max_timestamp;
         if let Some(time) = self.options.log_append_time {
             attributes = attributes.with_timestamp_type(TimestampType::LogAppendTime);
             max_timestamp = time;
         }
-        let mut bytes = if codec.compression() == Compression::None {
-            self.buffer
-        } else {
-            let mut packed = compressor.take_spare();
-            packed.clear();
-            packed.resize(BATCH_OVERHEAD, 0);
-            compressor.compress(codec, &self.buffer[BATCH_OVERHEAD..], &mut packed)?;
-            compressor.keep_spare(self.buffer);
-            packed
-        };
-        let batch_length = i32::try_from(bytes.len() - LOG_OVERHEAD).map_err(|_| RecordError::BatchTooLarge {
-            size: 0,
-            batch_size: bytes.len(),
-            limit: MAX_BATCH_LEN,
-        })?;
-        let header = BatchHeader {
+        Ok(BatchHeader {
             base_offset: self.options.base_offset,
-            batch_length,
+            batch_length: 0,
             partition_leader_epoch: self.options.partition_leader_epoch,
             crc: 0,
             attributes,
@@ -302,12 +334,26 @@ impl BatchBuilder {
             base_sequence: self.options.base_sequence,
             // Every record takes seven bytes of at most 2 GiB, so the count fits.
             record_count: self.record_count as i32,
-        };
-        if let Some(front) = bytes.first_chunk_mut() {
-            header.write(front);
-        }
-        Ok(SealedBatch::new(bytes, header, uncompressed_len))
+        })
     }
+}
+
+/// Writes the header with the length of what is there.
+fn finish_header(
+    mut bytes: Vec<u8>,
+    mut header: BatchHeader,
+    uncompressed_len: usize,
+) -> Result<SealedBatch, RecordError> {
+    let batch_size = bytes.len();
+    header.batch_length = i32::try_from(batch_size - LOG_OVERHEAD).map_err(|_| RecordError::BatchTooLarge {
+        size: 0,
+        batch_size,
+        limit: MAX_BATCH_LEN,
+    })?;
+    if let Some(front) = bytes.first_chunk_mut() {
+        header.write(front);
+    }
+    Ok(SealedBatch::new(bytes, header, uncompressed_len))
 }
 
 /// Exact encoded size of a record with these deltas, its length prefix included.

@@ -25,7 +25,7 @@ impl Sender {
             Answer::Refused { .. } | Answer::Lost { .. } => {
                 self.shared.client.config().retry_policy().delay(self.failures, &mut rand::rng())
             }
-            Answer::Split(_) | Answer::Unsendable { .. } => Duration::ZERO,
+            Answer::Split(_) | Answer::Unsent { .. } | Answer::Unsendable { .. } => Duration::ZERO,
         };
         let mut slot = partition.lock();
         slot.queue.complete(clock::now(), id, answer, pause, &mut self.resolved);
@@ -93,7 +93,7 @@ impl Sender {
                     refused |= code != ErrorCode::OutOfOrderSequenceNumber;
                     tracing::debug!(topic = %sent.partition.topic, partition = sent.partition.index, %code, "batch refused");
                     produce::learn_leader(&shared, &sent.partition, &response, result);
-                    self.refused(code, result.error_message.as_deref(), load)
+                    self.refused(&sent.partition, code, result.error_message.as_deref(), load)
                 }
             };
             self.complete(&sent.partition, sent.id, answer);
@@ -106,8 +106,11 @@ impl Sender {
         Ok(())
     }
 
-    fn refused(&mut self, code: ErrorCode, message: Option<&str>, load: Load) -> Answer {
+    fn refused(&mut self, partition: &Partition, code: ErrorCode, message: Option<&str>, load: Load) -> Answer {
         if matches!(code, ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge) {
+            if let Some(ratio) = load.compression_ratio() {
+                partition.fill.on_too_large(ratio);
+            }
             match load.split(&self.shared.memory, &mut self.arena) {
                 Ok(Some(halves)) => {
                     self.shared.metrics.split(clock::now());

@@ -67,6 +67,11 @@ impl PartitionQueue {
                     self.fail(at, ProducerError::Disconnected { topic, partition, detail, maybe_written }, resolved);
                 }
             }
+            Answer::Unsent { load } => {
+                let Some(batch) = self.outstanding.get_mut(at) else { return };
+                batch.attempts = batch.attempts.saturating_sub(1);
+                batch.waiting = Some(load);
+            }
             Answer::Split(halves) => {
                 let uncertain = self.outstanding.get(at).is_some_and(|batch| batch.uncertain);
                 if uncertain {

@@ -58,7 +58,7 @@ impl PartitionQueue {
         if BATCH_OVERHEAD + size > self.limits.record_size_max.min(memory.limit()) {
             return Err(self.too_large(size, memory.limit()));
         }
-        let batch_size = self.limits.batch_size;
+        let batch_size = self.fill.target();
         let mut wake = false;
         if let Some(open) = &self.open
             && open.builder.len() + size > batch_size
@@ -66,8 +66,26 @@ impl PartitionQueue {
             self.close_open(now());
             wake = true;
         }
+        if let Some(open) = &mut self.open {
+            let (length, capacity) = (open.builder.len() + size, open.builder.capacity());
+            if length > capacity {
+                // The buffer is about to double, or more if the record wants it. For what a batch takes beyond
+                // `batch.size`, because it is compressed well, there is only memory that nobody will miss.
+                let extra = capacity.saturating_mul(2).max(length) - capacity;
+                let is_large = length > self.limits.batch_size;
+                let granted = if is_large { open.charge.grow_if_ample(extra) } else { open.charge.grow(extra) };
+                if !granted {
+                    self.close_open(now());
+                    wake = true;
+                    if !is_large {
+                        return Err(AppendError::Full { wake });
+                    }
+                }
+            }
+        }
         if self.open.is_none() {
-            let expected = self.expected.clamp(BATCH_OVERHEAD + size, batch_size.max(BATCH_OVERHEAD + size));
+            let most = if memory.is_ample(batch_size) { batch_size } else { self.limits.batch_size };
+            let expected = self.expected.clamp(BATCH_OVERHEAD + size, most.max(BATCH_OVERHEAD + size));
             let buffer = match memory.take(expected) {
                 Some(buffer) => buffer,
                 None => memory.take(BATCH_OVERHEAD + size).ok_or(AppendError::Full { wake })?,
@@ -79,15 +97,6 @@ impl PartitionQueue {
             wake = true;
         }
         let Some(open) = &mut self.open else { return Err(AppendError::Full { wake }) };
-        let capacity = open.builder.capacity();
-        if open.builder.len() + size > capacity {
-            // The buffer is about to double, or more if the record wants it.
-            let grown = capacity.saturating_mul(2).max(open.builder.len() + size);
-            if !open.charge.grow(grown - capacity) {
-                self.close_open(now());
-                return Err(AppendError::Full { wake: true });
-            }
-        }
         let headers =
             record.headers.as_slice().iter().map(|(name, value)| HeaderRef { key: name.as_bytes(), value: *value });
         let before = open.builder.len();

@@ -27,7 +27,8 @@ impl World {
         world.partitions = (0..PARTITIONS)
             .map(|index| {
                 let orphanage = world.mailboxes[BROKERS].clone();
-                let partition = Partition::new("t".into(), index as i32, world.limits.clone(), orphanage);
+                let partition =
+                    Partition::new("t".into(), index as i32, world.limits.clone(), world.fill.clone(), orphanage);
                 partition.move_to(&world.mailboxes[0]);
                 partition
             })
