@@ -96,10 +96,11 @@ impl Memory {
         Some(buffer)
     }
 
-    /// A buffer for `size` bytes whatever the budget says: what is in a larger one, that goes back to the pool, moves
-    /// into it. Its capacity is charged.
-    pub(crate) fn lend(&self, size: usize) -> Vec<u8> {
-        let (class, size) = self.step(size);
+    /// A buffer for `size` bytes whatever the budget says: what is in one of `capacity` bytes moves into it, and that
+    /// one goes back to the pool. What is charged is no more than `capacity`, unless `size` is.
+    pub(crate) fn lend(&self, size: usize, capacity: usize) -> Vec<u8> {
+        let (class, step) = self.step(size);
+        let size = if step <= capacity { step } else { size };
         let mut state = self.lock();
         let buffer = self.pooled(&mut state, class, size).unwrap_or_else(|| {
             self.evict(&mut state, size);
@@ -224,8 +225,10 @@ mod tests {
         assert_eq!(large.capacity(), 512 * 1024);
         assert!(!memory.is_ample(1) && memory.charge(1), "more than half is for those who need it");
         memory.release(1, None);
-        let small = memory.lend(100_000);
+        let small = memory.lend(100_000, large.capacity());
         assert_eq!((small.capacity(), memory.used()), (128 * 1024, 640 * 1024));
+        assert_eq!(memory.lend(100_000, 110_000).capacity(), 100_000, "never more than before");
+        memory.release(100_000, None);
         let pointer = large.as_ptr();
         memory.release(large.capacity(), Some(large));
         assert!(memory.is_ample(384 * 1024) && !memory.is_ample(384 * 1024 + 1));

@@ -38,7 +38,7 @@ impl Charge {
 
     /// A buffer for `size` bytes that were granted already, in the place of a larger one.
     fn lend(&self, size: usize) -> (Vec<u8>, Self) {
-        let buffer = self.memory.lend(size);
+        let buffer = self.memory.lend(size, self.bytes);
         let charge = Self::new(self.memory.clone(), buffer.capacity());
         (buffer, charge)
     }
@@ -117,6 +117,12 @@ impl Payload {
     /// Bytes on the wire.
     pub(crate) fn len(&self) -> usize {
         self.batch.as_ref().map_or(0, SealedBatch::len)
+    }
+
+    /// Bytes before compression.
+    #[cfg(test)]
+    pub(crate) fn uncompressed_len(&self) -> usize {
+        self.batch.as_ref().map_or(0, SealedBatch::uncompressed_len)
     }
 
     /// What compression made of its records, 1.0 for no gain; `None` where they are not compressed.

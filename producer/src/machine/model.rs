@@ -1,6 +1,7 @@
 //! The machines against a small model of a cluster: brokers that deduplicate as Kafka does, connections that break with
 //! requests and answers in them, leaders that move, errors of every kind. Time is a number.
 
+mod filling;
 mod log;
 mod transactional;
 
@@ -28,6 +29,7 @@ use crate::{ProducerError, Record};
 const BROKERS: usize = 3;
 const PARTITIONS: usize = 3;
 const REQUEST_SIZE_MAX: usize = 1000;
+const MEMORY: usize = 60_000;
 
 type Batches = Vec<(Arc<Partition>, u64, Arc<Payload>)>;
 
@@ -62,8 +64,8 @@ struct World {
     hanging: bool,
     trouble: bool,
     poison: bool,
-    /// How many batches did not fit into a request once they were compressed.
-    left_over: usize,
+    /// The most that batches took before compression, and on the wire.
+    largest: [usize; 2],
     /// Of a transactional producer.
     present: Option<transactional::Present>,
 }
@@ -94,7 +96,7 @@ impl World {
         Self {
             random: next_random(seed | 1),
             now: crate::clock::now(),
-            memory: Arc::new(Memory::new(60_000, 200, 1000)),
+            memory: Arc::new(Memory::new(MEMORY, 200, REQUEST_SIZE_MAX)),
             fill,
             limits,
             codec: Codec::new(compression),
@@ -115,7 +117,7 @@ impl World {
             hanging: seed.is_multiple_of(2),
             trouble: true,
             poison: true,
-            left_over: 0,
+            largest: [0; 2],
             present: None,
         }
     }
@@ -140,7 +142,9 @@ impl World {
             id += 1_000_000;
         }
         let mut value = id.to_be_bytes().to_vec();
-        value.extend(std::iter::repeat_n(b'x', self.pick(60)));
+        // Some compress well and some not at all, for a while each, so that guesses are wrong both ways.
+        let (length, plain) = (self.pick(60), (id / 150).is_multiple_of(2));
+        value.extend((0..length).map(|_| if plain { b'x' } else { self.pick(256) as u8 }));
         let mut slot = self.partitions[at].lock();
         let now = self.now;
         let appended = slot.queue.append(&Record::to("t").value(&value), 5, true, &self.memory, || now);
@@ -193,10 +197,16 @@ impl World {
         self.admit(collected.wants_partitions);
         assert!(collected.unsendable.is_empty());
         if let Some(Collect { partition, id, payload, .. }) = collected.left_over {
-            self.left_over += 1;
             self.complete(&partition, id, Answer::Unsent { load: Load::Sealed(payload) });
         }
         let batches = collected.batches;
+        for Collect { payload, .. } in &batches {
+            for (largest, size) in self.largest.iter_mut().zip([payload.uncompressed_len(), payload.len()]) {
+                *largest = size.max(*largest);
+            }
+        }
+        assert!(self.largest[0] <= REQUEST_SIZE_MAX, "what is compressed well is filled no further");
+        assert!(self.memory.used() <= MEMORY + REQUEST_SIZE_MAX * 2, "buffers are exchanged, and no more");
         let size: usize = batches.iter().map(|batch| batch.payload.len() + ENTRY_OVERHEAD).sum();
         assert!(size <= REQUEST_SIZE_MAX || batches.len() == 1, "a request of {size} bytes");
         let batches = batches.into_iter().map(|batch| (batch.partition, batch.id, batch.payload)).collect::<Batches>();
