@@ -110,7 +110,7 @@ impl Memory {
         buffer
     }
 
-    /// Whether `extra` more bytes leave half of the budget free: only such memory goes into what could do without.
+    /// Whether `extra` more bytes leave half of the budget free: only then a batch begins in a buffer above `batch.size`.
     pub(crate) fn is_ample(&self, extra: usize) -> bool {
         self.lock().used.checked_add(extra).is_some_and(|sum| sum <= self.limit / 2)
     }

@@ -31,9 +31,9 @@ impl Charge {
         granted
     }
 
-    /// As [`Charge::grow`], where there is memory that nobody will miss.
-    pub(crate) fn grow_if_ample(&mut self, extra: usize) -> bool {
-        self.memory.is_ample(extra) && self.grow(extra)
+    /// As [`Charge::grow`], where nobody waits for memory.
+    pub(crate) fn grow_unless_waited_for(&mut self, extra: usize) -> bool {
+        !self.memory.is_waited_for() && self.grow(extra)
     }
 
     /// A buffer for `size` bytes that were granted already, in the place of a larger one.

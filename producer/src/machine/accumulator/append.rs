@@ -70,10 +70,11 @@ impl PartitionQueue {
             let (length, capacity) = (open.builder.len() + size, open.builder.capacity());
             if length > capacity {
                 // The buffer is about to double, or more if the record wants it. For what a batch takes beyond
-                // `batch.size`, because it is compressed well, there is only memory that nobody will miss.
+                // `batch.size`, because it is compressed well, there is only memory that nobody waits for.
                 let extra = capacity.saturating_mul(2).max(length) - capacity;
                 let is_large = length > self.limits.batch_size;
-                let granted = if is_large { open.charge.grow_if_ample(extra) } else { open.charge.grow(extra) };
+                let granted =
+                    if is_large { open.charge.grow_unless_waited_for(extra) } else { open.charge.grow(extra) };
                 if !granted {
                     self.close_open(now());
                     wake = true;

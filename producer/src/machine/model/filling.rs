@@ -62,7 +62,7 @@ fn a_batch_that_turns_out_too_large_for_the_request_is_the_first_of_the_next() {
 }
 
 #[test]
-fn while_memory_is_short_no_batch_takes_more_than_its_size() {
+fn while_somebody_waits_for_memory_no_batch_takes_more_than_its_size() {
     let mut world = World::new(1, false, 5, Compression::Lz4);
     for _ in 0..100 {
         world.fill.observe(0.05);
@@ -92,14 +92,14 @@ fn while_memory_is_short_no_batch_takes_more_than_its_size() {
     };
     let ample = lengths(&mut world);
     assert!(ample.iter().any(|length| *length > 500), "{ample:?}");
-    world.fill = Arc::new(Fill::new(200, REQUEST_SIZE_MAX));
-    let charged = MEMORY * 3 / 4;
-    assert!(world.memory.charge(charged));
+    let memory = world.memory.clone();
+    let _waiting = memory.wait();
+    assert!(memory.charge(MEMORY / 2));
     for _ in 0..100 {
         world.partitions[0].fill.observe(0.05);
     }
     let short = lengths(&mut world);
-    world.memory.release(charged, None);
+    memory.release(MEMORY / 2, None);
     // The smallest buffer is larger than `batch.size` here, and what it holds is not given away.
     assert!(short.iter().all(|length| *length <= 1024) && short.len() > 1, "{short:?}");
 }
