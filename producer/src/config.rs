@@ -103,7 +103,9 @@ settings! {
         "transaction.timeout.ms" => transaction_timeout: Duration = Duration::from_secs(60),
             in Duration::from_millis(1)..=INT_MS, because "no transaction is over in no time, and Kafka counts in 31 bits of milliseconds";
 
-        /// How many bytes a batch takes before it is full, before compression. A batch of one record may be larger.
+        /// How many bytes a batch takes on the wire before it is full: with compression it takes more before that, by
+        /// what the last batches of the topic were compressed to, but no more than `max.request.size` or 16 MiB. A batch
+        /// of one record may be larger.
         ///
         /// Java's 16 KiB makes brokers spend four times the processor time per record of what 128 KiB does, which a
         /// batch reaches only under load: `linger.ms` bounds how long it waits.
