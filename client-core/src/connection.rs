@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rkafka_protocol::wire::Request;
@@ -35,7 +35,6 @@ pub struct Connection {
     versions: Arc<BrokerVersions>,
     endpoint: Endpoint,
     in_flight: Arc<AtomicUsize>,
-    has_answered: Arc<AtomicBool>,
 }
 
 impl Connection {
@@ -43,18 +42,10 @@ impl Connection {
     pub fn new(link: Link, idle: Option<Duration>) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
         let in_flight = Arc::new(AtomicUsize::new(0));
-        let has_answered = Arc::new(AtomicBool::new(false));
         let (versions, endpoint) = (Arc::clone(link.versions()), link.endpoint().clone());
-        let driver = Driver {
-            link,
-            waiting: HashMap::new(),
-            earliest: None,
-            in_flight: Arc::clone(&in_flight),
-            has_answered: Arc::clone(&has_answered),
-            idle,
-        };
+        let driver = Driver { link, waiting: HashMap::new(), earliest: None, in_flight: Arc::clone(&in_flight), idle };
         clock::spawn(driver.run(receiver));
-        Self { commands, versions, endpoint, in_flight, has_answered }
+        Self { commands, versions, endpoint, in_flight }
     }
 
     /// The same connection under the name of the broker that it turned out to lead to.
@@ -75,11 +66,6 @@ impl Connection {
     /// What the broker can do.
     pub fn versions(&self) -> &Arc<BrokerVersions> {
         &self.versions
-    }
-
-    /// Whether any request was answered over it.
-    pub(crate) fn has_answered(&self) -> bool {
-        self.has_answered.load(Ordering::Relaxed)
     }
 
     /// How many requests wait for their answers.
@@ -119,7 +105,6 @@ struct Driver {
     /// No deadline of those that wait is before this. It is looked for anew only when it comes, for there may be many.
     earliest: Option<Instant>,
     in_flight: Arc<AtomicUsize>,
-    has_answered: Arc<AtomicBool>,
     idle: Option<Duration>,
 }
 
@@ -186,7 +171,6 @@ impl Driver {
     }
 
     fn finish(&mut self, response: Response) {
-        self.has_answered.store(true, Ordering::Relaxed);
         if let Some(waiting) = self.waiting.remove(&response.correlation_id) {
             let _ = waiting.reply.send(Ok(response));
         }

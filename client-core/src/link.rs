@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -124,10 +125,40 @@ pub struct Link {
     in_flight: VecDeque<InFlight>,
     failed: Option<Error>,
     meter: LinkMeter,
+    /// To be told of the first answer.
+    trial: Option<Arc<Trial>>,
+}
+
+/// What became of a connection, for whoever opens the next one to the same broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is open, and no request was answered yet.
+    Open,
+    /// A request was answered.
+    Answered,
+    /// It ended before any request was answered.
+    Fruitless,
+}
+
+/// An [`Outcome`] that the link writes.
+#[derive(Debug, Default)]
+pub(crate) struct Trial(AtomicU8);
+
+impl Trial {
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Outcome::Open,
+            1 => Outcome::Answered,
+            _ => Outcome::Fruitless,
+        }
+    }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
+        if let Some(trial) = self.trial.take() {
+            trial.0.store(2, Ordering::Relaxed);
+        }
         let queued = self.framed.writer().queued_bytes();
         self.meter.settled(self.in_flight.len());
         self.meter.closed(clock::now().into_std(), queued);
@@ -167,6 +198,7 @@ impl Link {
             in_flight: VecDeque::new(),
             failed: None,
             meter: shared.connections.opened(clock::now().into_std(), endpoint.node_id),
+            trial: None,
         };
         let limit = shared.config.request_timeout;
         match tokio::time::timeout(limit, link.negotiate()).await {
@@ -208,6 +240,11 @@ impl Link {
             self.versions = Arc::new(BrokerVersions::new(&response));
             return Ok(());
         }
+    }
+
+    /// What becomes of the link from here on.
+    pub(crate) fn watch(&mut self) -> Arc<Trial> {
+        Arc::clone(self.trial.insert(Arc::default()))
     }
 
     /// The broker at the other end.
@@ -385,6 +422,9 @@ impl Link {
             received_at,
         };
         self.in_flight.pop_front();
+        if let Some(trial) = self.trial.take() {
+            trial.0.store(1, Ordering::Relaxed);
+        }
         self.meter.settled(1);
         let queued = self.framed.writer().queued_bytes();
         self.meter.answered(received_at, bytes, queued);

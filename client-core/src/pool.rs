@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+use crate::link::{Outcome, Trial};
 use crate::{BrokerVersions, ClientConfig, Connection, Endpoint, Error, Link, Result, Shared, clock};
 
 /// What a connection is for. Requests of one lane share a connection to each broker, and wait for each other; those of
@@ -31,42 +32,32 @@ struct Node {
     failures: u32,
     not_before: Option<Instant>,
     versions: Option<Arc<BrokerVersions>>,
+    /// The connection that was opened last: when, and what became of it.
+    last: Option<(Instant, Arc<Trial>)>,
 }
 
-/// A connection, and what came of the one before it.
-#[derive(Debug, Default)]
-struct Held {
-    connection: Option<Connection>,
-    opened: Option<Instant>,
-    /// How many in a row ended without a single answer.
-    fruitless: u32,
-    /// The next is not opened before.
-    not_before: Option<Instant>,
-}
-
-impl Held {
-    fn live(&self) -> Option<&Connection> {
-        self.connection.as_ref().filter(|connection| !connection.is_closed())
-    }
-
-    fn put(&mut self, connection: Connection) {
-        (self.connection, self.opened, self.not_before) = (Some(connection), Some(clock::now()), None);
-    }
-
-    /// Lays aside a connection that has ended. A broker that takes connections and ends them is not to be asked in a
-    /// tight loop: what could be opened counts as a failure all the same where no answer ever came over it.
-    fn note_end(&mut self, config: &ClientConfig) {
-        let Some(ended) = self.connection.take() else { return };
-        self.fruitless = if ended.has_answered() { 0 } else { self.fruitless.saturating_add(1) };
-        let pause = config.reconnect_policy().delay(self.fruitless.saturating_sub(1), &mut rand::rng());
-        self.not_before = self.opened.map(|opened| clock::later(opened, pause));
+impl Node {
+    /// Takes notice of what became of the connection that was opened last. A broker that takes connections and ends them
+    /// is not to be asked in a tight loop: what could be opened is a failure all the same where no answer came over it.
+    fn note_last(&mut self, config: &ClientConfig) {
+        let Some((opened, trial)) = &self.last else { return };
+        match trial.outcome() {
+            Outcome::Open => return,
+            Outcome::Answered => self.failures = 0,
+            Outcome::Fruitless => {
+                let pause = config.reconnect_policy().delay(self.failures, &mut rand::rng());
+                self.not_before = Some(clock::later(*opened, pause));
+                self.failures = self.failures.saturating_add(1);
+            }
+        }
+        self.last = None;
     }
 }
 
 /// The place of one connection. Who holds the lock opens it.
 #[derive(Debug, Default)]
 struct Slot {
-    held: tokio::sync::Mutex<Held>,
+    held: tokio::sync::Mutex<Option<Connection>>,
     /// How many attempts have failed, and how the last one did.
     failed: Mutex<(u64, Option<Error>)>,
 }
@@ -100,7 +91,7 @@ impl Pool {
         };
         let failures = slot.failed().0;
         let mut held = slot.held.lock().await;
-        if let Some(connection) = held.live() {
+        if let Some(connection) = held.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
         if let (now, Some(error)) = &*slot.failed()
@@ -108,16 +99,12 @@ impl Pool {
         {
             return Err(error.clone());
         }
-        held.note_end(&self.shared.config);
-        if let Some(not_before) = held.not_before {
-            tokio::time::sleep_until(not_before).await;
-        }
         let link = self.link(endpoint).await.inspect_err(|error| {
             let mut failed = slot.failed();
             *failed = (failed.0.wrapping_add(1), Some(error.clone()));
         })?;
         let connection = Connection::new(link, self.shared.config.connections_max_idle);
-        held.put(connection.clone());
+        *held = Some(connection.clone());
         Ok(connection)
     }
 
@@ -130,27 +117,32 @@ impl Pool {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.entry((endpoint.clone(), lane)).or_default();
         if let Ok(mut held) = slot.held.try_lock()
-            && held.live().is_none()
+            && held.as_ref().is_none_or(Connection::is_closed)
         {
-            held.put(connection.at(endpoint.clone()));
+            *held = Some(connection.at(endpoint.clone()));
         }
     }
 
     /// A connection of its own, after the pause that a failure before it asks for (`reconnect.backoff.ms`).
     pub(crate) async fn link(&self, endpoint: &Endpoint) -> Result<Link> {
         let (failures, not_before) = {
-            let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-            nodes.get(endpoint).map_or((0, None), |node| (node.failures, node.not_before))
+            let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            let node = nodes.entry(endpoint.clone()).or_default();
+            node.note_last(&self.shared.config);
+            (node.failures, node.not_before)
         };
         if let Some(not_before) = not_before {
             tokio::time::sleep_until(not_before).await;
         }
-        let result = Link::connect_after(&self.shared, endpoint, failures).await;
+        let mut result = Link::connect_after(&self.shared, endpoint, failures).await;
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let node = nodes.entry(endpoint.clone()).or_default();
-        match &result {
+        match &mut result {
+            // How often it failed is forgotten with the first answer.
             Ok(link) => {
-                *node = Node { failures: 0, not_before: None, versions: Some(Arc::clone(link.versions())) };
+                node.not_before = None;
+                node.versions = Some(Arc::clone(link.versions()));
+                node.last = Some((clock::now(), link.watch()));
             }
             // Of several who tried at once only the first counts.
             Err(_) if node.not_before == not_before => {
@@ -179,7 +171,7 @@ impl Pool {
     pub(crate) fn load(&self, endpoint: &Endpoint, lane: Lane) -> Option<usize> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let held = slots.get(&(endpoint.clone(), lane))?.held.try_lock().ok()?;
-        held.live().map(Connection::in_flight)
+        held.as_ref().filter(|connection| !connection.is_closed()).map(Connection::in_flight)
     }
 
     /// Whether a connection to the broker is being opened, which may take as long as a broker takes that does not answer.
