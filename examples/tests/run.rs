@@ -74,6 +74,11 @@ fn the_tour_names_a_broker_that_is_not_there() {
 #[test]
 fn each_example_runs_by_itself() {
     assert_eq!(succeeds("produce", None, &[]).lines().count(), 10);
+    let ways = succeeds("ways_to_send", None, &[]);
+    assert!(ways.ends_with("30 known to be written, 0 failed\n"), "{ways}");
+    let json = succeeds("produce_json", None, &[]);
+    assert!(json.contains(r#"{"customer":"alice","apples":3}"#) && json.contains("alice wants 3 apples"), "{json}");
+    assert!(succeeds("blocking", None, &[]).ends_with("10 records written\n"));
     let shared = succeeds("consume_group", None, &[]);
     assert!(shared.contains("first  clicks") && shared.contains("second clicks"), "{shared}");
     let billed = succeeds("exactly_once", None, &[]);
@@ -105,6 +110,9 @@ fn each_example_runs_on_a_cluster() {
     for name in [
         "tour",
         "produce",
+        "produce_json",
+        "ways_to_send",
+        "blocking",
         "consume_group",
         "at_most_once",
         "at_least_once",

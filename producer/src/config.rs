@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rkafka_client_core::serialization::SerializerClass;
 use rkafka_client_core::{ClientConfig, ClientSettings};
 use rkafka_config::{Check, ConfigError, IntoSetting, setting_enum, settings};
 use rkafka_protocol::records::{Codec, Compression};
@@ -86,6 +87,13 @@ settings! {
     /// The settings of a [`Producer`](crate::Producer), under Kafka's names.
     pub struct ProducerConfig {
         embed client: ClientConfig as ClientSettings;
+
+        /// What writes keys, by the name of Java's class: the program's types choose that, and this may say the same. What
+        /// says anything else is refused. A `Producer` without types takes bytes and texts.
+        "key.serializer" => key_serializer: SerializerClass = SerializerClass::ByProgram;
+
+        /// What writes values, as `key.serializer`.
+        "value.serializer" => value_serializer: SerializerClass = SerializerClass::ByProgram;
 
         /// Who must have a record before it counts as delivered.
         "acks" aka "request.required.acks" => acks: Acks = Acks::All;
@@ -208,6 +216,36 @@ fn check_together(config: &ProducerConfig) -> Result<(), ConfigError> {
 }
 
 impl ProducerConfig {
+    /// Checks `key.serializer` and `value.serializer` against what the program has, which `program` says. Gives the
+    /// config without them, for they are done with.
+    pub(crate) fn check_serializers(
+        mut self,
+        program: &str,
+        key: &[SerializerClass],
+        value: &[SerializerClass],
+    ) -> Result<Self, ConfigError> {
+        for (name, set, allowed) in
+            [("key.serializer", &mut self.key_serializer, key), ("value.serializer", &mut self.value_serializer, value)]
+        {
+            if *set != SerializerClass::ByProgram && !allowed.contains(set) {
+                let has = allowed.first().filter(|class| **class != SerializerClass::ByProgram);
+                let reason = match has {
+                    Some(has) => format!("the program writes it by {has}: name that one, or leave the setting out"),
+                    None => "the program chooses the serializer in code: leave the setting out".to_owned(),
+                };
+                return Err(ConfigError::Conflict { name: name.to_owned(), other: program.to_owned(), reason });
+            }
+            *set = SerializerClass::ByProgram;
+        }
+        Ok(self)
+    }
+
+    /// As [`Self::check_serializers`], of a producer without types.
+    pub(crate) fn check_untyped(self) -> Result<Self, ConfigError> {
+        const UNTYPED: [SerializerClass; 2] = [SerializerClass::ByteArray, SerializerClass::String];
+        self.check_serializers("a producer without types (see `TypedProducer`)", &UNTYPED, &UNTYPED)
+    }
+
     /// Whether batches carry sequence numbers.
     pub fn is_idempotent(&self) -> bool {
         match self.enable_idempotence {

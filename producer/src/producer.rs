@@ -87,6 +87,7 @@ impl Producer {
 
     /// A producer that may be transactional.
     pub(crate) async fn open(config: ProducerConfig, options: ProducerOptions) -> Result<Self, ProducerError> {
+        let config = config.check_untyped()?;
         config.validate()?;
         let client = Client::connect_with(config.client.clone(), options.client.kind(ClientKind::Producer)).await?;
         Self::start(Shared::new(client, true, config, options.partitioner, options.interceptors)?)
@@ -117,6 +118,7 @@ impl Producer {
         mut config: ProducerConfig,
         options: ProducerOptions,
     ) -> Result<Self, ProducerError> {
+        config = config.check_untyped()?;
         config.client = client.config().clone();
         Self::start(Shared::new(client, false, config, options.partitioner, options.interceptors)?)
     }

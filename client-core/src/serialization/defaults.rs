@@ -9,14 +9,17 @@ use uuid::Uuid;
 use super::{
     BooleanDeserializer, BooleanSerializer, ByteArrayDeserializer, ByteArraySerializer, Deserializer,
     DoubleDeserializer, DoubleSerializer, FloatDeserializer, FloatSerializer, IntegerDeserializer, IntegerSerializer,
-    LongDeserializer, LongSerializer, Serializer, ShortDeserializer, ShortSerializer, StringDeserializer,
-    StringSerializer, UuidDeserializer, UuidSerializer, VoidDeserializer, VoidSerializer,
+    LongDeserializer, LongSerializer, Serializer, SerializerClass, ShortDeserializer, ShortSerializer,
+    StringDeserializer, StringSerializer, UuidDeserializer, UuidSerializer, VoidDeserializer, VoidSerializer,
 };
 
 /// A type with a serializer of its own, which typed producers use. Java's `Serdes.serdeFrom(type)`.
 pub trait DefaultSerializer {
     /// The serializer.
     type Serializer: Serializer<Self> + Default + Send + Sync + 'static;
+
+    /// Its name in Java, where it has one there. Default: [`SerializerClass::ByProgram`], no name.
+    const CLASS: SerializerClass = SerializerClass::ByProgram;
 }
 
 /// A type with a deserializer of its own, which typed consumers use.
@@ -26,16 +29,18 @@ pub trait DefaultDeserializer: Sized {
 }
 
 macro_rules! defaults {
-    ($($serializer:ident, $deserializer:ident: [$($of:ty),*] [$($unsized:ty),*];)*) => {$(
+    ($($class:ident, $serializer:ident, $deserializer:ident: [$($of:ty),*] [$($unsized:ty),*];)*) => {$(
         $(
             impl DefaultSerializer for $of {
                 type Serializer = $serializer;
+                const CLASS: SerializerClass = SerializerClass::$class;
             }
             impl DefaultDeserializer for $of {
                 type Deserializer = $deserializer;
             }
             impl DefaultSerializer for Option<$of> {
                 type Serializer = $serializer;
+                const CLASS: SerializerClass = SerializerClass::$class;
             }
             impl DefaultDeserializer for Option<$of> {
                 type Deserializer = $deserializer;
@@ -44,25 +49,27 @@ macro_rules! defaults {
         $(
             impl DefaultSerializer for $unsized {
                 type Serializer = $serializer;
+                const CLASS: SerializerClass = SerializerClass::$class;
             }
         )*
     )*};
 }
 
 defaults! {
-    StringSerializer, StringDeserializer: [String, Box<str>, Arc<str>] [str, &str, Cow<'_, str>];
-    ByteArraySerializer, ByteArrayDeserializer: [Vec<u8>, Bytes, Box<[u8]>, Arc<[u8]>] [[u8], &[u8], Cow<'_, [u8]>];
-    ShortSerializer, ShortDeserializer: [i16] [];
-    IntegerSerializer, IntegerDeserializer: [i32] [];
-    LongSerializer, LongDeserializer: [i64] [];
-    FloatSerializer, FloatDeserializer: [f32] [];
-    DoubleSerializer, DoubleDeserializer: [f64] [];
-    BooleanSerializer, BooleanDeserializer: [bool] [];
-    UuidSerializer, UuidDeserializer: [Uuid] [];
+    String, StringSerializer, StringDeserializer: [String, Box<str>, Arc<str>] [str, &str, Cow<'_, str>];
+    ByteArray, ByteArraySerializer, ByteArrayDeserializer: [Vec<u8>, Bytes, Box<[u8]>, Arc<[u8]>] [[u8], &[u8], Cow<'_, [u8]>];
+    Short, ShortSerializer, ShortDeserializer: [i16] [];
+    Integer, IntegerSerializer, IntegerDeserializer: [i32] [];
+    Long, LongSerializer, LongDeserializer: [i64] [];
+    Float, FloatSerializer, FloatDeserializer: [f32] [];
+    Double, DoubleSerializer, DoubleDeserializer: [f64] [];
+    Boolean, BooleanSerializer, BooleanDeserializer: [bool] [];
+    Uuid, UuidSerializer, UuidDeserializer: [Uuid] [];
 }
 
 impl DefaultSerializer for () {
     type Serializer = VoidSerializer;
+    const CLASS: SerializerClass = SerializerClass::Void;
 }
 
 impl DefaultDeserializer for () {

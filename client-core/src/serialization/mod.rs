@@ -29,6 +29,7 @@
 //! ```
 
 mod built_in;
+mod class;
 mod custom;
 mod defaults;
 mod error;
@@ -52,6 +53,7 @@ pub use built_in::{
     ByteArrayDeserializer, ByteArraySerializer, StringDeserializer, StringSerializer, UuidDeserializer, UuidSerializer,
     VoidDeserializer, VoidSerializer,
 };
+pub use class::SerializerClass;
 pub use custom::{DeserializeWith, Nullable, SerializeWith, deserialize_with, serialize_with};
 pub use defaults::{DefaultDeserializer, DefaultSerializer};
 pub use error::SerializationError;

@@ -49,6 +49,7 @@ impl<K: DefaultSerializer + ?Sized, V: DefaultSerializer + ?Sized> TypedProducer
     /// # Errors
     /// As [`Producer::new`].
     pub fn new(config: ProducerConfig) -> Result<Self, ProducerError> {
+        let config = config.check_serializers("the types of this producer", &[K::CLASS], &[V::CLASS])?;
         Ok(Producer::new(config)?.typed(Serializers::default()))
     }
 }
@@ -63,6 +64,7 @@ impl<K: ?Sized, V: ?Sized> TypedProducer<K, V> {
         key: impl Serializer<K> + Send + Sync + 'static,
         value: impl Serializer<V> + Send + Sync + 'static,
     ) -> Result<Self, ProducerError> {
+        let config = config.check_serializers("a producer whose serializers are given", &[], &[])?;
         Ok(Producer::new(config)?.typed(Serializers::new(key, value)))
     }
 

@@ -62,17 +62,20 @@ impl Producer {
 }
 
 impl<K: DefaultSerializer + ?Sized, V: DefaultSerializer + ?Sized> TypedProducer<K, V> {
-    /// Connects to the cluster, as [`Producer::new`], with the serializers that the types have.
+    /// Connects to the cluster, as [`Producer::new`], with the serializers that the types have. Where `key.serializer` or
+    /// `value.serializer` is set, it must name the same.
     ///
     /// # Errors
     /// As [`Producer::new`].
     pub async fn new(config: ProducerConfig) -> Result<Self, ProducerError> {
+        let config = config.check_serializers("the types of this producer", &[K::CLASS], &[V::CLASS])?;
         Ok(Producer::new(config).await?.typed(Serializers::default()))
     }
 }
 
 impl<K: ?Sized, V: ?Sized> TypedProducer<K, V> {
-    /// Connects to the cluster, as [`Producer::new`], with these serializers.
+    /// Connects to the cluster, as [`Producer::new`], with these serializers. `key.serializer` and `value.serializer` must
+    /// not be set.
     ///
     /// # Errors
     /// As [`Producer::new`].
@@ -81,6 +84,7 @@ impl<K: ?Sized, V: ?Sized> TypedProducer<K, V> {
         key: impl Serializer<K> + Send + Sync + 'static,
         value: impl Serializer<V> + Send + Sync + 'static,
     ) -> Result<Self, ProducerError> {
+        let config = config.check_serializers("a producer whose serializers are given", &[], &[])?;
         Ok(Producer::new(config).await?.typed(Serializers::new(key, value)))
     }
 
@@ -163,5 +167,46 @@ impl<K: ?Sized, V: ?Sized> TypedProducer<K, V> {
     /// As [`Producer::close`].
     pub async fn close(&self, deadline: Duration) -> Result<(), ProducerError> {
         self.producer.close(deadline).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ClientSettings as _;
+    use crate::serialization::{LongSerializer, StringSerializer};
+
+    /// What comes of the settings; nobody is at this address.
+    async fn text<P>(made: impl Future<Output = Result<P, ProducerError>>) -> String {
+        match made.await {
+            Ok(_) => "a producer".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    // Shows: key.serializer, value.serializer.
+    #[tokio::test]
+    async fn serializers_that_are_set_are_those_of_the_program_or_refused() {
+        let config = |key: &str, value: &str| {
+            let mut config = ProducerConfig::new().bootstrap_servers("127.0.0.1:1").max_block(Duration::from_millis(1));
+            config.set("key.serializer", key).unwrap();
+            config.set("value.serializer", value).unwrap();
+            config
+        };
+        let java = "org.apache.kafka.common.serialization.";
+        let (string, long) = (format!("{java}StringSerializer"), format!("{java}LongSerializer"));
+        let same = text(TypedProducer::<str, i64>::new(config(&string, "LongSerializer"))).await;
+        assert!(same.contains("127.0.0.1:1"), "{same}");
+        let other = text(TypedProducer::<str, i32>::new(config(&string, &long))).await;
+        assert!(other.contains("`value.serializer`") && other.contains("IntegerSerializer"), "{other}");
+        let given = TypedProducer::with_serializers(config("", &long), StringSerializer, LongSerializer);
+        let given = text::<TypedProducer<str, i64>>(given).await;
+        assert!(given.contains("`value.serializer`") && given.contains("in code"), "{given}");
+        let plain = text(Producer::new(config(&string, "ByteBufferSerializer"))).await;
+        assert!(plain.contains("127.0.0.1:1"), "{plain}");
+        let plain = text(Producer::new(config(&long, ""))).await;
+        assert!(plain.contains("`key.serializer`") && plain.contains("TypedProducer"), "{plain}");
+        let unknown = ProducerConfig::new().set("key.serializer", "com.example.Mine").unwrap_err().to_string();
+        assert!(unknown.contains("StringSerializer"), "{unknown}");
     }
 }

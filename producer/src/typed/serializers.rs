@@ -67,7 +67,7 @@ pub(crate) trait Taker: Sync {
 
 impl Taker for Producer {
     fn take_now(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
-        self.try_once(record)
+        take_once(self, record)
     }
 
     fn take(&self, record: Record<'_>) -> impl Future<Output = Result<Delivery, ProducerError>> + Send {
@@ -75,10 +75,18 @@ impl Taker for Producer {
     }
 }
 
+/// One try, which nobody takes note of where it fails. Interceptors stand in `send` alone, and see a record once.
+fn take_once(producer: &Producer, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+    if producer.shared().interceptors.is_some() {
+        return Err(TrySendError::Full);
+    }
+    producer.try_once(record)
+}
+
 /// What is found out by looking at the producer alone leaves a transaction as it is: [`Taker::take`] asks again, and judges.
 impl Taker for Transaction<'_> {
     fn take_now(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
-        self.producer().try_once(record)
+        take_once(self.producer(), record)
     }
 
     fn take(&self, record: Record<'_>) -> impl Future<Output = Result<Delivery, ProducerError>> + Send {
