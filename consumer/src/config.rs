@@ -166,6 +166,11 @@ settings! {
             in 1..=INT, because "a size has 31 bits";
         /// How many records [`recv_many`](crate::Consumer::recv_many) gives at most.
         "max.poll.records" => max_poll_records: usize = 500, in 1.., because "nothing would be read";
+        /// Java's classes that see what is read and committed. None can be loaded here: give the consumer objects by
+        /// `ConsumerOptions::interceptor`. An empty list, Java's default, is taken.
+        "interceptor.classes" => interceptor_classes: Vec<String> = Vec::new(),
+            in Check::new("nothing", |classes: &Vec<String>| classes.is_empty()),
+            because "classes of Java cannot be loaded: give interceptors by `ConsumerOptions::interceptor`";
         /// What is read of transactions.
         "isolation.level" => isolation_level: IsolationLevel = IsolationLevel::ReadUncommitted;
         /// Whether the CRC of every batch is checked.
@@ -212,6 +217,13 @@ fn agree(config: &ConsumerConfig) -> Result<(), ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn classes_of_java_are_refused() {
+        assert!(ConsumerConfig::from_properties([("bootstrap.servers", "b:1"), ("interceptor.classes", "")]).is_ok());
+        let error = ConsumerConfig::new().set("interceptor.classes", "com.example.Audit").unwrap_err().to_string();
+        assert!(error.contains("interceptor.classes") && error.contains("ConsumerOptions::interceptor"), "{error}");
+    }
 
     #[test]
     fn where_reading_begins_is_spelled_as_kafka_does() {

@@ -21,6 +21,7 @@ use crate::driver::member::{MemberNews, MemberTask};
 use crate::driver::steward;
 use crate::error::{ConsumerError, PartitionError, Result};
 use crate::handle::ConsumerHandle;
+use crate::interceptor::Interceptors;
 use crate::listener::RebalanceListener;
 use crate::metrics::TimedListener;
 use crate::options::ConsumerOptions;
@@ -96,14 +97,14 @@ impl Consumer {
         )
         .await
         .map_err(|source| ConsumerError::Client { doing: "finding the cluster", source })?;
-        Ok(Self::start(config, client, strategy))
+        Ok(Self::start(config, client, strategy, options.interceptors))
     }
 
-    fn start(config: ConsumerConfig, client: Client, strategy: Strategy) -> Self {
+    fn start(config: ConsumerConfig, client: Client, strategy: Strategy, interceptors: Interceptors) -> Self {
         let arena = DecompressArena::new(config.max_decompressed_batch_bytes);
         let (commits, orders) = mpsc::unbounded_channel();
         let (news, inbox) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(config, client, strategy, commits));
+        let shared = Arc::new(Shared::new(config, client, strategy, interceptors, commits));
         shared.metrics.watch(&shared);
         let tasks = Tasks {
             steward: clock::spawn(steward::run(Arc::clone(&shared), news.clone())),
@@ -516,6 +517,7 @@ impl Consumer {
                 match current.unpacker.next_batch(&mut self.arena) {
                     Ok(Some(batch)) => {
                         progress.begin_batch(batch.shared.batch.header().partition_leader_epoch);
+                        self.shared.interceptors.on_consume(&batch);
                         return Poll::Ready(Some(Ok(batch)));
                     }
                     Ok(None) => {

@@ -435,7 +435,9 @@ impl ConsumerHandle {
     }
 
     pub(crate) fn mark_closed(&self) {
-        self.shared.closed.store(true, Ordering::Release);
+        if !self.shared.closed.swap(true, Ordering::AcqRel) {
+            self.shared.interceptors.close();
+        }
         self.shared.lock().wake();
     }
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use rkafka_assignor::Assignor;
 use rkafka_client_core::ClientOptions;
 
+use crate::interceptor::{ConsumerInterceptor, Interceptors};
+
 /// What a consumer is given in code, beside its settings.
 #[derive(Debug, Clone, Default)]
 pub struct ConsumerOptions {
     pub(crate) client: ClientOptions,
     pub(crate) assignors: Vec<Arc<dyn Assignor>>,
+    pub(crate) interceptors: Interceptors,
 }
 
 impl ConsumerOptions {
@@ -33,6 +36,13 @@ impl ConsumerOptions {
     #[must_use]
     pub fn assignor(mut self, assignor: impl Assignor + 'static) -> Self {
         self.assignors.push(Arc::new(assignor));
+        self
+    }
+
+    /// What sees each batch and each commit, behind those that were given before.
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: impl ConsumerInterceptor) -> Self {
+        self.interceptors.push(interceptor);
         self
     }
 }

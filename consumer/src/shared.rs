@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::config::{ConsumerConfig, IsolationLevel};
 use crate::driver::committer::CommitOrder;
 use crate::error::ConsumerError;
+use crate::interceptor::Interceptors;
 use crate::machine::inbox::{Chunk, Inbox};
 use crate::machine::membership::Wanted;
 use crate::machine::positions::{Cursor, Fetched, Positions};
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     /// A pattern was subscribed to since all topics were looked at.
     pub(crate) pattern_is_new: AtomicBool,
     pub(crate) metrics: ConsumerMetrics,
+    pub(crate) interceptors: Interceptors,
 }
 
 /// What the lock guards.
@@ -145,6 +147,7 @@ impl Shared {
         config: ConsumerConfig,
         client: Client,
         strategy: Strategy,
+        interceptors: Interceptors,
         commits: mpsc::UnboundedSender<CommitOrder>,
     ) -> Self {
         let mut positions = Positions::new(
@@ -183,6 +186,7 @@ impl Shared {
             stale: AtomicBool::new(false),
             pattern_is_new: AtomicBool::new(false),
             metrics,
+            interceptors,
         }
     }
 

@@ -83,6 +83,9 @@ pub(crate) async fn run(
             }
         };
         let result = if order.offsets.is_empty() { Ok(()) } else { commit(&shared, &order, &member).await };
+        if result.is_ok() && !order.offsets.is_empty() {
+            shared.interceptors.on_commit(&order.offsets);
+        }
         match (order.reply, result) {
             (Some(reply), result) => {
                 let _ = reply.send(result);

@@ -5,6 +5,7 @@ mod exactly_once;
 mod failures;
 mod files;
 mod groups;
+mod interceptors;
 mod parallel;
 mod restarts;
 mod round_trip;
