@@ -7,6 +7,7 @@ mod files;
 mod groups;
 mod interceptors;
 mod parallel;
+mod producer_metrics;
 mod restarts;
 mod round_trip;
 mod seek;
