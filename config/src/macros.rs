@@ -12,8 +12,12 @@
 ///         "kafka.name" aka "other.name", "third" => field: Type = default, in BOUND, because "reason";
 ///     }
 ///     validate = function;                                   // optional: fn(&ProducerConfig) -> Result<(), ConfigError>
+///     refuse = function;                                     // optional: fn(&str) -> Option<&'static str>
 /// }
 /// ```
+///
+/// `refuse` gives the reason why a setting of Kafka's is not to be had in this config, by its name; it is asked for names
+/// that nothing else has.
 ///
 /// `aka` and `, in .., because ..` may be left out. A bound is a range (`1..=5`, `0..`) or a [`Check`](crate::Check).
 ///
@@ -37,6 +41,7 @@ macro_rules! settings {
             )*
         }
         $(validate = $validate:path;)?
+        $(refuse = $refuse:path;)?
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq)]
@@ -151,6 +156,13 @@ macro_rules! settings {
                                 return ::std::option::Option::Some(done);
                             }
                         )*
+                        $(
+                            if let ::std::option::Option::Some(reason) = $refuse(name) {
+                                return ::std::option::Option::Some(::std::result::Result::Err(
+                                    $crate::ConfigError::Unsupported { name: name.into(), reason: reason.into() },
+                                ));
+                            }
+                        )?
                         ::std::option::Option::None
                     }
                 }

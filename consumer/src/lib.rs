@@ -41,6 +41,7 @@ mod parallel;
 mod pattern;
 mod record;
 mod retry;
+mod share;
 mod shared;
 mod strategy;
 mod subscription;
@@ -64,6 +65,11 @@ pub use parallel::{
 };
 pub use record::ConsumerRecord;
 pub use retry::{Burial, Cause, CauseKind, DeadLetterError, DeadLetters, LastResort, Retries};
+pub use share::{
+    AcknowledgeError, AcknowledgeType, AcknowledgementMode, AcknowledgementResult, AcquireMode, DeliveredRecord,
+    ShareBatch, ShareConsumer, ShareConsumerConfig, ShareConsumerError, ShareConsumerHandle, ShareRecord, ShareRecords,
+    ShareResult,
+};
 pub use subscription::{CommittedOffset, GroupMembershipOperation, OffsetAndTimestamp, Start, TopicPartition};
 pub use typed::{DeserializationError, Deserialize, TypedConsumer, TypedError, TypedRecord};
 
