@@ -128,7 +128,12 @@ impl ShareBatch {
 
     /// The records, read in place as they are iterated. A damaged record ends the iteration with its error.
     pub fn records(&self) -> ShareRecords<'_> {
-        ShareRecords { records: self.shared.batch.iter(), acquired: &self.acquired, finder: Finder::default(), from: self.from }
+        ShareRecords {
+            records: self.shared.batch.iter(),
+            acquired: &self.acquired,
+            finder: Finder::default(),
+            from: self.from,
+        }
     }
 
     /// A record of this batch as one that can be kept, and acknowledged, for itself.

@@ -368,8 +368,7 @@ impl ShareConsumer {
                         self.current = None;
                     }
                     Err(damage) => {
-                        let source =
-                            PartitionError::Corrupt { offset: damage.offset, source: Arc::new(damage.source) };
+                        let source = PartitionError::Corrupt { offset: damage.offset, source: Arc::new(damage.source) };
                         let partition = self.shared.lock().partition(hold.place);
                         return Poll::Ready(Err(ShareConsumerError::Partition { partition, source }));
                     }

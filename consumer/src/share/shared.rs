@@ -174,8 +174,8 @@ impl State {
             }
             AcquireMode::BatchOptimized if waits => Hunger::Waiting,
             AcquireMode::BatchOptimized => {
-                let is_full = self.queued_bytes >= config.queued_max_bytes
-                    || self.queued_records >= config.max_poll_records;
+                let is_full =
+                    self.queued_bytes >= config.queued_max_bytes || self.queued_records >= config.max_poll_records;
                 let is_news = self.pops > 0 && self.asked_ahead.get(&broker) != Some(&self.pops);
                 if !is_full && is_news { Hunger::Ahead } else { Hunger::None }
             }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use rkafka_client_core::{Broker, Error, ErrorKind, HostPort, Link};
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::{
-    ShareAcknowledgeRequest, ShareAcknowledgeResponse, ShareFetchRequest, ShareFetchResponse, share_acknowledge_request,
-    share_fetch_request, share_fetch_response,
+    ShareAcknowledgeRequest, ShareAcknowledgeResponse, ShareFetchRequest, ShareFetchResponse,
+    share_acknowledge_request, share_fetch_request, share_fetch_response,
 };
 use uuid::Uuid;
 
@@ -220,10 +220,7 @@ async fn answer(link: &mut Link, limit: Duration) -> Result<rkafka_client_core::
     }
 }
 
-fn fetch_topics(
-    add: Vec<Place>,
-    sayings: BTreeMap<Place, Vec<Saying>>,
-) -> Vec<share_fetch_request::FetchTopic> {
+fn fetch_topics(add: Vec<Place>, sayings: BTreeMap<Place, Vec<Saying>>) -> Vec<share_fetch_request::FetchTopic> {
     let mut named: BTreeMap<Place, Vec<Saying>> = add.into_iter().map(|place| (place, Vec::new())).collect();
     named.extend(sayings);
     let mut topics: Vec<share_fetch_request::FetchTopic> = Vec::new();
@@ -259,11 +256,8 @@ fn forgotten(places: Vec<Place>) -> Vec<share_fetch_request::ForgottenTopic> {
     for place in places {
         topics.entry(place.topic_id).or_default().push(place.partition);
     }
-    let topic = |(topic_id, partitions)| share_fetch_request::ForgottenTopic {
-        topic_id,
-        partitions,
-        ..Default::default()
-    };
+    let topic =
+        |(topic_id, partitions)| share_fetch_request::ForgottenTopic { topic_id, partitions, ..Default::default() };
     topics.into_iter().map(topic).collect()
 }
 

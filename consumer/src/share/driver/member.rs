@@ -122,9 +122,7 @@ async fn send(shared: Arc<Shared>, heartbeat: Heartbeat) -> Result<Answer, Failu
                     let why = "the broker has no share groups; they need Kafka 4.1 and the feature share.version";
                     Err(Failure::Refused(ErrorCode::UnsupportedVersion, Some(why.to_owned())))
                 }
-                ErrorKind::Broker(code) if !code.is_retriable() => {
-                    Err(Failure::Refused(code, Some(error.to_string())))
-                }
+                ErrorKind::Broker(code) if !code.is_retriable() => Err(Failure::Refused(code, Some(error.to_string()))),
                 _ => {
                     forget();
                     Err(Failure::Lost)

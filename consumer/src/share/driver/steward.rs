@@ -114,7 +114,7 @@ fn plan(shared: &Shared, cluster: &Cluster) -> Plan {
             session.close();
         }
     }
-    state.sessions.retain(|_, session| !session.is_closed() && !(session.is_idle() && session.ledger.is_empty()));
+    state.sessions.retain(|_, session| !session.is_closed() && (!session.is_idle() || !session.ledger.is_empty()));
     Plan {
         topics: state.topics.clone(),
         is_unknown,

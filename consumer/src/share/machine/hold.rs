@@ -26,13 +26,7 @@ pub(crate) struct Hold {
 
 impl Hold {
     pub(crate) fn new(broker: i32, session: u64, place: Place, first_offset: i64) -> Self {
-        Self {
-            broker,
-            session,
-            place,
-            cursor: AtomicI64::new(first_offset),
-            settled: AtomicI64::new(first_offset),
-        }
+        Self { broker, session, place, cursor: AtomicI64::new(first_offset), settled: AtomicI64::new(first_offset) }
     }
 
     /// Hands out what lies below `next_offset`. `false` where the hold is over, and nothing is handed out.
@@ -40,10 +34,7 @@ impl Hold {
     pub(crate) fn hand_out(&self, next_offset: i64) -> bool {
         let at = self.cursor.load(Ordering::Relaxed);
         at != OVER
-            && self
-                .cursor
-                .compare_exchange(at, next_offset.max(at), Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
+            && self.cursor.compare_exchange(at, next_offset.max(at), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// The offset below which all was handed out, or `None` where the hold is over.

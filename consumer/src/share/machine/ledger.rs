@@ -257,7 +257,8 @@ impl Ledger {
     /// lock is over are forgotten.
     pub(crate) fn expire(&mut self, now: Instant) {
         for (place, holding) in &mut self.holdings {
-            let (due, kept) = std::mem::take(&mut holding.notes).into_iter().partition(|note| now >= note.hand_out_until);
+            let (due, kept) =
+                std::mem::take(&mut holding.notes).into_iter().partition(|note| now >= note.hand_out_until);
             holding.notes = kept;
             let due: Vec<Note> = due;
             for note in due {
@@ -380,8 +381,8 @@ impl Ledger {
     }
 
     /// The session is over, or a partition has gone elsewhere: nothing is with this member any more. What was said and
-    /// not answered has failed, and so has what would be accepted.
-    pub(crate) fn lose(&mut self, only: Option<Place>, error: &AcknowledgeError) {
+    /// not answered has failed; and so has what would be accepted by coming back, unless the consumer gives it back.
+    pub(crate) fn lose(&mut self, only: Option<Place>, gives_back: bool, error: &AcknowledgeError) {
         self.collect();
         for (place, holding) in &mut self.holdings {
             if only.is_some_and(|only| only != *place) {
@@ -390,7 +391,7 @@ impl Ledger {
             let mut delivered: Vec<(i64, i64)> = Vec::new();
             for note in std::mem::take(&mut holding.notes) {
                 let cursor = note.hold.end().unwrap_or(note.last.saturating_add(1));
-                if self.is_implicit && cursor > note.accepted {
+                if self.is_implicit && !gives_back && cursor > note.accepted {
                     delivered.push((note.accepted, cursor - 1));
                 }
             }

@@ -1,0 +1,1 @@
+//! The member of a share group over virtual time.

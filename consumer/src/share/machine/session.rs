@@ -198,7 +198,7 @@ impl Session {
             if elsewhere(place) {
                 let broker = self.terms.broker;
                 let reason = "another broker leads the partition now".to_owned();
-                self.ledger.lose(Some(place), &AcknowledgeError::SessionLost { broker, reason });
+                self.ledger.lose(Some(place), false, &AcknowledgeError::SessionLost { broker, reason });
             } else {
                 self.ledger.release_waiting(place);
             }
@@ -384,7 +384,7 @@ impl Session {
     /// All that the member had from the broker is over.
     fn end(&mut self, reason: &str) {
         let error = AcknowledgeError::SessionLost { broker: self.terms.broker, reason: reason.to_owned() };
-        self.ledger.lose(None, &error);
+        self.ledger.lose(None, self.is_closing, &error);
         self.in_session.clear();
         self.epoch = INITIAL_EPOCH;
         self.serial += 1;

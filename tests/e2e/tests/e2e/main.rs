@@ -11,6 +11,7 @@ mod producer_metrics;
 mod restarts;
 mod round_trip;
 mod seek;
+mod shares;
 mod support;
 mod transactions;
 mod typed;
