@@ -62,7 +62,10 @@ pub mod prelude {
     pub use rkafka_admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
     pub use rkafka_client_core::{ClientConfig, ClientSettings};
     #[cfg(feature = "consumer")]
-    pub use rkafka_consumer::{Consumer, ConsumerConfig, OffsetReset, Start, TopicPartition};
+    pub use rkafka_consumer::{
+        AcknowledgeType, Consumer, ConsumerConfig, OffsetReset, ShareConsumer, ShareConsumerConfig, Start,
+        TopicPartition,
+    };
     #[cfg(feature = "producer")]
     pub use rkafka_producer::{
         Delivery, Producer, ProducerConfig, ProducerError, Record, Transaction, TransactionalProducer,

@@ -9,7 +9,7 @@ use rkafka::admin::AdminConfig;
 use rkafka::broker::BrokerConfig;
 use rkafka::client::ClientConfig;
 use rkafka::config::SettingDoc;
-use rkafka::consumer::ConsumerConfig;
+use rkafka::consumer::{ConsumerConfig, ShareConsumerConfig};
 use rkafka::producer::ProducerConfig;
 use rkafka::protocol::ApiKey;
 
@@ -81,6 +81,7 @@ fn settings_are_documented() {
     out += &settings("Every client", "ClientConfig", ClientConfig::describe(), Some(&shown));
     out += &settings("Producer", "ProducerConfig", ProducerConfig::describe(), Some(&shown));
     out += &settings("Consumer", "ConsumerConfig", ConsumerConfig::describe(), Some(&shown));
+    out += &settings("Share consumer", "ShareConsumerConfig", ShareConsumerConfig::describe(), Some(&shown));
     out += &settings("Admin", "AdminConfig", AdminConfig::describe(), None);
     out += &settings("Broker", "BrokerConfig", BrokerConfig::describe(), None);
     check("config.md", &out);
@@ -100,7 +101,12 @@ const OF_CONSUMERS: [&str; 1] = ["client.rack"];
 fn every_setting_of_a_producer_is_shown_by_a_test() {
     let shown = ShownBy::read(&root());
     let known = |name: &str| {
-        let all = [ProducerConfig::describe(), ConsumerConfig::describe(), AdminConfig::describe()];
+        let all = [
+            ProducerConfig::describe(),
+            ConsumerConfig::describe(),
+            ShareConsumerConfig::describe(),
+            AdminConfig::describe(),
+        ];
         all.into_iter().flatten().any(|setting| setting.name == name)
     };
     for name in shown.names() {
@@ -114,9 +120,13 @@ fn every_setting_of_a_producer_is_shown_by_a_test() {
 
 #[test]
 fn names_are_declared_once() {
-    for all in
-        [ProducerConfig::describe(), ConsumerConfig::describe(), AdminConfig::describe(), BrokerConfig::describe()]
-    {
+    for all in [
+        ProducerConfig::describe(),
+        ConsumerConfig::describe(),
+        ShareConsumerConfig::describe(),
+        AdminConfig::describe(),
+        BrokerConfig::describe(),
+    ] {
         let mut seen = BTreeMap::new();
         for setting in all {
             for name in std::iter::once(&setting.name).chain(setting.aliases) {

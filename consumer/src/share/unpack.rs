@@ -9,6 +9,7 @@ use super::acknowledgement::AcknowledgeType;
 use super::batch::{Acquired, ShareBatch};
 use super::machine::hold::Hold;
 use super::machine::ledger::GAP;
+use crate::machine::marks::Marks;
 use crate::record::SharedBatch;
 
 /// What one answer brought of one partition.
@@ -59,11 +60,15 @@ pub(crate) struct ShareUnpacker {
     reached: i64,
     check_crcs: bool,
     remarks: Vec<Remark>,
+    /// A share group commits no offsets, so there is nothing to mark.
+    marks: Arc<Marks>,
 }
 
 impl ShareUnpacker {
     pub(crate) fn new(chunk: ShareChunk, check_crcs: bool) -> Self {
-        Self { chunk, at: 0, reached: 0, check_crcs, remarks: Vec::new() }
+        let marks = Arc::new(Marks::default());
+        marks.end();
+        Self { chunk, at: 0, reached: 0, check_crcs, remarks: Vec::new(), marks }
     }
 
     pub(crate) fn chunk(&self) -> &ShareChunk {
@@ -134,7 +139,14 @@ impl ShareUnpacker {
             }
             let (topic, partition) = (Arc::clone(&self.chunk.topic), self.chunk.hold.place.partition);
             return Ok(Some(ShareBatch {
-                shared: Arc::new(SharedBatch { topic, partition, batch: decoded }),
+                shared: Arc::new(SharedBatch {
+                    topic,
+                    partition,
+                    batch: decoded,
+                    from: base,
+                    follows: base,
+                    marks: Arc::clone(&self.marks),
+                }),
                 acquired: Arc::clone(&self.chunk.acquired),
                 hold: Arc::clone(&self.chunk.hold),
                 from: base,

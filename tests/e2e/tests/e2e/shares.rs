@@ -87,6 +87,7 @@ async fn is_dry(member: &mut ShareConsumer) -> bool {
     tokio::time::timeout(Duration::from_millis(1500), member.recv()).await.is_err()
 }
 
+// Shows: share.acknowledgement.mode.
 on_both! {
     async fn what_is_come_back_from_is_accepted(cluster: &Cluster) {
         let (topic, group) = (cluster.topic("share", 2, &[]).await, group(cluster, "share", &[]).await);
@@ -290,6 +291,7 @@ on_both! {
     }
 }
 
+// Shows: share.acquire.mode, max.poll.records.
 on_both! {
     async fn no_more_records_than_asked_for_and_none_before_they_are(cluster: &Cluster) {
         let (topic, group) = (cluster.topic("share", 1, &[]).await, group(cluster, "share", &[]).await);
