@@ -87,8 +87,8 @@ async fn is_dry(member: &mut ShareConsumer) -> bool {
     tokio::time::timeout(Duration::from_millis(1500), member.recv()).await.is_err()
 }
 
-// Shows: share.acknowledgement.mode.
 on_both! {
+    // Shows: share.acknowledgement.mode.
     async fn what_is_come_back_from_is_accepted(cluster: &Cluster) {
         let (topic, group) = (cluster.topic("share", 2, &[]).await, group(cluster, "share", &[]).await);
         write(cluster, &topic, 50).await;
@@ -291,8 +291,8 @@ on_both! {
     }
 }
 
-// Shows: share.acquire.mode, max.poll.records.
 on_both! {
+    // Shows: share.acquire.mode, max.poll.records.
     async fn no_more_records_than_asked_for_and_none_before_they_are(cluster: &Cluster) {
         let (topic, group) = (cluster.topic("share", 1, &[]).await, group(cluster, "share", &[]).await);
         // One batch of twenty.
