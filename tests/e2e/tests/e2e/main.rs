@@ -8,6 +8,7 @@ mod groups;
 mod interceptors;
 mod parallel;
 mod producer_metrics;
+mod memberships;
 mod restarts;
 mod round_trip;
 mod seek;

@@ -13,6 +13,7 @@ mod kgo;
 mod kills;
 mod metrics;
 mod mirror_maker;
+mod mixed_groups;
 mod process;
 mod python;
 mod read_by_others;

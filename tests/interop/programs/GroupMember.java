@@ -1,0 +1,76 @@
+// A member of a group as Kafka's own client is one. It says what it is given, what is taken from it, and what it reads,
+// each line with the time in milliseconds, and commits what it has read before anything is taken from it. It ends in
+// good order by SIGTERM.
+import java.time.Duration;
+import java.util.*;
+import java.util.stream.Collectors;
+import org.apache.kafka.clients.consumer.*;
+import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.WakeupException;
+
+public class GroupMember {
+    static synchronized void say(String what) {
+        System.out.println(System.currentTimeMillis() + " " + what);
+    }
+
+    static void say(String what, Collection<TopicPartition> partitions) {
+        say(what + partitions.stream().map(place -> " " + place.partition()).collect(Collectors.joining()));
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        Map<String, Object> config = new HashMap<>();
+        String topic = arguments[0];
+        for (int at = 1; at < arguments.length; at++) {
+            String[] pair = arguments[at].split("=", 2);
+            config.put(pair[0], pair[1]);
+        }
+        config.put("enable.auto.commit", "false");
+        config.put("auto.offset.reset", "earliest");
+        config.put("key.deserializer", "org.apache.kafka.common.serialization.StringDeserializer");
+        config.put("value.deserializer", "org.apache.kafka.common.serialization.StringDeserializer");
+        Consumer<String, String> consumer = new KafkaConsumer<>(config);
+        Thread main = Thread.currentThread();
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            consumer.wakeup();
+            try { main.join(); } catch (InterruptedException ignored) { }
+        }));
+        consumer.subscribe(List.of(topic), new ConsumerRebalanceListener() {
+            public void onPartitionsAssigned(Collection<TopicPartition> partitions) { say("assigned", partitions); }
+            public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
+                // Nothing of them is read any more.
+                say("revoked", partitions);
+                commit(consumer);
+            }
+            public void onPartitionsLost(Collection<TopicPartition> partitions) { say("lost", partitions); }
+        });
+        try {
+            while (true) {
+                ConsumerRecords<String, String> records = consumer.poll(Duration.ofMillis(100));
+                for (ConsumerRecord<String, String> record : records) say("read " + record.value());
+                if (!records.isEmpty()) commit(consumer);
+            }
+        } catch (WakeupException ended) {
+            say("ends");
+        }
+        consumer.close();
+    }
+
+    static void commit(Consumer<String, String> consumer) {
+        boolean woken = false;
+        while (true) {
+            try {
+                consumer.commitSync();
+                break;
+            } catch (WakeupException end) {
+                // The end is asked for: after this commit.
+                woken = true;
+            } catch (KafkaException error) {
+                // A rebalance: what is kept is committed with what comes next, or before it is taken.
+                say("error " + error);
+                break;
+            }
+        }
+        if (woken) consumer.wakeup();
+    }
+}
