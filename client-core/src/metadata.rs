@@ -326,7 +326,8 @@ async fn ask_over(
                 let message = "topics cannot be asked for by id (Metadata version 12); name them, or use a newer Kafka";
                 return Err(Error::new(ErrorKind::UnsupportedVersion, message).with_broker(connection.endpoint()));
             }
-            topics.extend(ids.iter().map(|id| MetadataRequestTopic { topic_id: *id, ..Default::default() }));
+            let of_id = |id: &Uuid| MetadataRequestTopic { topic_id: *id, name: None, ..Default::default() };
+            topics.extend(ids.iter().map(of_id));
         }
         Some(topics)
     };

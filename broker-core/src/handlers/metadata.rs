@@ -135,9 +135,10 @@ fn create_missing(broker: &BrokerState, image: &MetadataImage, asked: &[Metadata
 }
 
 fn answer(broker: &BrokerState, image: &MetadataImage, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
+    // As in Kafka an id counts, whatever is said of the name beside it.
     let found = match (&asked.name, asked.topic_id.is_nil()) {
-        (Some(name), _) => image.topic(name),
-        (None, false) => image.topic_by_id(asked.topic_id),
+        (_, false) => image.topic_by_id(asked.topic_id),
+        (Some(name), true) => image.topic(name),
         (None, true) => None,
     };
     let error = match (found, asked.name.as_deref()) {
