@@ -165,7 +165,9 @@ impl Member {
     /// How often hooks told of partitions that came or went, in its present life.
     fn moves(&self) -> usize {
         let life = self.lives().pop().unwrap_or_default();
-        life.iter().filter(|(_, word, rest)| ["assigned", "revoked", "lost"].contains(&&**word) && !rest.is_empty()).count()
+        life.iter()
+            .filter(|(_, word, rest)| ["assigned", "revoked", "lost"].contains(&&**word) && !rest.is_empty())
+            .count()
     }
 }
 
@@ -220,7 +222,8 @@ async fn settled(members: &[Member]) {
         let shares: Vec<BTreeSet<i32>> = members.iter().map(Member::owned).collect();
         let all: BTreeSet<i32> = shares.iter().flatten().copied().collect();
         let total: usize = shares.iter().map(BTreeSet::len).sum();
-        let good = total == all.len() && all.len() == PARTITIONS as usize && shares.iter().all(|share| !share.is_empty());
+        let good =
+            total == all.len() && all.len() == PARTITIONS as usize && shares.iter().all(|share| !share.is_empty());
         let names = || members.iter().map(|member| (&member.name, member.owned(), member.lives().pop()));
         if good { Ok(()) } else { Err(format!("{:#?}", names().collect::<Vec<_>>())) }
     })
@@ -288,16 +291,16 @@ async fn rolling_restart(cluster: &rkafka_testkit::Cluster, settings: &[(&str, &
     let bootstrap = cluster.bootstrap();
     let folder = tempfile::tempdir().expect("a folder");
     let of = |name: &str, kind: Kind| {
-        let mut all: Settings = vec![
-            ("bootstrap.servers".to_owned(), bootstrap.clone()),
-            ("group.id".to_owned(), group.clone()),
-        ];
+        let mut all: Settings =
+            vec![("bootstrap.servers".to_owned(), bootstrap.clone()), ("group.id".to_owned(), group.clone())];
         if is_static {
             all.push(("group.instance.id".to_owned(), name.to_owned()));
         }
         for (setting, value) in settings {
             let value = match (*setting, *value, kind) {
-                ("partition.assignment.strategy", "range", Kind::Java) => "org.apache.kafka.clients.consumer.RangeAssignor",
+                ("partition.assignment.strategy", "range", Kind::Java) => {
+                    "org.apache.kafka.clients.consumer.RangeAssignor"
+                }
                 ("partition.assignment.strategy", "cooperative-sticky", Kind::Java) => {
                     "org.apache.kafka.clients.consumer.CooperativeStickyAssignor"
                 }
@@ -307,12 +310,8 @@ async fn rolling_restart(cluster: &rkafka_testkit::Cluster, settings: &[(&str, &
         }
         Member::new(kind, name, all)
     };
-    let mut members = vec![
-        of("java", Kind::Java),
-        of("ours-1", Kind::Ours),
-        of("python", Kind::Python),
-        of("ours-2", Kind::Ours),
-    ];
+    let mut members =
+        vec![of("java", Kind::Java), of("ours-1", Kind::Ours), of("python", Kind::Python), of("ours-2", Kind::Ours)];
     for member in &mut members {
         member.start(&topic, folder.path()).await;
     }
@@ -325,14 +324,20 @@ async fn rolling_restart(cluster: &rkafka_testkit::Cluster, settings: &[(&str, &
         if round == members.len() {
             break;
         }
-        let before: Vec<(BTreeSet<i32>, usize)> = members.iter().map(|member| (member.owned(), member.moves())).collect();
+        let before: Vec<(BTreeSet<i32>, usize)> =
+            members.iter().map(|member| (member.owned(), member.moves())).collect();
         members[round].stop().await;
         members[round].start(&topic, folder.path()).await;
         settled(&members).await;
         if is_static {
             for (at, (member, (owned, moves))) in members.iter().zip(before).enumerate() {
                 assert_eq!(member.owned(), owned, "{} after a restart of {}", member.name, members[round].name);
-                assert!(at == round || member.moves() == moves, "{} was moved for {}", member.name, members[round].name);
+                assert!(
+                    at == round || member.moves() == moves,
+                    "{} was moved for {}",
+                    member.name,
+                    members[round].name
+                );
             }
         }
     }
@@ -345,7 +350,8 @@ async fn rolling_restart(cluster: &rkafka_testkit::Cluster, settings: &[(&str, &
         member.stop().await;
     }
     let twice: Vec<_> = read(&members).into_iter().filter(|(_, count)| *count != 1).collect();
-    let errors: Vec<_> = members.iter().flat_map(Member::lives).flatten().filter(|(_, word, _)| word == "error").collect();
+    let errors: Vec<_> =
+        members.iter().flat_map(Member::lives).flatten().filter(|(_, word, _)| word == "error").collect();
     assert!(twice.is_empty(), "read more than once on {}: {twice:?}; {errors:?}", cluster.name());
     assert_no_overlap(&members, &cluster.name());
 }
