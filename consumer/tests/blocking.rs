@@ -59,8 +59,8 @@ fn everything(cluster: &TestCluster) {
     consumer.commit().unwrap();
     assert!(committed(&consumer) >= Some(20));
     let place = TopicPartition::new("t", 0);
-    assert_eq!(consumer.partitions_for("t").unwrap(), [place.clone()]);
-    assert_eq!(consumer.beginning_offsets(&[place.clone()]).unwrap(), [(place.clone(), 0)]);
+    assert_eq!(consumer.partitions_for("t").unwrap(), std::slice::from_ref(&place));
+    assert_eq!(consumer.beginning_offsets(std::slice::from_ref(&place)).unwrap(), [(place, 0)]);
     consumer.seek("t", 0, Start::Offset(5)).unwrap();
     let batch = consumer.poll_batch(LONG).unwrap().expect("a batch");
     assert_eq!(batch.first_offset(), 5);
@@ -80,10 +80,7 @@ fn everything(cluster: &TestCluster) {
     // Woken from elsewhere: a poll fails, an iterator ends.
     consumer.assign([("t", 0, Start::End)]).unwrap();
     let waker = consumer.waker();
-    let thread = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(20));
-        waker.wake();
-    });
+    let thread = std::thread::spawn(move || waker.wake());
     let woken = consumer.poll(LONG).unwrap_err();
     assert!(matches!(&woken, ConsumerError::Wakeup), "{woken}");
     thread.join().unwrap();
@@ -122,9 +119,8 @@ fn one_that_is_dropped_leaves_its_group() {
     drop(first);
     let mut second = blocking::Consumer::connect(config(&cluster)).unwrap();
     second.subscribe(["t"]).unwrap();
-    let begun = std::time::Instant::now();
-    assert!(!poll_all(&mut second, 1).is_empty(), "what the first one did not come back from comes again");
-    assert!(begun.elapsed() < LONG, "the group does not wait for its session");
+    // The group does not wait for a session to end, and what the first one did not come back from comes again.
+    assert!(!second.poll(LONG / 2).unwrap().is_empty());
 }
 
 #[test]
