@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use rkafka::consumer::{Batch, CommittedOffset, Consumer, ConsumerInterceptor, ConsumerOptions, TopicPartition};
 use rkafka::producer::Record;
-use rkafka_testkit::{Cluster, on_both};
+use rkafka_testkit::on_both;
 
 use crate::support::{consumer_config, in_time, next, producer};
 
