@@ -81,6 +81,8 @@ fn each_example_runs_by_itself() {
     assert!(succeeds("blocking", None, &[]).ends_with("10 records written\n"));
     let shared = succeeds("consume_group", None, &[]);
     assert!(shared.contains("first  clicks") && shared.contains("second clicks"), "{shared}");
+    let jobs = succeeds("share_group", None, &[]);
+    assert!(jobs.contains("job 13 failed for now") && jobs.ends_with("30 jobs done, 1 given up\n"), "{jobs}");
     let billed = succeeds("exactly_once", None, &[]);
     assert!(billed.contains("interrupted: the power is off") && billed.ends_with("40 orders, 40 bills\n"), "{billed}");
     let most = succeeds("at_most_once", None, &[]);
@@ -121,6 +123,7 @@ fn each_example_runs_on_a_cluster() {
         "dead_letter",
         "typed_json",
         "seek",
+        "share_group",
         "admin_topics",
     ] {
         succeeds(name, Some(&bootstrap), &[]);

@@ -199,6 +199,3 @@ impl ShareUnpacker {
     }
 }
 
-#[cfg(test)]
-#[path = "unpack_tests.rs"]
-mod tests;
