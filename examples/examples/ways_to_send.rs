@@ -36,11 +36,11 @@ async fn main() -> Result<(), Failure> {
     // With a callback, which a task of the producer calls once the record's fate is known.
     for value in &values {
         let (written, failed) = (written.clone(), failed.clone());
-        let callback = move |result: rkafka::producer::DeliveryResult| match result {
-            Ok(_) => written.fetch_add(1, Ordering::Relaxed),
-            Err(_) => failed.fetch_add(1, Ordering::Relaxed),
+        let callback = move |result: rkafka::producer::DeliveryResult| {
+            let count = if result.is_ok() { &written } else { &failed };
+            count.fetch_add(1, Ordering::Relaxed);
         };
-        producer.send_with(Record::to("lines").value(value), move |result| drop(callback(result))).await?;
+        producer.send_with(Record::to("lines").value(value), callback).await?;
     }
     producer.flush().await;
 
