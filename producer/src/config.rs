@@ -9,6 +9,7 @@ use rkafka_protocol::records::{Codec, Compression};
 
 use crate::Partitioner;
 use crate::machine::accumulator::Limits;
+use crate::partitioner::load::Adaptation;
 
 /// The longest time that Kafka's settings can say.
 const INT_MS: Duration = Duration::from_millis(i32::MAX as u64);
@@ -155,6 +156,11 @@ settings! {
         "compression.gzip.level" => compression_gzip_level: i32 = Codec::GZIP_LEVEL_DEFAULT,
             in Check::new("-1 or 1 to 9", |level: &i32| *level == -1 || (1..=9).contains(level)), because "gzip has no other levels";
 
+        /// The level for LZ4. Only Kafka's default can be done, 9, which means the fast LZ4 and no level of the slow one:
+        /// any other value is refused, so that nobody takes a setting for one that works.
+        "compression.lz4.level" => compression_lz4_level: i32 = 9,
+            in 9..=9, because "there is no other LZ4 here than the fast one; for smaller batches use zstd";
+
         /// The level for zstd: the higher, the smaller and slower; below 1, faster than fast.
         "compression.zstd.level" => compression_zstd_level: i32 = Codec::ZSTD_LEVEL_DEFAULT,
             in -131_072..=22, because "zstd has no other levels";
@@ -164,6 +170,16 @@ settings! {
 
         /// Whether records with a key are spread as those without one.
         "partitioner.ignore.keys" => partitioner_ignore_keys: bool = false;
+
+        /// Whether a partition gets the fewer records without a key the more batches wait for it, so that a slow broker
+        /// gets less (KIP-794). Where not, they are spread evenly.
+        "partitioner.adaptive.partitioning.enable" => partitioner_adaptive_partitioning: bool = true;
+
+        /// Records without a key go to no partition whose leader has taken none of what waits for it for so long, until
+        /// it takes some or all of that has failed. 0, the default, is off, and so it is where
+        /// `partitioner.adaptive.partitioning.enable` is `false`.
+        "partitioner.availability.timeout.ms" => partitioner_availability_timeout: Duration = Duration::ZERO,
+            in Duration::ZERO..=INT_MS, because "Kafka's clients wait for nothing longer than 31 bits of milliseconds";
 
         /// Java's classes that see each record on its way. None can be loaded here: give the producer objects by
         /// `ProducerOptions::interceptor`. An empty list, Java's default, is taken.
@@ -273,6 +289,13 @@ impl ProducerConfig {
             other: name.to_owned(),
             reason: error.to_string(),
         })
+    }
+
+    pub(crate) fn adaptation(&self) -> Adaptation {
+        Adaptation {
+            enabled: self.partitioner_adaptive_partitioning,
+            availability_timeout: self.partitioner_availability_timeout,
+        }
     }
 
     pub(crate) fn limits(&self) -> Limits {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rkafka_protocol::records::BATCH_OVERHEAD;
 use tokio::sync::Notify;
@@ -17,6 +18,8 @@ pub(crate) struct Mailbox {
     pub(crate) broker: i32,
     inbox: Mutex<Vec<Listing>>,
     wake: Notify,
+    /// Since when the broker takes nothing of what there is for it.
+    stuck_since: Mutex<Option<Instant>>,
 }
 
 /// A partition on a sender's list. It counts only while the partition has the same token.
@@ -27,7 +30,7 @@ pub(crate) struct Listing {
 
 impl Mailbox {
     pub(crate) fn new(broker: i32) -> Arc<Self> {
-        Arc::new(Self { broker, inbox: Mutex::default(), wake: Notify::new() })
+        Arc::new(Self { broker, inbox: Mutex::default(), wake: Notify::new(), stuck_since: Mutex::default() })
     }
 
     /// Wakes the sender, or lets its next wait end at once.
@@ -38,6 +41,18 @@ impl Mailbox {
     /// Waits for [`Mailbox::wake`]. Cancel safe.
     pub(crate) async fn woken(&self) {
         self.wake.notified().await;
+    }
+
+    /// The broker takes requests, or there is nothing for it; or else it takes none, at `now`.
+    pub(crate) fn set_stuck(&self, now: Option<Instant>) {
+        let mut since = self.stuck_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = now.map(|now| since.unwrap_or(now));
+    }
+
+    /// Whether the broker has taken nothing for longer than `timeout`.
+    fn is_stuck(&self, now: Instant, timeout: Duration) -> bool {
+        let since = *self.stuck_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| now.saturating_duration_since(since) > timeout)
     }
 
     /// What arrived since the last call.
@@ -114,6 +129,17 @@ impl Partition {
 
     pub(crate) fn has_leader(&self) -> bool {
         self.has_leader.load(Ordering::Relaxed)
+    }
+
+    /// How many batches wait to be sent. `None` where the partition has no leader, or the leader has taken nothing for
+    /// longer than `available` says, which is a moment and a time.
+    pub(crate) fn load(&self, available: Option<(Instant, Duration)>) -> Option<u32> {
+        if !self.has_leader() {
+            return None;
+        }
+        let slot = self.lock();
+        let is_stuck = available.is_some_and(|(now, timeout)| slot.sender.is_stuck(now, timeout));
+        (!is_stuck).then(|| u32::try_from(slot.queue.waiting()).unwrap_or(u32::MAX))
     }
 
     /// Puts the partition on its sender's list, if it is not there, and wakes the sender.

@@ -250,7 +250,8 @@ impl Shared {
         topics
             .entry(name.clone())
             .or_insert_with(|| {
-                Topic::new(name, rand::random(), Fill::new(self.limits.batch_size, self.limits.record_size_max))
+                let fill = Fill::new(self.limits.batch_size, self.limits.record_size_max);
+                Topic::new(name, rand::random(), fill, self.config.adaptation())
             })
             .clone()
     }
@@ -378,14 +379,16 @@ impl Shared {
         let timestamp = record.timestamp.unwrap_or_else(clock::timestamp_ms);
         match slot.queue.append(record, timestamp, sticky, &self.memory, clock::now) {
             Ok(appended) => {
-                let slot = if appended.wake {
+                let mut slot = if appended.wake {
                     partition.signal(slot);
                     None
                 } else {
                     Some(slot)
                 };
                 if appended.switch {
-                    topic.switch_sticky();
+                    // Every partition's lock is taken in its turn.
+                    slot = None;
+                    topic.switch_sticky(clock::now);
                 }
                 Ok((Delivery::new(appended.state, appended.index, timestamp), slot, appended.switch))
             }

@@ -117,6 +117,7 @@ impl Sender {
             tracing::debug!(broker = self.mailbox.broker, "the connection was idle and is closed");
             *connection = Connection::None;
         }
+        self.note_availability(connection, now);
         if let Connection::Up(link) = connection {
             if self.in_flight.front().is_some_and(|oldest| oldest.deadline <= now) {
                 let limit = self.shared.client.config().request_timeout;
@@ -193,6 +194,20 @@ impl Sender {
         let is_idle = matches!(connection, Connection::Up(_)) && self.in_flight.is_empty() && self.outbox.is_idle();
         let limit = self.shared.client.config().connections_max_idle.filter(|_| is_idle)?;
         self.used_at.checked_add(limit)
+    }
+
+    /// Tells the sticky partitioner whether the broker takes what there is for it, where that counts
+    /// (`partitioner.availability.timeout.ms`).
+    fn note_availability(&self, connection: &Connection, now: Instant) {
+        if self.shared.config.partitioner_availability_timeout.is_zero() {
+            return;
+        }
+        let is_throttled = self.throttled_until.is_some_and(|until| until > now);
+        if (matches!(connection, Connection::Up(_)) && self.has_room() && !is_throttled) || self.outbox.is_idle() {
+            self.mailbox.set_stuck(None);
+        } else if self.outbox.has_pressing(now, self.shared.is_in_a_hurry()) {
+            self.mailbox.set_stuck(Some(now));
+        }
     }
 
     fn has_room(&self) -> bool {

@@ -185,6 +185,18 @@ impl PartitionQueue {
         self.open.is_none() && self.ready.is_empty() && self.outstanding.is_empty()
     }
 
+    /// How many batches wait to be sent, the open one among them; not those that are under way.
+    pub(crate) fn waiting(&self) -> usize {
+        let again = self.outstanding.iter().filter(|batch| batch.waiting.is_some()).count();
+        again + self.ready.len() + usize::from(self.open.is_some())
+    }
+
+    /// Whether a batch could go now, as far as its own pauses say.
+    pub(crate) fn has_pressing(&self, now: Instant, hurry: bool) -> bool {
+        let again = || self.outstanding.iter().any(|batch| batch.waiting.is_some());
+        self.retry_at.is_none_or(|at| at <= now) && (again() || self.has_due(now, hurry))
+    }
+
     /// The unresolved batches, each as its state and its last record: who waits for these waits for all.
     pub(crate) fn unresolved(&self, into: &mut Vec<(Arc<BatchState>, u32)>) {
         let receipts =

@@ -75,6 +75,14 @@ impl Outbox {
         self.active.front().map(|listing| &listing.partition)
     }
 
+    /// Whether a partition has a batch that could go now, were the broker to take it.
+    pub(crate) fn has_pressing(&self, now: Instant, hurry: bool) -> bool {
+        self.active.iter().any(|Listing { partition, token }| {
+            let slot = partition.lock();
+            slot.is_listed(self.broker, *token) && slot.queue.has_pressing(now, hurry)
+        })
+    }
+
     /// Fails what waited too long, and takes idle partitions off the list. `trouble` is what the connection suffers from.
     pub(crate) fn expire(&mut self, now: Instant, trouble: Option<&Arc<str>>, resolved: &mut Resolutions) {
         let broker = self.broker;

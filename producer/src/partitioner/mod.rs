@@ -6,6 +6,7 @@
 mod crc32;
 mod custom;
 mod fnv1a;
+pub(crate) mod load;
 mod murmur2;
 
 pub use custom::{CustomPartitioner, TopicPartitions};

@@ -7,6 +7,7 @@ mod interceptors;
 mod metrics;
 mod model;
 mod net;
+mod partitioning;
 mod random;
 mod requests;
 mod settings;

@@ -275,6 +275,20 @@ async fn a_higher_level_makes_smaller_batches() {
     }
 }
 
+// Shows: compression.lz4.level.
+#[tokio::test(start_paused = true)]
+async fn a_level_of_lz4_that_cannot_be_done_is_refused() {
+    let net = Net::new(1, 1);
+    for level in [1, 17] {
+        let config = net.config().compression_type(CompressionType::Lz4).compression_lz4_level(level);
+        let text = Producer::with_options(config, net.options()).await.unwrap_err().to_string();
+        assert!(text.contains("`compression.lz4.level`") && text.contains("zstd"), "{text}");
+    }
+    let producer = net.producer(net.config().compression_type(CompressionType::Lz4).compression_lz4_level(9)).await;
+    send(&producer, ["x".to_owned()]).await;
+    assert_eq!(net.cluster.state().values(0), ["x"]);
+}
+
 /// The partitions that records with these keys go to.
 async fn places(change: impl Fn(ProducerConfig) -> ProducerConfig, keys: &[&str]) -> Vec<i32> {
     let net = Net::new(1, 6);
