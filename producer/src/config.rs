@@ -158,7 +158,7 @@ settings! {
 
         /// The level for LZ4. Only Kafka's default can be done, 9, which means the fast LZ4 and no level of the slow one:
         /// any other value is refused, so that nobody takes a setting for one that works.
-        "compression.lz4.level" => compression_lz4_level: i32 = 9,
+        "compression.lz4.level" => compression_lz4_level: i32 = Codec::LZ4_LEVEL_DEFAULT,
             in 9..=9, because "there is no other LZ4 here than the fast one; for smaller batches use zstd";
 
         /// The level for zstd: the higher, the smaller and slower; below 1, faster than fast.
