@@ -4,6 +4,7 @@
 //! Where one is missing, each test that needs it says `SKIPPED` with its name and the reason on stderr.
 
 mod admin_tools;
+mod assignors;
 mod connect;
 mod consumer_protocol;
 mod dump_log;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rkafka::consumer::Consumer;
 use rkafka::producer::Record;
-use rkafka_testkit::{Cluster, on_both};
+use rkafka_testkit::on_both;
 
 use crate::support::{consumer_config, has_java, in_time, producer, tool};
 
