@@ -76,9 +76,10 @@ fn deal_together(dealings: &mut [Dealing<'_>], indexes: &[usize]) {
     for number in 0..first.partition_racks.len() {
         let Ok(partition) = i32::try_from(number) else { break };
         let takes_all = |&position: &usize| {
-            indexes.iter().map(|&index| &dealings[index]).all(|dealing| {
-                dealing.in_rack(position, partition) && dealing.room(position) > 0
-            })
+            indexes
+                .iter()
+                .map(|&index| &dealings[index])
+                .all(|dealing| dealing.in_rack(position, partition) && dealing.room(position) > 0)
         };
         let Some(position) = waiting.iter().copied().find(takes_all) else { continue };
         for &index in indexes {

@@ -109,10 +109,8 @@ fn member(id: &str, instance: Option<&str>, bytes: Vec<u8>, assignor: &dyn Assig
         let name = topic.topic;
         topic.partitions.into_iter().map(move |partition| (name.clone(), partition))
     });
-    let mut member = Member::new(id, told.topics).with_owned(
-        owned.collect(),
-        Some(told.generation_id).filter(|generation| *generation >= 0),
-    );
+    let mut member = Member::new(id, told.topics)
+        .with_owned(owned.collect(), Some(told.generation_id).filter(|generation| *generation >= 0));
     member.instance_id = instance.map(str::to_owned);
     member.rack = told.rack_id;
     assignor.read_user_data(&mut member, told.user_data.as_deref());
@@ -239,7 +237,11 @@ fn take_in(cases: &mut [Case], printed: &str) {
                 if case.assignor.name().ends_with("sticky") {
                     let mut owned = joins.owned;
                     owned.sort();
-                    assert_eq!((owned, joins.generation), (partitions.clone(), Some(case.generation)), "case {current}");
+                    assert_eq!(
+                        (owned, joins.generation),
+                        (partitions.clone(), Some(case.generation)),
+                        "case {current}"
+                    );
                 }
                 case.javas.insert(id.to_owned(), partitions);
             }
@@ -364,9 +366,10 @@ async fn they_decide_as_javas_do_and_speak_the_same_bytes() {
     if !has_java("assignors::they_decide_as_javas_do_and_speak_the_same_bytes").await {
         return;
     }
-    let seed = std::env::var("RKAFKA_ASSIGNOR_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-        u64::from(std::process::id()).wrapping_mul(0x5851_f42d_4c95_7f2d)
-    });
+    let seed = std::env::var("RKAFKA_ASSIGNOR_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| u64::from(std::process::id()).wrapping_mul(0x5851_f42d_4c95_7f2d));
     eprintln!("RKAFKA_ASSIGNOR_SEED={seed}");
     let (mut dice, mut input, mut cases) = (Dice(seed), String::new(), Vec::new());
     for _ in 0..GROUPS {
@@ -385,9 +388,15 @@ async fn they_decide_as_javas_do_and_speak_the_same_bytes() {
     let comparable = |case: &&Case| {
         case.assignor.name() == "sticky" && !case.all_alike() && imbalance(&case.ours) == imbalance(&case.javas)
     };
-    let kept: (usize, usize) = cases.iter().filter(comparable).fold((0, 0), |(ours, javas), case| {
-        (ours + case.kept(&case.ours), javas + case.kept(&case.javas))
-    });
-    eprintln!("{} rebalances; of members who want different things ours keep {}, Java's {}", cases.len(), kept.0, kept.1);
+    let kept: (usize, usize) = cases
+        .iter()
+        .filter(comparable)
+        .fold((0, 0), |(ours, javas), case| (ours + case.kept(&case.ours), javas + case.kept(&case.javas)));
+    eprintln!(
+        "{} rebalances; of members who want different things ours keep {}, Java's {}",
+        cases.len(),
+        kept.0,
+        kept.1
+    );
     assert!(kept.0 >= kept.1, "ours keep {}, Java's {}", kept.0, kept.1);
 }
