@@ -281,6 +281,19 @@ fn appends_that_do_not_fit_leave_the_batch_as_it_was() {
 }
 
 #[test]
+fn timestamps_may_lie_as_far_apart_as_they_can() {
+    let mut builder = BatchBuilder::new(Vec::new(), BatchOptions::default());
+    for timestamp in [-1, i64::MAX, 0] {
+        builder.append(timestamp, None, None, NO_HEADERS).unwrap();
+    }
+    let bytes = builder.seal(Codec::NONE, &mut Compressor::new()).unwrap().into_bytes();
+    let mut arena = DecompressArena::default();
+    let batch = RecordBatch::read(&bytes).unwrap();
+    let read = batch.records(&mut arena).unwrap().map(|record| record.unwrap().timestamp).collect::<Vec<_>>();
+    assert_eq!((read, batch.header().max_timestamp), (vec![-1, i64::MAX, 0], i64::MAX));
+}
+
+#[test]
 fn codec_names_and_levels_are_kafkas() {
     for compression in Compression::ALL {
         assert_eq!(compression.to_string().parse(), Ok(compression));

@@ -11,6 +11,7 @@ use std::thread::{self, Thread};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio::task::unconstrained;
 
 use crate::ProducerError;
 use crate::shared::Shared;
@@ -43,9 +44,10 @@ pub(crate) fn may_wait() -> bool {
     !RUNS_A_PRODUCER.get()
 }
 
-/// Polls the future on this thread, which sleeps in between. It needs no runtime, nor minds one around it.
+/// Polls the future on this thread, which sleeps in between. It needs no runtime, nor minds one around it: a task of tokio
+/// that has used up its turn would find nothing ready any more, and cannot give way here.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+    let mut future = pin!(unconstrained(future));
     // A wait within a wait takes another one.
     let unpark = UNPARK.try_with(Cell::take).ok().flatten();
     let unpark =
@@ -122,7 +124,7 @@ impl ProducerThread {
         if may_wait() {
             return Ok(block_on(future));
         }
-        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        match pin!(unconstrained(future)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(output) => Ok(output),
             Poll::Pending => Err(super::IN_CALLBACK),
         }
@@ -149,6 +151,16 @@ mod tests {
             polled
         }));
         assert_eq!(output, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_used_up_its_turn_can_wait_all_the_same() {
+        // Tokio gives a task 128 polls before it must give way, which it cannot do here.
+        for _ in 0..1000 {
+            let (sender, receiver) = oneshot::channel();
+            let _ = sender.send(7);
+            assert_eq!(block_on(receiver), Ok(7));
+        }
     }
 
     #[tokio::test]

@@ -167,8 +167,8 @@ impl BatchBuilder {
             return Err(RecordError::InvalidTimestamp { timestamp_ms });
         }
         let first = self.record_count == 0;
-        // Both are -1 or more, so the difference fits.
-        let timestamp_delta = if first { 0 } else { timestamp_ms - self.base_timestamp };
+        // Readers add with wrapping, as in Java: only from -1 to the last millisecond there is does it not fit.
+        let timestamp_delta = if first { 0 } else { timestamp_ms.wrapping_sub(self.base_timestamp) };
         let (header_count, headers_len) = measure_headers(headers.clone());
         let body = body_size(timestamp_delta, offset_delta, key, value, header_count, headers_len);
         let start = self.buffer.len();
