@@ -125,7 +125,11 @@ settings! {
         "linger.ms" aka "queue.buffering.max.ms" => linger: Duration = Duration::from_millis(5),
             in Duration::ZERO..=Duration::from_secs(3600), because "a record that lingers longer would seem lost";
 
-        /// How many bytes of records may wait to be sent and acknowledged; beyond, `send` waits.
+        /// How many bytes of records may wait to be sent and acknowledged; beyond, `send` waits, in the order of the
+        /// calls, so that small records do not overtake a large one for ever. A record that is larger is refused at once.
+        ///
+        /// Not counted are one buffer for each broker that batches were compressed for, as large as the largest of them
+        /// was, and what requests take beside their batches.
         "buffer.memory" => buffer_memory: usize = 32 * 1024 * 1024,
             in 1024.., because "a batch needs a buffer";
 

@@ -20,6 +20,8 @@ pub(crate) struct Memory {
     state: Mutex<State>,
     /// Told whenever memory comes back while somebody waits.
     freed: Notify,
+    /// Held by the one whose turn it is, of those who wait: the lock is fair, so that they are served as they came.
+    turn: tokio::sync::Mutex<()>,
     waiting: AtomicUsize,
 }
 
@@ -39,7 +41,14 @@ impl Memory {
         while largest < most && largest <= usize::MAX / 2 {
             largest *= 2;
         }
-        Self { limit, largest, state: Mutex::default(), freed: Notify::new(), waiting: AtomicUsize::new(0) }
+        Self {
+            limit,
+            largest,
+            state: Mutex::default(),
+            freed: Notify::new(),
+            turn: tokio::sync::Mutex::default(),
+            waiting: AtomicUsize::new(0),
+        }
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -59,8 +68,18 @@ impl Memory {
         (class, (self.largest >> class).max(expected))
     }
 
-    /// A buffer with room for `expected` bytes at least; its capacity is charged. `None` where the budget is spent.
-    pub(crate) fn take(&self, expected: usize) -> Option<Vec<u8>> {
+    /// Whether memory that is free is not the caller's: others wait for it, and it is not its turn. What is freed would
+    /// else go to small records for ever, while a large one waits.
+    fn is_anothers(&self, in_turn: bool) -> bool {
+        !in_turn && self.is_waited_for()
+    }
+
+    /// A buffer with room for `expected` bytes at least; its capacity is charged. `None` where the budget is spent, or
+    /// waited for by others than the caller, who is `in_turn` or not.
+    pub(crate) fn take(&self, expected: usize, in_turn: bool) -> Option<Vec<u8>> {
+        if self.is_anothers(in_turn) {
+            return None;
+        }
         let (class, size) = self.step(expected);
         let mut state = self.lock();
         let fits = |used: usize, size: usize| used.checked_add(size).is_some_and(|sum| sum <= self.limit);
@@ -125,8 +144,12 @@ impl Memory {
         }
     }
 
-    /// Charges `extra` bytes, because a buffer is about to grow. False where the budget is spent.
-    pub(crate) fn charge(&self, extra: usize) -> bool {
+    /// Charges `extra` bytes, because a buffer is about to grow. False where the budget is spent, or waited for by
+    /// others.
+    pub(crate) fn charge(&self, extra: usize, in_turn: bool) -> bool {
+        if self.is_anothers(in_turn) {
+            return false;
+        }
         let mut state = self.lock();
         if state.used.checked_add(extra).is_none_or(|sum| sum > self.limit) {
             return false;
@@ -183,6 +206,11 @@ impl Memory {
 pub(crate) struct Waiting<'a>(&'a Memory);
 
 impl Waiting<'_> {
+    /// Completes when the caller is the first of those who wait, as it is until what comes back is dropped. Cancel safe.
+    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.turn.lock().await
+    }
+
     /// Completes when memory was freed after this call. Enable it before trying once more.
     pub(crate) fn freed(&self) -> tokio::sync::futures::Notified<'_> {
         self.0.freed.notified()
@@ -202,17 +230,17 @@ mod tests {
     #[test]
     fn the_budget_holds_idle_buffers_too() {
         let memory = Memory::new(256 * 1024, 128 * 1024, 128 * 1024);
-        let first = memory.take(128 * 1024).unwrap();
-        let second = memory.take(100_000).unwrap();
+        let first = memory.take(128 * 1024, false).unwrap();
+        let second = memory.take(100_000, false).unwrap();
         assert_eq!((first.capacity(), second.capacity()), (128 * 1024, 128 * 1024));
-        assert!(memory.take(1).is_none() && !memory.charge(1));
+        assert!(memory.take(1, false).is_none() && !memory.charge(1, false));
         let pointer = first.as_ptr();
         memory.release(first.capacity(), Some(first));
-        let again = memory.take(128 * 1024).unwrap();
+        let again = memory.take(128 * 1024, false).unwrap();
         assert_eq!(again.as_ptr(), pointer, "the buffer came from the pool");
         memory.release(again.capacity(), Some(again));
         // A small one does not fit beside the idle one, which is freed.
-        let small = memory.take(2000).unwrap();
+        let small = memory.take(2000, false).unwrap();
         assert_eq!(small.capacity(), 2048);
         assert!(memory.lock().idle == 0 && memory.used() == 128 * 1024 + 2048);
     }
@@ -221,9 +249,9 @@ mod tests {
     fn what_was_compressed_moves_into_a_small_buffer_and_the_large_one_is_free_again() {
         let memory = Memory::new(1 << 20, 128 * 1024, 500_000);
         assert_eq!(memory.largest, 512 * 1024);
-        let large = memory.take(400_000).unwrap();
+        let large = memory.take(400_000, false).unwrap();
         assert_eq!(large.capacity(), 512 * 1024);
-        assert!(!memory.is_ample(1) && memory.charge(1), "more than half is for those who need it");
+        assert!(!memory.is_ample(1) && memory.charge(1, false), "more than half is for those who need it");
         memory.release(1, None);
         let small = memory.lend(100_000, large.capacity());
         assert_eq!((small.capacity(), memory.used()), (128 * 1024, 640 * 1024));
@@ -232,14 +260,14 @@ mod tests {
         let pointer = large.as_ptr();
         memory.release(large.capacity(), Some(large));
         assert!(memory.is_ample(384 * 1024) && !memory.is_ample(384 * 1024 + 1));
-        let again = memory.take(300_000).unwrap();
+        let again = memory.take(300_000, false).unwrap();
         assert_eq!(again.as_ptr(), pointer);
     }
 
     #[test]
     fn near_the_limit_a_smaller_buffer_will_do() {
         let memory = Memory::new(100_000, 128 * 1024, 128 * 1024);
-        assert!((70_000..100_000).contains(&memory.take(70_000).unwrap().capacity()));
-        assert!(memory.take(70_000).is_none());
+        assert!((70_000..100_000).contains(&memory.take(70_000, false).unwrap().capacity()));
+        assert!(memory.take(70_000, false).is_none());
     }
 }

@@ -240,7 +240,7 @@ impl Producer {
                 ProducerError::Closed { maybe_written: false }.into()
             });
         };
-        let result = shared.append(&topic, record);
+        let result = shared.append(&topic, record, false);
         if matches!(result, Err(TrySendError::NoMetadata)) {
             return Err(self.ask_for(topic));
         }
@@ -339,7 +339,7 @@ impl Producer {
         let (begun, limit) = (clock::now(), self.config().max_block);
         let mut is_fresh = false;
         loop {
-            match shared.append(&topic, record) {
+            match shared.append(&topic, record, false) {
                 Ok(delivery) => return Ok(delivery),
                 // The topic may have grown since its metadata came: it is asked for once.
                 Err(TrySendError::Refused(error)) if is_cured_by_metadata(&error) && !is_fresh => {
@@ -349,22 +349,35 @@ impl Producer {
                 Err(TrySendError::Refused(error)) => return Err(error),
                 Err(TrySendError::NoMetadata) => self.await_metadata(&topic, begun, limit).await?,
                 Err(TrySendError::Full) => {
-                    let waiting = shared.memory.wait();
-                    let _timed = shared.metrics.waits_for_memory();
-                    let mut freed = pin!(waiting.freed());
-                    freed.as_mut().enable();
-                    // Lingering batches leave now; memory that was freed before `enable` is found here.
-                    shared.wake_all();
-                    match shared.append(&topic, record) {
-                        Ok(delivery) => return Ok(delivery),
-                        Err(TrySendError::Full) => {}
-                        Err(_) => continue,
-                    }
                     let left = limit.saturating_sub(clock::since(begun));
-                    if tokio::time::timeout(left, freed).await.is_err() {
-                        return Err(ProducerError::BufferFull { limit: shared.memory.limit(), waited: limit });
+                    match tokio::time::timeout(left, self.wait_for_memory(record, &topic)).await {
+                        Ok(Ok(delivery)) => return Ok(delivery),
+                        // What comes in the way of a record that has room is looked at as before.
+                        Ok(Err(_)) => {}
+                        Err(_) => {
+                            return Err(ProducerError::BufferFull { limit: shared.memory.limit(), waited: limit });
+                        }
                     }
                 }
+            }
+        }
+    }
+
+    /// Waits for memory, in turn with all others who do, and takes it. The error is not that it is full.
+    async fn wait_for_memory(&self, record: &Record<'_>, topic: &Topic) -> Result<Delivery, TrySendError> {
+        let shared = self.shared();
+        let waiting = shared.memory.wait();
+        let _timed = shared.metrics.waits_for_memory();
+        // Lingering batches leave now.
+        shared.wake_all();
+        let _turn = waiting.turn().await;
+        loop {
+            let mut freed = pin!(waiting.freed());
+            freed.as_mut().enable();
+            // Memory that was freed before `enable` is found here; what this try has closed leaves at once.
+            match shared.append(topic, record, true) {
+                Err(TrySendError::Full) => freed.await,
+                result => return result,
             }
         }
     }
@@ -481,7 +494,7 @@ impl TopicHandle {
     }
 
     fn try_once(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
-        let result = self.producer.shared().append(&self.topic, record);
+        let result = self.producer.shared().append(&self.topic, record, false);
         if matches!(result, Err(TrySendError::NoMetadata)) {
             return Err(self.producer.ask_for(self.topic.clone()));
         }

@@ -143,7 +143,7 @@ impl Shared {
                 Some(slot) => slot,
                 None => self.lock_open(partition)?,
             };
-            let (delivery, slot, switched) = self.append_locked(topic, partition, slot, record, sticky)?;
+            let (delivery, slot, switched) = self.append_locked(topic, partition, slot, record, (sticky, false))?;
             deliveries.push(delivery);
             held = slot;
             if switched {

@@ -323,10 +323,11 @@ impl Shared {
     }
 
     /// The hot path: chooses the partition, takes its lock once, writes the record into its open batch.
-    pub(crate) fn append(&self, topic: &Topic, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+    /// `in_turn` says that the caller has waited for memory and is the first of those who do.
+    pub(crate) fn append(&self, topic: &Topic, record: &Record<'_>, in_turn: bool) -> Result<Delivery, TrySendError> {
         let (partition, sticky) = self.place(topic, record)?;
         let slot = self.lock_open(partition)?;
-        let (delivery, ..) = self.append_locked(topic, partition, slot, record, sticky)?;
+        let (delivery, ..) = self.append_locked(topic, partition, slot, record, (sticky, in_turn))?;
         Ok(delivery)
     }
 
@@ -365,7 +366,8 @@ impl Shared {
         Ok(slot)
     }
 
-    /// Writes the record into the open batch of a partition. Gives the lock back where nobody had to be woken, and says
+    /// Writes the record into the open batch of a partition; `sticky` as [`Shared::place`] said, `in_turn` as in
+    /// [`Shared::append`]. Gives the lock back where nobody had to be woken, and says
     /// whether the sticky partitioner has gone on.
     #[inline]
     pub(crate) fn append_locked<'p>(
@@ -374,10 +376,10 @@ impl Shared {
         partition: &'p Arc<Partition>,
         mut slot: MutexGuard<'p, Slot>,
         record: &Record<'_>,
-        sticky: bool,
+        (sticky, in_turn): (bool, bool),
     ) -> Result<(Delivery, Option<MutexGuard<'p, Slot>>, bool), TrySendError> {
         let timestamp = record.timestamp.unwrap_or_else(clock::timestamp_ms);
-        match slot.queue.append(record, timestamp, sticky, &self.memory, clock::now) {
+        match slot.queue.append(record, timestamp, sticky, &self.memory, in_turn, clock::now) {
             Ok(appended) => {
                 let mut slot = if appended.wake {
                     partition.signal(slot);

@@ -308,7 +308,7 @@ mod tests {
     fn queue(topic: &Topic, index: u32, batches: usize, memory: &Arc<Memory>) {
         let mut slot = topic.partition(index).unwrap().lock();
         for _ in 0..batches {
-            slot.queue.append(&Record::to("t").value("x"), 0, false, memory, clock::now).unwrap();
+            slot.queue.append(&Record::to("t").value("x"), 0, false, memory, false, clock::now).unwrap();
             slot.queue.close_open(clock::now());
         }
     }

@@ -22,9 +22,9 @@ impl Charge {
         Self { memory, bytes }
     }
 
-    /// Makes room for `extra` more bytes. False where the budget is spent.
-    pub(crate) fn grow(&mut self, extra: usize) -> bool {
-        let granted = self.memory.charge(extra);
+    /// Makes room for `extra` more bytes. False where the budget is spent, or waited for by others.
+    pub(crate) fn grow(&mut self, extra: usize, in_turn: bool) -> bool {
+        let granted = self.memory.charge(extra, in_turn);
         if granted {
             self.bytes += extra;
         }
@@ -33,7 +33,7 @@ impl Charge {
 
     /// As [`Charge::grow`], where nobody waits for memory.
     pub(crate) fn grow_unless_waited_for(&mut self, extra: usize) -> bool {
-        !self.memory.is_waited_for() && self.grow(extra)
+        !self.memory.is_waited_for() && self.grow(extra, false)
     }
 
     /// A buffer for `size` bytes that were granted already, in the place of a larger one.

@@ -147,7 +147,7 @@ impl World {
         value.extend((0..length).map(|_| if plain { b'x' } else { self.pick(256) as u8 }));
         let mut slot = self.partitions[at].lock();
         let now = self.now;
-        let appended = slot.queue.append(&Record::to("t").value(&value), 5, true, &self.memory, || now);
+        let appended = slot.queue.append(&Record::to("t").value(&value), 5, true, &self.memory, false, || now);
         if let Ok(appended) = appended {
             self.deliveries.push((at, id, Delivery::new(appended.state, appended.index, 5)));
             if appended.wake {
@@ -424,7 +424,7 @@ fn a_record_above_a_limit_names_it() {
     let world = World::new(1, true, 5, Compression::None);
     let append = |value: &[u8]| {
         let mut slot = world.partitions[0].lock();
-        slot.queue.append(&Record::to("t").value(value), 5, true, &world.memory, || world.now).err()
+        slot.queue.append(&Record::to("t").value(value), 5, true, &world.memory, false, || world.now).err()
     };
     assert!(matches!(
         append(&[0; 1000]),

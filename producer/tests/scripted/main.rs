@@ -4,6 +4,7 @@
 mod basics;
 mod broker;
 mod interceptors;
+mod memory;
 mod metrics;
 mod model;
 mod net;

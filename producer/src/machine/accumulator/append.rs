@@ -44,13 +44,15 @@ fn size_bound(record: &Record<'_>) -> usize {
 }
 
 impl PartitionQueue {
-    /// Writes the record into the open batch. `now` is asked only where a batch begins or is full.
+    /// Writes the record into the open batch. `now` is asked only where a batch begins or is full. `in_turn` says that the
+    /// caller has waited for memory and is the first of those who do.
     pub(crate) fn append(
         &mut self,
         record: &Record<'_>,
         timestamp: i64,
         sticky: bool,
         memory: &Arc<Memory>,
+        in_turn: bool,
         now: impl Fn() -> Instant,
     ) -> Result<Appended, AppendError> {
         let size = size_bound(record);
@@ -74,7 +76,7 @@ impl PartitionQueue {
                 let extra = capacity.saturating_mul(2).max(length) - capacity;
                 let is_large = length > self.limits.batch_size;
                 let granted =
-                    if is_large { open.charge.grow_unless_waited_for(extra) } else { open.charge.grow(extra) };
+                    if is_large { open.charge.grow_unless_waited_for(extra) } else { open.charge.grow(extra, in_turn) };
                 if !granted {
                     self.close_open(now());
                     wake = true;
@@ -87,9 +89,9 @@ impl PartitionQueue {
         if self.open.is_none() {
             let most = if memory.is_ample(batch_size) { batch_size } else { self.limits.batch_size };
             let expected = self.expected.clamp(BATCH_OVERHEAD + size, most.max(BATCH_OVERHEAD + size));
-            let buffer = match memory.take(expected) {
+            let buffer = match memory.take(expected, in_turn) {
                 Some(buffer) => buffer,
-                None => memory.take(BATCH_OVERHEAD + size).ok_or(AppendError::Full { wake })?,
+                None => memory.take(BATCH_OVERHEAD + size, in_turn).ok_or(AppendError::Full { wake })?,
             };
             let charge = Charge::new(memory.clone(), buffer.capacity());
             let builder = BatchBuilder::new(buffer, BatchOptions::default());

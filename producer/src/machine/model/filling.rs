@@ -25,7 +25,8 @@ fn send(world: &mut World, at: usize, noise: usize, plain: usize) {
     value.resize(noise + plain, b'x');
     let mut slot = world.partitions[at].lock();
     let now = world.now;
-    let appended = slot.queue.append(&Record::to("t").value(&value), 5, true, &world.memory, || now).ok().unwrap();
+    let appended =
+        slot.queue.append(&Record::to("t").value(&value), 5, true, &world.memory, true, || now).ok().unwrap();
     world.deliveries.push((at, 0, Delivery::new(appended.state, appended.index, 5)));
     world.partitions[at].signal(slot);
 }
@@ -67,7 +68,7 @@ fn while_somebody_waits_for_memory_no_batch_takes_more_than_its_size() {
     for _ in 0..100 {
         world.fill.observe(0.05);
     }
-    let mut lengths = |world: &mut World| {
+    let lengths = |world: &mut World| {
         let before = world.deliveries.len();
         while world.partitions[0].lock().queue.next_size().is_none() || world.deliveries.len() < before + 12 {
             send(world, 0, 80, 0);
@@ -94,7 +95,7 @@ fn while_somebody_waits_for_memory_no_batch_takes_more_than_its_size() {
     assert!(ample.iter().any(|length| *length > 500), "{ample:?}");
     let memory = world.memory.clone();
     let _waiting = memory.wait();
-    assert!(memory.charge(MEMORY / 2));
+    assert!(memory.charge(MEMORY / 2, true));
     for _ in 0..100 {
         world.partitions[0].fill.observe(0.05);
     }
