@@ -27,7 +27,7 @@ fn said(ledger: &mut Ledger) -> Vec<(i64, i64, i8)> {
 
 #[test]
 fn what_is_said_flies_once_and_has_one_outcome() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let (mut ledger, _hold) = ledger(false, now);
     ledger.acknowledge(place(), 12, AcknowledgeType::Reject).unwrap();
     ledger.acknowledge(place(), 12, AcknowledgeType::Accept).unwrap();
@@ -47,7 +47,7 @@ fn what_is_said_flies_once_and_has_one_outcome() {
 
 #[test]
 fn a_share_coordinator_that_is_away_is_asked_again_and_a_refusal_is_told() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let (mut ledger, _hold) = ledger(false, now);
     ledger.acknowledge(place(), 10, AcknowledgeType::Accept).unwrap();
     let refused = |code| Err(AcknowledgeError::Refused { code, message: None });
@@ -62,7 +62,7 @@ fn a_share_coordinator_that_is_away_is_asked_again_and_a_refusal_is_told() {
 
 #[test]
 fn coming_back_accepts_and_the_end_of_the_lock_takes_away() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let (mut ledger, hold) = ledger(true, now);
     assert!(hold.hand_out(13));
     ledger.collect();
@@ -90,7 +90,7 @@ fn coming_back_accepts_and_the_end_of_the_lock_takes_away() {
 
 #[test]
 fn what_is_in_hand_when_the_lock_ends_is_told_and_never_sent() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let (mut implicit, hold) = ledger(true, now);
     assert!(hold.hand_out(12));
     implicit.expire(now + LOCK);
@@ -111,7 +111,7 @@ fn what_is_in_hand_when_the_lock_ends_is_told_and_never_sent() {
 
 #[test]
 fn a_renewed_lock_begins_anew() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let (mut ledger, hold) = ledger(false, now);
     assert!(hold.hand_out(20));
     ledger.acknowledge(place(), 10, AcknowledgeType::Renew).unwrap();
@@ -125,7 +125,7 @@ fn a_renewed_lock_begins_anew() {
 
 #[test]
 fn a_lost_session_fails_what_was_said_and_ends_what_waits() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     for gives_back in [false, true] {
         let (mut ledger, hold) = ledger(true, now);
         assert!(hold.hand_out(12));

@@ -55,7 +55,7 @@ fn stable(now: Instant) -> Membership {
 
 #[test]
 fn a_member_joins_beats_as_the_broker_says_and_leaves() {
-    let mut now = Instant::now();
+    let mut now = crate::clock::now();
     let mut machine = stable(now);
     assert_eq!(machine.deadline(), Some(now + INTERVAL));
     now += INTERVAL;
@@ -81,7 +81,7 @@ fn a_member_joins_beats_as_the_broker_says_and_leaves() {
 #[test]
 fn a_fenced_or_forgotten_member_gives_up_what_it_had_and_joins_again() {
     for code in [ErrorCode::FencedMemberEpoch, ErrorCode::UnknownMemberId, ErrorCode::GroupIdNotFound] {
-        let mut now = Instant::now();
+        let mut now = crate::clock::now();
         let mut machine = stable(now);
         now += INTERVAL;
         beat(&mut machine, now);
@@ -95,7 +95,7 @@ fn a_fenced_or_forgotten_member_gives_up_what_it_had_and_joins_again() {
 
 #[test]
 fn a_coordinator_that_moves_or_loads_is_asked_again_and_a_refusal_ends_it() {
-    let mut now = Instant::now();
+    let mut now = crate::clock::now();
     let mut machine = stable(now);
     now += INTERVAL;
     beat(&mut machine, now);
@@ -118,7 +118,7 @@ fn a_coordinator_that_moves_or_loads_is_asked_again_and_a_refusal_ends_it() {
 
 #[test]
 fn an_application_that_does_not_come_back_leaves_and_returns_with_its_next_call() {
-    let begun = Instant::now();
+    let begun = crate::clock::now();
     let mut machine = stable(begun);
     let mut now = begun;
     let expiry = begun + Duration::from_secs(300);
@@ -141,7 +141,7 @@ fn an_application_that_does_not_come_back_leaves_and_returns_with_its_next_call(
 
 #[test]
 fn who_unsubscribes_leaves_and_may_come_back_before_the_answer() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut machine = stable(now);
     machine.on_subscription(now, Vec::new());
     assert_eq!(machine.poll_action(now), Some(Action::Assign(Vec::new())));
@@ -163,7 +163,7 @@ proptest! {
     /// to wait for, and a close comes to an end.
     #[test]
     fn a_member_never_gets_stuck(steps in proptest::collection::vec((0u8..9, 0u64..40_000), 1..80)) {
-        let mut now = Instant::now();
+        let mut now = crate::clock::now();
         let mut machine = Membership::new(terms(), now);
         let mut is_under_way = false;
         let mut seen = machine.phase();

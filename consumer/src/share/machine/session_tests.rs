@@ -46,7 +46,7 @@ fn opened(now: Instant) -> Session {
 
 #[test]
 fn requests_name_what_changed_and_carry_what_was_said() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut session = opened(now);
     assert_eq!(session.next(now, Hunger::None), None);
     session.ledger.acknowledge(place(0), 3, AcknowledgeType::Accept).unwrap();
@@ -70,7 +70,7 @@ fn requests_name_what_changed_and_carry_what_was_said() {
 
 #[test]
 fn what_is_said_of_a_partition_that_is_not_read_any_more_goes_without_a_fetch() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut session = opened(now);
     session.want(BTreeSet::from([place(1)]), |_| false);
     // What waited was given back.
@@ -83,7 +83,7 @@ fn what_is_said_of_a_partition_that_is_not_read_any_more_goes_without_a_fetch() 
 #[test]
 fn a_session_that_is_lost_begins_anew_with_nothing() {
     for code in [ErrorCode::ShareSessionNotFound, ErrorCode::InvalidShareSessionEpoch] {
-        let now = Instant::now();
+        let now = crate::clock::now();
         let mut session = opened(now);
         session.ledger.acknowledge(place(0), 3, AcknowledgeType::Accept).unwrap();
         fetch(&mut session, now);
@@ -103,7 +103,7 @@ fn a_session_that_is_lost_begins_anew_with_nothing() {
 
 #[test]
 fn a_partition_with_an_error_rests_and_a_leader_that_moved_takes_its_locks_along() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut session = opened(now);
     fetch(&mut session, now);
     let moved = PartitionAnswer { error: ErrorCode::NotLeaderOrFollower, acquired: vec![], ..acquired(1, 0, 0) };
@@ -121,7 +121,7 @@ fn a_partition_with_an_error_rests_and_a_leader_that_moved_takes_its_locks_along
 
 #[test]
 fn a_close_says_what_is_left_and_ends_the_session() {
-    let now = Instant::now();
+    let now = crate::clock::now();
     let mut session = opened(now);
     session.ledger.acknowledge(place(0), 3, AcknowledgeType::Accept).unwrap();
     session.close();

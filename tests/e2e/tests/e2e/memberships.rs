@@ -26,9 +26,12 @@ fn config(bootstrap: &str, group: &str, protocol: &str) -> ConsumerConfig {
     }
 }
 
+/// Which hook, and of which partitions.
+type Call = (&'static str, Vec<i32>);
+
 /// What the hooks were told.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<(&'static str, Vec<i32>)>>>);
+struct Told(Arc<Mutex<Vec<Call>>>);
 
 impl Told {
     fn note(&self, what: &'static str, places: &[TopicPartition]) {

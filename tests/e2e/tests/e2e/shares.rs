@@ -13,7 +13,7 @@ use rkafka::consumer::{
 use rkafka::producer::Record;
 use rkafka::protocol::messages::IncrementalAlterConfigsRequest;
 use rkafka::protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use rkafka_testkit::{Cluster, on_both};
+use rkafka_testkit::{Cluster, on_both, pause};
 
 use crate::support::{in_background, in_time, producer};
 
@@ -127,7 +127,7 @@ on_both! {
             let mut member = member(config, &topic).await;
             let assigned = async {
                 while member.assignment().is_empty() {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    pause(Duration::from_millis(10)).await;
                 }
             };
             in_time("an assignment", assigned).await;
@@ -138,7 +138,7 @@ on_both! {
                     let Ok(record) = tokio::time::timeout(Duration::from_millis(500), member.recv()).await else { continue };
                     *seen.lock().expect("no panic").entry(value(&record.expect("a record"))).or_default() += 1;
                     mine += 1;
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    pause(Duration::from_millis(10)).await;
                 }
                 commit(&mut member).await;
                 in_time("closing", member.close()).await.expect("closed");
@@ -228,7 +228,7 @@ on_both! {
             let (handle, renewed) = (slow.handle(), renewed.clone());
             async move {
                 loop {
-                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    pause(Duration::from_secs(4)).await;
                     if handle.acknowledge(&renewed, AcknowledgeType::Renew).is_err() {
                         return;
                     }
@@ -389,7 +389,7 @@ on_both! {
         assert!(is_dry(&mut member).await);
         let all = async {
             while told.lock().expect("no panic").len() < 5 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                pause(Duration::from_millis(10)).await;
             }
         };
         in_time("the callback", all).await;

@@ -9,7 +9,7 @@ use futures_util::{SinkExt as _, StreamExt as _, stream};
 use rkafka::producer::{
     Delivery, OwnedRecord, Producer, ProducerError, Record, TrySendError, TypedProducer, TypedRecord, blocking,
 };
-use rkafka_testkit::{TestCluster, on_both};
+use rkafka_testkit::{TestCluster, on_both, pause};
 
 use crate::support::{LIMIT, in_time, producer, producer_config, read_all};
 
@@ -114,7 +114,7 @@ on_both! {
             if read_all(&bootstrap, &topic, PARTITIONS).await.len() == count {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            pause(Duration::from_millis(100)).await;
         }
         all_in_order(&bootstrap, &topic, count as u32).await;
     }
@@ -135,12 +135,11 @@ on_both! {
             in_time("room", producer.send_with(record, told)).await.expect("accepted");
         }
         in_time("the flush", producer.flush()).await;
-        let offsets = offsets.lock().expect("not poisoned");
-        for of_one in &*offsets {
+        let offsets = std::mem::take(&mut *offsets.lock().expect("not poisoned"));
+        for of_one in &offsets {
             assert_eq!(of_one.len(), RECORDS as usize / 3);
             assert!(of_one.is_sorted());
         }
-        drop(offsets);
         all_in_order(&bootstrap, &topic, RECORDS).await;
     }
 }

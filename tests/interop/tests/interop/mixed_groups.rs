@@ -190,6 +190,7 @@ async fn run_ours(settings: &Settings, topic: &str, log: Log) -> Running {
     let mut consumer = Consumer::connect(config).await.expect("a consumer");
     consumer.subscribe_with([topic], log.clone()).expect("subscribed");
     let (stop, mut stopped) = oneshot::channel();
+    #[expect(clippy::disallowed_methods, reason = "a member runs beside the test")]
     let task = tokio::spawn(async move {
         loop {
             let batch = tokio::select! {
