@@ -41,17 +41,16 @@ pub(crate) async fn sleep_for(duration: Option<Duration>) {
     }
 }
 
-/// Runs a task on another runtime: a blocking consumer has a thread of its own.
-pub(crate) fn spawn_on(
-    runtime: &tokio::runtime::Handle,
-    task: impl Future<Output = ()> + Send + 'static,
-) -> tokio::task::JoinHandle<()> {
-    runtime.spawn(task)
+/// The runtime that this is called in.
+pub(crate) fn runtime() -> tokio::runtime::Handle {
+    tokio::runtime::Handle::current()
 }
 
-#[expect(clippy::disallowed_methods, reason = "a consumer is closed beside the application")]
-pub(crate) fn spawn_with<T: Send + 'static>(
+/// Runs a task on a runtime, wherever this is called: a consumer may be with a thread that has none. Where the runtime is
+/// gone, so is the task.
+pub(crate) fn spawn_on<T: Send + 'static>(
+    runtime: &tokio::runtime::Handle,
     task: impl Future<Output = T> + Send + 'static,
 ) -> tokio::task::JoinHandle<T> {
-    tokio::spawn(task)
+    runtime.spawn(task)
 }

@@ -16,8 +16,8 @@ use tokio::sync::mpsc;
 use crate::batch::Batch;
 use crate::clock;
 use crate::config::{ConsumerConfig, GroupProtocol, IsolationLevel};
-use crate::driver::committer;
-use crate::driver::member::{MemberNews, MemberTask};
+use crate::driver::committer::{self, CommitOrder};
+use crate::driver::member::{Hooks, MemberNews, MemberTask};
 use crate::driver::steward;
 use crate::error::{ConsumerError, PartitionError, Result};
 use crate::handle::ConsumerHandle;
@@ -32,6 +32,7 @@ use crate::strategy::Strategy;
 use crate::subscription::{GroupMembershipOperation, Start, TopicPartition};
 use crate::tasks::{Tasks, leave, shut_down};
 use crate::unpack::Unpacker;
+use crate::waiting::{Waits, waiting};
 
 /// Reads records, alone or as a member of a group.
 ///
@@ -56,6 +57,8 @@ pub struct Consumer {
     took: bool,
     /// Since when the application has waited for a chunk, and how long after the time before.
     waiting: Option<(Instant, Option<Duration>)>,
+    /// The application is in a call that waits, and is to be woken.
+    is_in_call: bool,
     tasks: Option<Tasks>,
 }
 
@@ -112,9 +115,21 @@ impl Consumer {
             news,
             inbox: Some(inbox),
             member: None,
+            is_leaving: false,
+            runtime: clock::runtime(),
         };
         let handle = ConsumerHandle::of(&shared);
-        Self { handle, shared, current: None, arena, calls: 0, took: false, waiting: None, tasks: Some(tasks) }
+        Self {
+            handle,
+            shared,
+            current: None,
+            arena,
+            calls: 0,
+            took: false,
+            waiting: None,
+            is_in_call: false,
+            tasks: Some(tasks),
+        }
     }
 
     /// A handle for other tasks.
@@ -128,15 +143,15 @@ impl Consumer {
     }
 
     /// Subscribes to these topics as a member of `group.id`, instead of those subscribed before. Returns at once; the
-    /// group's assignment comes in the background.
+    /// group's assignment comes in the background. Hooks of an earlier subscription stay.
     ///
     /// # Errors
-    /// No group, or partitions are assigned by hand.
+    /// No group, or partitions are assigned by hand; [`ConsumerError::Unsubscribing`].
     pub fn subscribe<Topic: Into<String>>(&mut self, topics: impl IntoIterator<Item = Topic>) -> Result<()> {
         self.subscribe_to(Subscription::to(topics), None)
     }
 
-    /// As [`subscribe`](Self::subscribe), with hooks. They are set by the first subscription and stay.
+    /// As [`subscribe`](Self::subscribe), with hooks, in place of those of an earlier subscription.
     ///
     /// # Errors
     /// As [`subscribe`](Self::subscribe).
@@ -161,7 +176,7 @@ impl Consumer {
         self.subscribe_to(subscription, None)
     }
 
-    /// As [`subscribe_pattern`](Self::subscribe_pattern), with hooks. They are set by the first subscription and stay.
+    /// As [`subscribe_pattern`](Self::subscribe_pattern), with hooks, in place of those of an earlier subscription.
     ///
     /// # Errors
     /// As [`subscribe_pattern`](Self::subscribe_pattern).
@@ -189,6 +204,9 @@ impl Consumer {
         });
         let tasks = self.tasks.as_mut().ok_or(ConsumerError::Closed)?;
         self.shared.group_id("subscribing")?;
+        if tasks.is_leaving {
+            return Err(ConsumerError::Unsubscribing);
+        }
         {
             let mut state = self.shared.lock();
             if state.mode == Mode::Manual {
@@ -203,9 +221,12 @@ impl Consumer {
         match tasks.inbox.take() {
             Some(news) => {
                 let task = MemberTask { shared: Arc::clone(&self.shared), news, listener };
-                tasks.member = Some(clock::spawn_with(task.run()));
+                tasks.member = Some(clock::spawn_on(&tasks.runtime, task.run()));
             }
             None => {
+                if let Some(listener) = listener {
+                    let _ = tasks.news.send(MemberNews::Hooks(Hooks(listener)));
+                }
                 let _ = tasks.news.send(MemberNews::SubscriptionChanged);
             }
         }
@@ -213,7 +234,8 @@ impl Consumer {
     }
 
     /// Reads these partitions, and no others, without a group to share them with. Partitions that are read already stay
-    /// where they are; [`seek`](ConsumerHandle::seek) moves them.
+    /// where they are; [`seek`](ConsumerHandle::seek) moves them. Of those that are read no more, what was dealt with is
+    /// committed in the background, where offsets are committed by themselves.
     ///
     /// # Errors
     /// The consumer is subscribed; a committed offset is asked for and there is no group; a negative partition.
@@ -230,10 +252,14 @@ impl Consumer {
             self.shared.group_id("reading from the committed offset")?;
         }
         {
-            let mut state = self.shared.lock();
+            let state = self.shared.lock();
             if matches!(state.mode, Mode::Group(_)) {
                 return Err(ConsumerError::Conflict { operation: "assigning partitions" });
             }
+        }
+        self.commit_before_assigning(&wanted);
+        {
+            let mut state = self.shared.lock();
             state.mode = Mode::Manual;
             state.positions.assign(&wanted);
             state.inbox.purge();
@@ -242,10 +268,24 @@ impl Consumer {
         Ok(())
     }
 
+    /// Commits what was dealt with of partitions that are about to go.
+    fn commit_before_assigning(&self, wanted: &[(Arc<str>, i32, Start)]) {
+        if !self.shared.config.enable_auto_commit || self.shared.group_id("").is_err() {
+            return;
+        }
+        let mut offsets = committer::committable(&self.shared, false);
+        offsets.retain(|(place, _)| !wanted.iter().any(|one| *one.0 == *place.topic && one.1 == place.partition));
+        if !offsets.is_empty() {
+            let limit = self.shared.config.client.default_api_timeout;
+            let _ = self.shared.commits.send(CommitOrder::new(&self.shared, offsets, limit, None));
+        }
+    }
+
     /// Gives up every partition, subscribed or assigned: leaves the group, after a last commit where offsets are committed
     /// by themselves. The consumer can subscribe or be assigned anew afterwards. Java's `unsubscribe`.
     ///
-    /// Cancel safe: the membership goes on to end where this future is dropped, and a later call waits for that.
+    /// Cancel safe: the membership goes on to end where this future is dropped, and a later call waits for that. Until
+    /// then, to subscribe is an error.
     ///
     /// # Errors
     /// The last commit failed; the partitions are given up all the same. [`ConsumerError::Closed`].
@@ -256,6 +296,7 @@ impl Consumer {
         self.shared.member.notify_waiters();
         let mut result = Ok(());
         if let Some(member) = &mut tasks.member {
+            tasks.is_leaving = true;
             let mut given_back = None;
             if !member.is_finished() {
                 (result, given_back) = leave(&tasks.news, member, GroupMembershipOperation::Default).await;
@@ -264,7 +305,7 @@ impl Consumer {
                 Some(inbox) => Some(inbox),
                 None => member.await.ok(),
             };
-            tasks.member = None;
+            (tasks.member, tasks.is_leaving) = (None, false);
             // What was for the member that is gone is not for the next one.
             tasks.inbox = inbox.map(|mut inbox| {
                 while inbox.try_recv().is_ok() {}
@@ -292,7 +333,7 @@ impl Consumer {
     /// [is fatal](ConsumerError::is_fatal).
     pub async fn next_batch(&mut self) -> Result<Batch> {
         loop {
-            if let Some(result) = std::future::poll_fn(|context| self.poll_next_batch(context, false)).await {
+            if let Some(result) = waiting(self, |consumer, context| consumer.poll_next_batch(context, false)).await {
                 return result;
             }
         }
@@ -304,7 +345,7 @@ impl Consumer {
     /// # Errors
     /// As [`next_batch`](Self::next_batch).
     pub async fn next_batch_until_end(&mut self) -> Result<Option<Batch>> {
-        std::future::poll_fn(|context| self.poll_next_batch(context, true)).await.transpose()
+        waiting(self, |consumer, context| consumer.poll_next_batch(context, true)).await.transpose()
     }
 
     /// Waits for the next record. Cancel safe: a record counts as handed out only when this returns it.
@@ -313,7 +354,7 @@ impl Consumer {
     /// As [`next_batch`](Self::next_batch).
     pub async fn recv(&mut self) -> Result<ConsumerRecord> {
         loop {
-            if let Some(result) = std::future::poll_fn(|context| self.poll_recv(context, false)).await {
+            if let Some(result) = waiting(self, |consumer, context| consumer.poll_recv(context, false)).await {
                 return result;
             }
         }
@@ -325,7 +366,7 @@ impl Consumer {
     /// # Errors
     /// As [`next_batch`](Self::next_batch).
     pub async fn recv_until_end(&mut self) -> Result<Option<ConsumerRecord>> {
-        std::future::poll_fn(|context| self.poll_recv(context, true)).await.transpose()
+        waiting(self, |consumer, context| consumer.poll_recv(context, true)).await.transpose()
     }
 
     /// Waits for a record, and takes what more is there without a wait, `max.poll.records` at most. Gives how many were
@@ -366,7 +407,8 @@ impl Consumer {
     pub async fn close_with(mut self, operation: GroupMembershipOperation) -> Result<()> {
         self.put_back();
         let Some(tasks) = self.tasks.take() else { return Ok(()) };
-        let closing = clock::spawn_with(shut_down(Arc::clone(&self.shared), tasks, operation));
+        let runtime = tasks.runtime.clone();
+        let closing = clock::spawn_on(&runtime, shut_down(Arc::clone(&self.shared), tasks, operation));
         closing.await.unwrap_or(Err(ConsumerError::Closed))
     }
 
@@ -600,6 +642,7 @@ impl Consumer {
             return Poll::Ready(None);
         }
         state.waker = Some(context.waker().clone());
+        self.is_in_call = true;
         Poll::Pending
     }
 
@@ -621,12 +664,8 @@ impl Consumer {
             return Poll::Ready(error.clone());
         }
         state.waker = Some(context.waker().clone());
+        self.is_in_call = true;
         Poll::Pending
-    }
-
-    /// Nobody waits any more for what was waited for.
-    pub(crate) fn stop_waiting(&self) {
-        self.shared.lock().waker = None;
     }
 
     /// Ends as a consumer that is dropped, and waits for that.
@@ -693,6 +732,19 @@ impl Consumer {
     }
 }
 
+/// Nobody waits any more for what was waited for: the application is away, which `max.poll.interval.ms` is about.
+impl Waits for Consumer {
+    fn stop_waiting(&mut self) {
+        if std::mem::take(&mut self.is_in_call) {
+            self.shared.lock().waker = None;
+        }
+        if let Some((began, between)) = self.waiting.take() {
+            let now = clock::now();
+            self.shared.metrics.poll_ended(now, now.saturating_duration_since(began), between);
+        }
+    }
+}
+
 impl Deref for Consumer {
     type Target = ConsumerHandle;
 
@@ -701,7 +753,8 @@ impl Deref for Consumer {
     }
 }
 
-/// Records one by one, as [`Consumer::recv`] gives them. It ends after an error that is fatal.
+/// Records one by one, as [`Consumer::recv`] gives them. It ends when the consumer is closed. Once it was polled, the
+/// application counts as one that waits until there is something for it, for a stream is not told when nobody does.
 impl Stream for Consumer {
     type Item = Result<ConsumerRecord>;
 
@@ -718,17 +771,9 @@ impl Drop for Consumer {
         self.put_back();
         let Some(tasks) = self.tasks.take() else { return };
         self.shared.lock().dropped = true;
-        if tokio::runtime::Handle::try_current().is_ok() {
-            let operation = GroupMembershipOperation::Default;
-            drop(clock::spawn_with(shut_down(Arc::clone(&self.shared), tasks, operation)));
-        } else {
-            tasks.steward.abort();
-            tasks.committer.abort();
-            if let Some(member) = tasks.member {
-                member.abort();
-            }
-            self.handle.mark_closed();
-        }
+        // Where the runtime is gone, so are the tasks already.
+        let (runtime, operation) = (tasks.runtime.clone(), GroupMembershipOperation::Default);
+        drop(clock::spawn_on(&runtime, shut_down(Arc::clone(&self.shared), tasks, operation)));
     }
 }
 

@@ -115,6 +115,9 @@ pub enum ConsumerError {
         /// What was to be done.
         operation: &'static str,
     },
+    /// A call of `unsubscribe` was dropped before its end, and the member has not left yet.
+    #[error("the consumer is still leaving its group: wait for another `unsubscribe` before subscribing")]
+    Unsubscribing,
     /// The group does not take this member, or not any more.
     #[error("group {group_id}: {code}{}", .message.as_deref().map(|said| format!(": {said}")).unwrap_or_default())]
     Group {

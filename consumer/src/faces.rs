@@ -9,6 +9,7 @@ use crate::batch::Batch;
 use crate::consumer::Consumer;
 use crate::error::{ConsumerError, Result};
 use crate::record::ConsumerRecord;
+use crate::waiting::Waits;
 
 impl Consumer {
     /// Batches one by one, as [`next_batch`](Self::next_batch) gives them. Dropping the stream loses nothing.
@@ -53,6 +54,12 @@ impl Consumer {
 #[derive(Debug)]
 pub struct Batches<'a> {
     consumer: &'a mut Consumer,
+}
+
+impl Drop for Batches<'_> {
+    fn drop(&mut self) {
+        self.consumer.stop_waiting();
+    }
 }
 
 impl Stream for Batches<'_> {

@@ -48,6 +48,7 @@ mod subscription;
 mod tasks;
 mod typed;
 mod unpack;
+mod waiting;
 mod wire;
 
 pub use batch::{Batch, Records};

@@ -26,11 +26,16 @@ pub(crate) struct Tasks {
     pub(crate) inbox: Option<mpsc::UnboundedReceiver<MemberNews>>,
     /// The member, once there is one. It gives its inbox back at its end.
     pub(crate) member: Option<JoinHandle<mpsc::UnboundedReceiver<MemberNews>>>,
+    /// The member was asked to leave, and nobody has seen it gone.
+    pub(crate) is_leaving: bool,
+    /// Where they run.
+    pub(crate) runtime: tokio::runtime::Handle,
 }
 
 /// Leaves the group and ends the tasks.
 pub(crate) async fn shut_down(shared: Arc<Shared>, tasks: Tasks, operation: GroupMembershipOperation) -> Result<()> {
-    let Tasks { steward, committer, news, inbox: _, member } = tasks;
+    let Tasks { steward, committer, news, member, .. } = tasks;
+    let end_of_member = member.as_ref().map(JoinHandle::abort_handle);
     shared.lock().in_hand = None;
     shared.member.notify_waiters();
     let farewell = async {
@@ -61,6 +66,10 @@ pub(crate) async fn shut_down(shared: Arc<Shared>, tasks: Tasks, operation: Grou
     });
     steward.abort();
     committer.abort();
+    if let Some(member) = end_of_member {
+        // It has left, or waits for what does not come, such as a hook's end.
+        member.abort();
+    }
     ConsumerHandle::of(&shared).mark_closed();
     shared.client.close();
     result

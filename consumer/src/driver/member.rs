@@ -23,9 +23,20 @@ use crate::machine::membership::{Action, Classic, ConsumerMember, Failure, Membe
 use crate::shared::{Mode, Shared};
 use crate::subscription::GroupMembershipOperation;
 
+/// The application's hooks.
+pub(crate) struct Hooks(pub(crate) Arc<dyn RebalanceListener>);
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Hooks")
+    }
+}
+
 /// What the member is told by others.
 #[derive(Debug)]
 pub(crate) enum MemberNews {
+    /// These hooks are called from now on.
+    Hooks(Hooks),
     /// The subscription changed.
     SubscriptionChanged,
     /// A topic has other partitions than were shared out.
@@ -114,6 +125,7 @@ impl MemberTask {
                     (Ok(_), None) => {}
                 },
                 Some(news) = self.news.recv() => match (news, &mut machine) {
+                    (MemberNews::Hooks(Hooks(listener)), _) => self.listener = Some(listener),
                     (MemberNews::SubscriptionChanged, Some(machine)) => {
                         if let Some(wanted) = wanted(&shared) {
                             machine.on_subscription(wanted);

@@ -126,9 +126,19 @@ async fn application_is_back(shared: &Shared, partitions: &[TopicPartition]) -> 
     }
 }
 
-/// Runs a hook in a task of its own, so that a panic in it stays there.
+/// Ends a hook that nobody waits for any more.
+struct Hook(tokio::task::JoinHandle<()>);
+
+impl Drop for Hook {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Runs a hook in a task of its own, so that a panic in it stays there. It ends with this.
 async fn hook(run: impl Future<Output = ()> + Send + 'static) {
-    if let Err(error) = clock::spawn(run).await {
+    let mut hook = Hook(clock::spawn(run));
+    if let Err(error) = (&mut hook.0).await {
         tracing::error!(%error, "a rebalance hook broke off");
     }
 }

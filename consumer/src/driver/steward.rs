@@ -14,6 +14,7 @@ use crate::driver::fetcher;
 use crate::driver::member::MemberNews;
 use crate::driver::offsets::{self, Answers, EpochQuery, Query};
 use crate::error::ConsumerError;
+use crate::handle::ConsumerHandle;
 use crate::machine::positions::{Leader, Lookup, Question, TopicView};
 use crate::pattern::TopicPattern;
 use crate::shared::{Mode, Shared, State, Subscription};
@@ -41,8 +42,18 @@ enum Done {
     },
 }
 
+/// Closes the consumer with the steward, whatever ends that: the runtime may be gone, and nothing would come any more.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        ConsumerHandle::of(&self.0).mark_closed();
+    }
+}
+
 /// Runs until the task is ended.
 pub(crate) async fn run(shared: Arc<Shared>, member: mpsc::UnboundedSender<MemberNews>) {
+    let _ending = Ending(Arc::clone(&shared));
     let mut fetchers = Fetchers::default();
     let mut tasks = JoinSet::new();
     let mut missing = Missing::default();

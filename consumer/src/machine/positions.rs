@@ -582,6 +582,7 @@ impl Slot {
                     self.progress.marks().end();
                     self.progress = Arc::new(Progress::default());
                     self.progress.set_paused(self.paused);
+                    self.progress.set_held(self.held);
                 }
                 self.progress.start(offset, last_epoch);
                 Stage::Ready(Cursor {

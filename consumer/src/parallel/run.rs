@@ -16,6 +16,7 @@ use crate::error::{ConsumerError, Result};
 use crate::machine::lanes::{Lanes, Started};
 use crate::record::ConsumerRecord;
 use crate::retry::{Cause, CauseKind, DeadLetterError, LastResort};
+use crate::waiting::waiting;
 
 /// What is to be done with a record.
 #[derive(Debug, Clone)]
@@ -307,11 +308,11 @@ impl Consumer {
     /// The next record; where there is no room for one, only shows that the application is there.
     pub(crate) async fn take_if(&mut self, has_room: bool) -> Result<ConsumerRecord, ConsumerError> {
         loop {
-            let polled = std::future::poll_fn(|context| {
+            let polled = waiting(self, |consumer, context| {
                 if has_room {
-                    self.poll_recv(context, false)
+                    consumer.poll_recv(context, false)
                 } else {
-                    self.poll_idle(context).map(|error| Some(Err(error)))
+                    consumer.poll_idle(context).map(|error| Some(Err(error)))
                 }
             });
             if let Some(result) = polled.await {

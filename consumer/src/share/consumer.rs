@@ -25,6 +25,7 @@ use super::unpack::ShareUnpacker;
 use crate::clock;
 use crate::error::PartitionError;
 use crate::record::ConsumerRecord;
+use crate::waiting::{Waits, waiting};
 
 /// How long a close waits for the brokers, as in Java.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,6 +69,8 @@ struct Tasks {
     steward: JoinHandle<()>,
     member: JoinHandle<()>,
     leave: oneshot::Sender<()>,
+    /// Where they run.
+    runtime: tokio::runtime::Handle,
 }
 
 /// The chunk at hand, and the batch of it whose records are taken one by one.
@@ -84,13 +87,11 @@ struct Open {
     finder: Finder,
 }
 
-/// A call that waits: however it ends, the brokers are told no longer that somebody waits.
-struct Call<'a>(&'a mut ShareConsumer);
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        if std::mem::take(&mut self.0.is_waiting) {
-            self.0.shared.lock().waker = None;
+/// However a call ends, the brokers are told no longer that somebody waits.
+impl Waits for ShareConsumer {
+    fn stop_waiting(&mut self) {
+        if std::mem::take(&mut self.is_waiting) {
+            self.shared.lock().waker = None;
         }
     }
 }
@@ -121,6 +122,7 @@ impl ShareConsumer {
             steward: clock::spawn(steward::run(Arc::clone(&shared))),
             member: clock::spawn(member::run(Arc::clone(&shared), leaves)),
             leave,
+            runtime: clock::runtime(),
         };
         let handle = ShareConsumerHandle { shared: Arc::clone(&shared) };
         Ok(Self {
@@ -176,8 +178,7 @@ impl ShareConsumer {
     /// Trouble of a partition, or an acknowledgement that failed, after which this can be called again; or an error that
     /// [is fatal](ShareConsumerError::is_fatal).
     pub async fn next_batch(&mut self) -> ShareResult<ShareBatch> {
-        let call = Call(self);
-        std::future::poll_fn(|context| call.0.poll_next_batch(context)).await
+        waiting(self, Self::poll_next_batch).await
     }
 
     /// Waits for the next record. Cancel safe: a record counts as handed out only when this returns it. What was handed
@@ -186,8 +187,7 @@ impl ShareConsumer {
     /// # Errors
     /// As [`next_batch`](Self::next_batch).
     pub async fn recv(&mut self) -> ShareResult<ShareRecord> {
-        let call = Call(self);
-        std::future::poll_fn(|context| call.0.poll_recv(context)).await
+        waiting(self, Self::poll_recv).await
     }
 
     /// Waits for a record, and takes what more is at hand without a wait, `max.poll.records` at most. Gives how many were
@@ -244,7 +244,8 @@ impl ShareConsumer {
     /// The brokers did not answer in time; or an acknowledgement failed that nobody was told of.
     pub async fn close(mut self) -> ShareResult<()> {
         let Some(tasks) = self.tasks.take() else { return Ok(()) };
-        let closing = clock::spawn_with(shut_down(Arc::clone(&self.shared), tasks));
+        let runtime = tasks.runtime.clone();
+        let closing = clock::spawn_on(&runtime, shut_down(Arc::clone(&self.shared), tasks));
         closing.await.unwrap_or(Err(ShareConsumerError::Closed))
     }
 
@@ -458,19 +459,15 @@ impl Stream for ShareConsumer {
 impl Drop for ShareConsumer {
     fn drop(&mut self) {
         let Some(tasks) = self.tasks.take() else { return };
-        if tokio::runtime::Handle::try_current().is_ok() {
-            drop(clock::spawn_with(shut_down(Arc::clone(&self.shared), tasks)));
-        } else {
-            tasks.steward.abort();
-            tasks.member.abort();
-            self.shared.mark_closed();
-        }
+        // Where the runtime is gone, so are the tasks already.
+        let runtime = tasks.runtime.clone();
+        drop(clock::spawn_on(&runtime, shut_down(Arc::clone(&self.shared), tasks)));
     }
 }
 
 /// Closes the sessions, leaves the group, and ends the tasks.
 async fn shut_down(shared: Arc<Shared>, tasks: Tasks) -> ShareResult<()> {
-    let Tasks { mut steward, mut member, leave } = tasks;
+    let Tasks { mut steward, mut member, leave, .. } = tasks;
     shared.lock().is_closing = true;
     shared.steward.notify_one();
     let farewell = async {

@@ -15,6 +15,7 @@ use crate::consumer::Consumer;
 use crate::error::{ConsumerError, Result};
 use crate::handle::ConsumerHandle;
 use crate::record::ConsumerRecord;
+use crate::waiting::{Waits, waiting};
 pub use deserialize::{DeserializationError, Deserialize, TypedRecord};
 
 /// What goes wrong with a [`TypedConsumer`].
@@ -137,7 +138,7 @@ impl<K: 'static, V: 'static> TypedConsumer<K, V> {
     /// As [`Consumer::recv`]; [`TypedError::Deserialization`] in place of a record that cannot be read.
     pub async fn recv(&mut self) -> Result<TypedRecord<K, V>, TypedError> {
         loop {
-            if let Some(result) = std::future::poll_fn(|context| self.poll_typed(context, false)).await {
+            if let Some(result) = waiting(self, |consumer, context| consumer.poll_typed(context, false)).await {
                 return result;
             }
         }
@@ -148,7 +149,7 @@ impl<K: 'static, V: 'static> TypedConsumer<K, V> {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub async fn recv_until_end(&mut self) -> Result<Option<TypedRecord<K, V>>, TypedError> {
-        std::future::poll_fn(|context| self.poll_typed(context, true)).await.transpose()
+        waiting(self, |consumer, context| consumer.poll_typed(context, true)).await.transpose()
     }
 
     /// Waits for a record, and takes what more is there without a wait, `max.poll.records` at most. Gives how many were
@@ -237,6 +238,12 @@ impl<K: 'static, V: 'static> TypedConsumer<K, V> {
                 }
             }
         }
+    }
+}
+
+impl<K, V> Waits for TypedConsumer<K, V> {
+    fn stop_waiting(&mut self) {
+        self.consumer.stop_waiting();
     }
 }
 

@@ -13,8 +13,21 @@ use crate::share::error::ShareConsumerError;
 use crate::share::machine::session::Place;
 use crate::share::shared::Shared;
 
+/// Closes the consumer where the steward ends before its time: the runtime may be gone, and nothing would come any more.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let is_closing = self.0.lock().is_closing;
+        if !is_closing {
+            self.0.mark_closed();
+        }
+    }
+}
+
 /// Runs until the consumer closes and all sessions are closed. Dropped, it ends those who talk to the leaders.
 pub(crate) async fn run(shared: Arc<Shared>) {
+    let _ending = Ending(Arc::clone(&shared));
     let mut leaders: JoinSet<i32> = JoinSet::new();
     let mut running: BTreeSet<i32> = BTreeSet::new();
     let mut refresh: JoinSet<bool> = JoinSet::new();
