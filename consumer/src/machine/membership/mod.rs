@@ -12,6 +12,12 @@ mod classic_tests;
 pub(crate) mod consumer;
 #[cfg(test)]
 mod consumer_tests;
+#[cfg(test)]
+mod model_classic;
+#[cfg(test)]
+mod model_consumer;
+#[cfg(test)]
+mod ownership_tests;
 mod state;
 pub(crate) mod terms;
 
