@@ -214,15 +214,10 @@ impl ClassicCoordinator {
 
     /// Drops one of the dead, or also of the living; but nobody whose connection waits for an answer.
     pub(super) fn expire(&mut self, pick: usize, alive: &[Life], also_the_living: bool) {
-        let spares = |entry: &Entry| {
-            alive.contains(&entry.life) && (!also_the_living || entry.is_joining || entry.is_syncing)
-        };
-        let candidates: Vec<String> = self
-            .members
-            .iter()
-            .filter(|(_, entry)| !spares(entry))
-            .map(|(id, _)| id.clone())
-            .collect();
+        let spares =
+            |entry: &Entry| alive.contains(&entry.life) && (!also_the_living || entry.is_joining || entry.is_syncing);
+        let candidates: Vec<String> =
+            self.members.iter().filter(|(_, entry)| !spares(entry)).map(|(id, _)| id.clone()).collect();
         if !candidates.is_empty() {
             self.remove(&candidates[pick % candidates.len()]);
         }

@@ -65,8 +65,8 @@ impl ConsumerCoordinator {
             .flat_map(|(_, entry)| entry.assigned.union(&entry.revoking).copied().collect::<Vec<_>>())
             .collect();
         let entry = self.members.get_mut(&beat.member_id).ok_or(ErrorCode::UnknownMemberId)?;
-        let is_retried = beat.epoch == entry.previous_epoch
-            && told.as_ref().is_some_and(|told| told.is_subset(&entry.assigned));
+        let is_retried =
+            beat.epoch == entry.previous_epoch && told.as_ref().is_some_and(|told| told.is_subset(&entry.assigned));
         if beat.epoch != 0 && beat.epoch != entry.epoch && !is_retried {
             return Err(ErrorCode::FencedMemberEpoch);
         }
@@ -121,12 +121,8 @@ impl ConsumerCoordinator {
 
     /// Drops one of those who are not spared.
     pub(super) fn expire(&mut self, pick: usize, spared: &[Life]) {
-        let candidates: Vec<String> = self
-            .members
-            .iter()
-            .filter(|(_, entry)| !spared.contains(&entry.life))
-            .map(|(id, _)| id.clone())
-            .collect();
+        let candidates: Vec<String> =
+            self.members.iter().filter(|(_, entry)| !spared.contains(&entry.life)).map(|(id, _)| id.clone()).collect();
         if !candidates.is_empty() {
             self.remove(&candidates[pick % candidates.len()]);
         }

@@ -237,7 +237,9 @@ impl World {
             }
             (Action::Install { .. }, Some(machine)) => machine.on_installed(),
             (Action::Revoke { partitions, .. }, Some(machine)) => {
-                numbers(&partitions).iter().for_each(|partition| assert!(person.owned.remove(partition), "gives up what it has"));
+                numbers(&partitions)
+                    .iter()
+                    .for_each(|partition| assert!(person.owned.remove(partition), "gives up what it has"));
                 machine.on_revoked();
             }
             (Action::Resolve(ids), Some(Membership::Consumer(machine))) => {
@@ -247,8 +249,12 @@ impl World {
                 machine.on_assigned(assign(assignor, is_cooperative, members));
             }
             (
-                Action::FindCoordinator | Action::Install { .. } | Action::Revoke { .. } | Action::Resolve(_)
-                | Action::Assign { .. } | Action::Fail { .. },
+                Action::FindCoordinator
+                | Action::Install { .. }
+                | Action::Revoke { .. }
+                | Action::Resolve(_)
+                | Action::Assign { .. }
+                | Action::Fail { .. },
                 _,
             ) => {}
             // A request may arrive after its sender has died.
