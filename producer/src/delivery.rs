@@ -1,7 +1,7 @@
 //! What becomes of a record: one shared state per batch, and for each record an index into it.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +43,10 @@ struct Inner {
     /// What is known, by index of record. One entry, unless the batch was split.
     resolved: Vec<(Range<u32>, Outcome)>,
     waiters: Vec<Waiter>,
+    /// How many are calling callbacks of records that are resolved.
+    telling: u32,
+    /// Those who wait until everybody is told.
+    settling: Vec<Waker>,
 }
 
 enum Waiter {
@@ -56,6 +60,15 @@ impl Inner {
     fn outcome(&self, index: u32) -> Option<(&Outcome, u32)> {
         let (range, outcome) = self.resolved.iter().find(|(range, _)| range.contains(&index))?;
         Some((outcome, index - range.start))
+    }
+
+    /// Whether the records up to `last` are resolved, and everybody was told.
+    fn is_settled(&self, last: u32) -> bool {
+        let mut index = 0;
+        while let Some((range, _)) = self.resolved.iter().find(|(range, _)| range.contains(&index)) {
+            index = range.end;
+        }
+        index > last && self.telling == 0
     }
 }
 
@@ -93,14 +106,24 @@ impl BatchState {
         }
     }
 
-    /// The first record up to `last` that is not resolved.
-    pub(crate) fn first_unresolved(&self, last: u32) -> Option<u32> {
-        let inner = self.lock();
-        let mut index = 0;
-        while let Some((range, _)) = inner.resolved.iter().find(|(range, _)| range.contains(&index)) {
-            index = range.end;
-        }
-        Some(index).filter(|index| *index <= last)
+    /// Whether the records up to `last` are resolved, and everybody was told who wanted to be called back.
+    pub(crate) fn is_settled(&self, last: u32) -> bool {
+        self.lock().is_settled(last)
+    }
+
+    /// Waits until [`BatchState::is_settled`].
+    pub(crate) async fn settled(&self, last: u32) {
+        poll_fn(|context| {
+            let mut inner = self.lock();
+            if inner.is_settled(last) {
+                return Poll::Ready(());
+            }
+            if !inner.settling.iter().any(|waker| waker.will_wake(context.waker())) {
+                inner.settling.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// What became of the records from `first` to `last`: the first failure, if there is any; `None` while one is left.
@@ -129,6 +152,7 @@ impl BatchState {
             }
         }
         inner.resolved.push((range.clone(), outcome.clone()));
+        inner.telling += 1;
         drop(inner);
         for waiter in due {
             match waiter {
@@ -139,6 +163,11 @@ impl BatchState {
                 }
             }
         }
+        let mut inner = self.lock();
+        inner.telling -= 1;
+        let settling = std::mem::take(&mut inner.settling);
+        drop(inner);
+        settling.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -290,17 +319,18 @@ impl Future for Delivery {
             this.slot = None;
             return Poll::Ready(result);
         }
-        let waiter = Waiter::Task(this.index, context.waker().clone());
+        // Dropped after the lock is: with a waker, a task may go, and with it other deliveries of the batch.
+        let mut before = None;
         match this.slot.and_then(|slot| inner.waiters.get_mut(slot as usize)) {
             Some(Waiter::Task(_, waker)) if waker.will_wake(context.waker()) => {}
-            Some(slot) => *slot = waiter,
+            Some(slot) => before = Some(std::mem::replace(slot, Waiter::Task(this.index, context.waker().clone()))),
             None => {
-                let slot = u32::try_from(inner.waiters.len()).ok();
-                inner.waiters.push(waiter);
-                drop(inner);
-                this.slot = slot;
+                this.slot = u32::try_from(inner.waiters.len()).ok();
+                inner.waiters.push(Waiter::Task(this.index, context.waker().clone()));
             }
         }
+        drop(inner);
+        drop(before);
         Poll::Pending
     }
 }
@@ -308,9 +338,11 @@ impl Future for Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
-        if let Some(waiter @ Waiter::Task(..)) = self.state.lock().waiters.get_mut(slot as usize) {
-            *waiter = Waiter::Gone;
-        }
+        let mut inner = self.state.lock();
+        let waiter = inner.waiters.get_mut(slot as usize).filter(|waiter| matches!(waiter, Waiter::Task(..)));
+        let before = waiter.map(|waiter| std::mem::replace(waiter, Waiter::Gone));
+        drop(inner);
+        drop(before);
     }
 }
 
@@ -360,6 +392,56 @@ mod tests {
             })
             .collect::<Vec<_>>();
         assert_eq!(offsets, [(100, 7), (102, 7), (103, 7)]);
+    }
+
+    /// A waker that holds another delivery of the same batch, as one may that is the last to hold its task.
+    struct Holder {
+        #[expect(dead_code, reason = "it is held")]
+        held: Mutex<Delivery>,
+    }
+    impl Wake for Holder {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn a_waker_that_holds_another_delivery_may_go_with_this_one() {
+        let state = BatchState::new("t".into(), 0);
+        let holding = |index| {
+            let mut held = Delivery::new(state.clone(), index, 0);
+            assert!(Pin::new(&mut held).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            Waker::from(Arc::new(Holder { held: Mutex::new(held) }))
+        };
+        let mut delivery = Delivery::new(state.clone(), 2, 0);
+        for index in 0..2 {
+            // The second takes the place of the first.
+            let waker = holding(index);
+            assert!(Pin::new(&mut delivery).poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        drop(delivery);
+    }
+
+    #[test]
+    fn nothing_is_settled_before_the_callbacks_are_over() {
+        let state = BatchState::new("t".into(), 0);
+        let seen = state.clone();
+        let callback = move |_| {
+            assert!(seen.outcome_of(0, 0).is_some() && !seen.is_settled(0));
+        };
+        let (told, heard) = std::sync::mpsc::channel();
+        state.on_resolved(0, 0, Box::new(move |result| told.send((callback)(result)).unwrap()));
+        let mut settled = std::pin::pin!(state.settled(1));
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut back = Receipt::new(state.clone(), 2);
+        let front = back.split_off_front(1);
+        assert!(settled.as_mut().poll(&mut context).is_pending() && settled.as_mut().poll(&mut context).is_pending());
+        front.resolve(Outcome::Written { base_offset: 0, log_append_time: -1 });
+        heard.try_recv().expect("the callback was called, and did not panic");
+        assert!(state.is_settled(0) && settled.as_mut().poll(&mut context).is_pending());
+        back.resolve(Outcome::Written { base_offset: 1, log_append_time: -1 });
+        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert!(settled.as_mut().poll(&mut context).is_ready());
     }
 
     #[test]

@@ -426,8 +426,8 @@ impl Shared {
         for partition in self.partitions() {
             let mut slot = partition.lock();
             slot.queue.close_open(now);
+            slot.queue.unresolved(&mut unresolved);
             if !slot.queue.is_idle() {
-                slot.queue.unresolved(&mut unresolved);
                 partition.signal(slot);
             }
         }
@@ -465,12 +465,10 @@ impl Shared {
         }
     }
 
-    /// Waits until every record that was taken before is resolved.
+    /// Waits until every record that was taken before is resolved, and everybody was told.
     pub(crate) async fn flush(&self) {
         for (state, last) in self.close_batches() {
-            while let Some(index) = state.first_unresolved(last) {
-                let _ = Delivery::new(state.clone(), index, 0).await;
-            }
+            state.settled(last).await;
         }
     }
 }

@@ -18,7 +18,7 @@ mod end;
 pub(crate) use append::AppendError;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,8 @@ pub(crate) struct PartitionQueue {
     sticky_bytes: usize,
     /// The last transaction that the partition became part of.
     admission: Option<Admission>,
+    /// What left the queue, each as its state and its last record, of which somebody may not be told yet.
+    leaving: VecDeque<(Weak<BatchState>, u32)>,
 }
 
 /// A batch that was sent once at least.
@@ -177,6 +179,7 @@ impl PartitionQueue {
             expected: 0,
             sticky_bytes: 0,
             admission: None,
+            leaving: VecDeque::new(),
         }
     }
 
@@ -197,11 +200,24 @@ impl PartitionQueue {
         self.retry_at.is_none_or(|at| at <= now) && (again() || self.has_due(now, hurry))
     }
 
-    /// The unresolved batches, each as its state and its last record: who waits for these waits for all.
+    /// The batches that are unresolved, or resolved with somebody left to be told; each as its state and its last record:
+    /// who waits for these waits for all.
     pub(crate) fn unresolved(&self, into: &mut Vec<(Arc<BatchState>, u32)>) {
         let receipts =
             self.outstanding.iter().map(|batch| &batch.receipt).chain(self.ready.iter().map(|batch| &batch.receipt));
+        into.extend(self.leaving.iter().filter_map(|(state, last)| Some((state.upgrade()?, *last))));
         into.extend(receipts.map(|receipt| (receipt.state().clone(), receipt.last_index())));
+    }
+
+    /// Hands out a receipt to be resolved when no lock is held any more. Until then the queue remembers it, so that
+    /// `flush`, and with it the commit of a transaction, does not overtake the news.
+    fn tell(&mut self, receipt: Receipt, outcome: Outcome, resolved: &mut Resolutions) {
+        let is_told = |(state, last): &(Weak<BatchState>, u32)| state.upgrade().is_none_or(|state| state.is_settled(*last));
+        while self.leaving.front().is_some_and(is_told) {
+            self.leaving.pop_front();
+        }
+        self.leaving.push_back((Arc::downgrade(receipt.state()), receipt.last_index()));
+        resolved.push((receipt, outcome));
     }
 
     /// Something changed for the better, such as the leader: an error's pause is over.

@@ -33,6 +33,23 @@ async fn records_arrive_in_order_over_lost_answers_and_refusals() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn flush_does_not_overtake_the_news() {
+    use futures_util::FutureExt as _;
+    let net = Net::new(1, 1);
+    let producer = net.producer(net.config()).await;
+    let (told, heard) = tokio::sync::oneshot::channel();
+    let flushing = producer.clone();
+    // The batch has left its queue by now, and who waits for the record is being told.
+    let callback = move |result: rkafka_producer::DeliveryResult| {
+        told.send((result.is_ok(), flushing.flush().now_or_never().is_some())).unwrap();
+    };
+    producer.send_with(Record::to("t").value("v"), callback).await.unwrap();
+    producer.flush().await;
+    assert_eq!(heard.now_or_never().unwrap(), Ok((true, false)));
+    assert!(producer.flush().now_or_never().is_some(), "nothing is left to be told");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_accepted_is_sent_though_the_producer_is_dropped() {
     let net = Net::new(1, 1);
     let config = net.config().linger(Duration::from_secs(3600)).delivery_timeout(Duration::from_secs(7200));

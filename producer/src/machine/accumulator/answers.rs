@@ -117,7 +117,7 @@ impl PartitionQueue {
 
     fn finish(&mut self, at: usize, outcome: Outcome, resolved: &mut Resolutions) {
         if let Some(batch) = self.outstanding.remove(at) {
-            resolved.push((batch.receipt, outcome));
+            self.tell(batch.receipt, outcome, resolved);
         }
     }
 

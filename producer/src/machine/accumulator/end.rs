@@ -26,7 +26,8 @@ impl PartitionQueue {
                 let error = self.timeout_error(true, batch.detail.clone());
                 if let Some(batch) = self.outstanding.get_mut(at) {
                     batch.receipt.maybe_written = true;
-                    resolved.push((batch.receipt.split_off_front(u32::MAX), Outcome::Failed(error)));
+                    let receipt = batch.receipt.split_off_front(u32::MAX);
+                    self.tell(receipt, Outcome::Failed(error), resolved);
                 }
             }
             at += 1;
@@ -37,7 +38,8 @@ impl PartitionQueue {
         let detail = self.outstanding.front().and_then(|batch| batch.detail.clone()).or_else(|| trouble.cloned());
         while self.ready.front().is_some_and(|batch| expired(batch.created)) {
             if let Some(batch) = self.ready.pop_front() {
-                resolved.push((batch.receipt, Outcome::Failed(self.timeout_error(false, detail.clone()))));
+                let error = self.timeout_error(false, detail.clone());
+                self.tell(batch.receipt, Outcome::Failed(error), resolved);
             }
         }
     }
@@ -47,16 +49,22 @@ impl PartitionQueue {
         ProducerError::DeliveryTimeout { topic, partition, timeout, maybe_written, detail }
     }
 
+    /// Takes the oldest batch that was never sent.
+    fn next_unsent(&mut self) -> Option<ClosedBatch> {
+        self.ready.pop_front().or_else(|| self.open.take().map(ClosedBatch::from))
+    }
+
     /// Gives up everything. Answers that come later find nothing.
     pub(crate) fn abandon(&mut self, resolved: &mut Resolutions) {
         self.under_way = 0;
         let closed = |maybe_written| Outcome::Failed(ProducerError::Closed { maybe_written });
-        resolved.extend(self.outstanding.drain(..).map(|batch| {
+        while let Some(batch) = self.outstanding.pop_front() {
             let outcome = closed(batch.receipt.maybe_written || batch.waiting.is_none());
-            (batch.receipt, outcome)
-        }));
-        let unsent = self.ready.drain(..).chain(self.open.take().map(ClosedBatch::from));
-        resolved.extend(unsent.map(|batch| (batch.receipt, closed(false))));
+            self.tell(batch.receipt, outcome, resolved);
+        }
+        while let Some(batch) = self.next_unsent() {
+            self.tell(batch.receipt, closed(false), resolved);
+        }
     }
 
     /// When the oldest batch reaches `delivery.timeout.ms`.
@@ -74,13 +82,14 @@ impl PartitionQueue {
         let aborted = |maybe_written| {
             Outcome::Failed(ProducerError::TransactionAborted { reason: reason.cloned(), maybe_written })
         };
-        let unsent = self.ready.drain(..).chain(self.open.take().map(ClosedBatch::from));
-        resolved.extend(unsent.map(|batch| (batch.receipt, aborted(false))));
+        while let Some(batch) = self.next_unsent() {
+            self.tell(batch.receipt, aborted(false), resolved);
+        }
         let mut has_gap = false;
         while let Some(at) = self.outstanding.iter().position(|batch| batch.waiting.is_some()) {
             if let Some(batch) = self.outstanding.remove(at) {
                 let outcome = aborted(batch.receipt.maybe_written);
-                resolved.push((batch.receipt, outcome));
+                self.tell(batch.receipt, outcome, resolved);
             }
             has_gap = true;
         }
