@@ -395,7 +395,12 @@ impl Producer {
         let mut detail = None;
         loop {
             let left = limit.saturating_sub(clock::since(begun));
-            let refreshed = tokio::time::timeout(left, shared.client.refresh(Topics::named([&*topic.name]))).await;
+            let refresh = tokio::time::timeout(left, shared.client.refresh(Topics::named([&*topic.name])));
+            let refreshed = tokio::select! {
+                refreshed = refresh => refreshed,
+                // The client may be others' too, and then does not end with this producer.
+                () = shared.until_stopped() => return Err(ProducerError::Closed { maybe_written: false }),
+            };
             match refreshed {
                 Err(_) => return Err(self.unknown(topic, limit, detail)),
                 Ok(Err(error)) if !error.is_retriable() => {
@@ -419,7 +424,10 @@ impl Producer {
             failures = failures.saturating_add(1);
             // The last pause is as long as there is time: the error says how long the topic was waited for.
             let left = limit.saturating_sub(clock::since(begun));
-            clock::sleep(pause.min(left)).await;
+            tokio::select! {
+                () = clock::sleep(pause.min(left)) => {}
+                () = shared.until_stopped() => return Err(ProducerError::Closed { maybe_written: false }),
+            }
             if pause >= left {
                 return Err(self.unknown(topic, limit, detail));
             }

@@ -12,7 +12,7 @@ use crate::shared::Shared;
 use super::start_sender;
 
 /// The runtime that ends takes the tasks along: nobody else would tell the deliveries that are left.
-struct StopOnDrop(Arc<Shared>);
+pub(super) struct StopOnDrop(pub(super) Arc<Shared>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -22,8 +22,7 @@ impl Drop for StopOnDrop {
     }
 }
 
-pub(super) async fn run(shared: Arc<Shared>) {
-    let _stop = StopOnDrop(shared.clone());
+pub(super) async fn run(shared: Arc<Shared>, _stop: StopOnDrop) {
     let mut changes = shared.client.cluster_changes();
     let mut outbox = Outbox::new(shared.orphanage.broker);
     let mut resolved = Resolutions::new();

@@ -14,7 +14,9 @@ use crate::shared::Shared;
 
 /// Starts the tasks of a producer.
 pub(crate) fn start(shared: &Arc<Shared>) {
-    spawn(shared, manager::run(shared.clone()));
+    // Not within the task: a runtime that ends may drop it before it ever ran.
+    let stop = manager::StopOnDrop(shared.clone());
+    spawn(shared, manager::run(shared.clone(), stop));
     if let Some(coordination) = &shared.coordination {
         spawn(shared, coordinator::run(shared.clone(), coordination.clone()));
     } else if shared.limits.idempotent {

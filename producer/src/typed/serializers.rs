@@ -112,8 +112,10 @@ impl<K: ?Sized, V: ?Sized> Serializers<K, V> {
                 self.value.serialize(SerializationContext::value(record.topic), &mut headers, value, buffer)
             });
             let value = is_there(value)?;
-            // A serializer only appends; one that cuts off what was there harms its own record alone.
-            let (key_bytes, value_bytes) = buffer.split_at_checked(key_end).unwrap_or_default();
+            let Some((key_bytes, value_bytes)) = buffer.split_at_checked(key_end) else {
+                let reason = "its serializer cut off bytes that were there before: it may only append";
+                return Err(SerializationError::new(SerializationContext::value(record.topic), reason).into());
+            };
             Ok(take(&Record {
                 topic: record.topic,
                 partition: record.partition,
@@ -163,5 +165,34 @@ fn is_there(encoded: Option<Result<Encoded, SerializationError>>) -> Result<bool
     match encoded.transpose()? {
         Some(Encoded::Bytes) => Ok(true),
         Some(Encoded::Null) | None => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serialization::{RecordHeaders, StringSerializer};
+
+    /// Clears what was there before, in the place of appending.
+    struct Clearing;
+    impl Serializer<str> for Clearing {
+        fn serialize(
+            &self,
+            _: SerializationContext<'_>,
+            _: &mut RecordHeaders<'_>,
+            _: &str,
+            into: &mut Vec<u8>,
+        ) -> Result<Encoded, SerializationError> {
+            into.clear();
+            Ok(Encoded::Bytes)
+        }
+    }
+
+    #[test]
+    fn a_serializer_that_cuts_off_the_key_is_refused() {
+        let serializers = Serializers::<str, str>::new(StringSerializer, Clearing);
+        let record = TypedRecord::to("t").key("k").value("v");
+        let error = serializers.with_bytes(&record, |record| record.key.map(<[u8]>::to_vec)).unwrap_err().to_string();
+        assert!(error.contains("`t`") && error.contains("only append"), "{error}");
     }
 }

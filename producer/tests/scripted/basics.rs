@@ -131,6 +131,34 @@ fn senders_live_on_the_runtime_of_the_producer() {
     assert_eq!(second.unwrap().offset, 1);
 }
 
+#[test]
+fn a_runtime_that_ends_before_the_producer_ran_takes_it_along() {
+    let broker = Loopback::start();
+    let home = tokio::runtime::Runtime::new().unwrap();
+    let client = home.block_on(rkafka_client_core::Client::connect(broker.config().client)).unwrap();
+    let brief = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let producer = brief.block_on(async { Producer::over(client, broker.config()) }).unwrap();
+    drop(brief);
+    let fate = async { producer.send(Record::to("t").value("one")).await?.await };
+    let fate = home.block_on(async { tokio::time::timeout(Duration::from_secs(20), fate).await });
+    assert!(matches!(fate, Ok(Err(ProducerError::Closed { maybe_written: false }))), "{fate:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_metadata_is_told_that_the_producer_closed() {
+    let net = Net::new(1, 1);
+    let client = rkafka_client_core::Client::connect_with(net.config().client, net.options()).await.unwrap();
+    let producer = Producer::over(client, net.config()).unwrap();
+    let waiting = producer.clone();
+    let waiting = crate::net::spawn(async move { waiting.send(Record::to("nowhere").value("x")).await });
+    pause(Duration::from_millis(10)).await;
+    let before = now();
+    producer.close(Duration::from_secs(1)).await.unwrap();
+    let told = waiting.await.unwrap();
+    assert!(matches!(told, Err(ProducerError::Closed { maybe_written: false })), "{told:?}");
+    assert!(now() - before < Duration::from_secs(1), "not after `max.block.ms`");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_partition_that_the_topic_got_since_is_found() {
     let net = Net::new(1, 1);
