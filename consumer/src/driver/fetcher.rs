@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use rkafka_client_core::{Broker, Error, HostPort, Link};
 use rkafka_protocol::ErrorCode;
-use rkafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use rkafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use rkafka_protocol::messages::fetch_response::PartitionData;
 use rkafka_protocol::messages::{FetchRequest, FetchResponse};
 use uuid::Uuid;
 
 use crate::clock;
+use crate::machine::fetch_session::{Answer, FetchSession, Key, Place, Plan, Told};
 use crate::machine::inbox::Chunk;
 use crate::machine::positions::{Cursor, Fetched};
 use crate::metrics::{Tallies, millis};
@@ -28,6 +29,10 @@ const FIRST_VERSION_BY_ID: i16 = 13;
 /// The first version that tells where logs diverge (KIP-595).
 const FIRST_VERSION_WITH_LAST_EPOCH: i16 = 12;
 
+/// The first version that knows sessions (KIP-227).
+const FIRST_VERSION_WITH_SESSION: i16 = 7;
+/// The session epoch of a fetch without a session: it names all of its partitions, and is answered of all.
+const NO_SESSION_EPOCH: i32 = -1;
 /// The first version that tells the client's rack (KIP-392).
 const FIRST_VERSION_WITH_RACK: i16 = 11;
 /// How long a fetch waits at most while another partition is about to join in.
@@ -77,6 +82,11 @@ enum Lane<'a> {
 
 async fn lane(shared: &Shared, broker: i32, lane: Lane<'_>) {
     let mut link: Option<Link> = None;
+    // What goes over the second connection goes once: a session would only cost the broker a place.
+    let mut session = match lane {
+        Lane::First(_) => Some(FetchSession::default()),
+        Lane::Second(_) => None,
+    };
     if let Lane::First(_) = lane {
         // The first fetch finds the connection open: it is made while the offset to begin at is looked up. Where that
         // fails, the fetch tries again and tells.
@@ -96,19 +106,21 @@ async fn lane(shared: &Shared, broker: i32, lane: Lane<'_>) {
             in_flight.store(true, Ordering::Relaxed);
         }
         let sent = clock::now();
-        let fetched = fetch(shared, broker, &mut link, &flight).await;
+        let fetched = fetch(shared, broker, &mut link, &flight, session.as_mut()).await;
         if let Lane::First(in_flight) = lane {
             in_flight.store(false, Ordering::Relaxed);
         }
         let cursors = std::mem::take(&mut flight.cursors);
         match fetched {
-            Ok((version, response)) => {
+            Ok(Fetch { version, answer, response }) => {
                 let now = clock::now();
                 shared.metrics.fetch_latency.record(now, millis(now.saturating_duration_since(sent)));
                 shared.metrics.fetch_throttle.record(now, f64::from(response.throttle_time_ms));
                 take_hints(shared, &cursors, &response);
                 let mut tallies = shared.metrics.tallies();
-                shared.accept(broker, outcomes(cursors, version, response, Some(&mut tallies)), now);
+                let session = session.as_mut().filter(|_| version >= FIRST_VERSION_WITH_SESSION);
+                let outcomes = outcomes(cursors, version, response, Some(&mut tallies), session.map(|of| (of, answer)));
+                shared.accept(broker, outcomes, now);
             }
             Err(error) => {
                 tracing::debug!(broker, %error, "a fetch failed");
@@ -179,12 +191,20 @@ fn take(shared: &Shared, broker: i32, now: Instant) -> Result<Flight<'_>, Option
     Ok(Flight { shared, cursors, max_bytes: config.fetch_max_bytes.min(share), max_wait })
 }
 
+/// An answer to a fetch.
+struct Fetch {
+    version: i16,
+    answer: Answer,
+    response: FetchResponse,
+}
+
 async fn fetch(
     shared: &Shared,
     broker: i32,
     link: &mut Option<Link>,
     flight: &Flight<'_>,
-) -> Result<(i16, FetchResponse), Error> {
+    mut session: Option<&mut FetchSession>,
+) -> Result<Fetch, Error> {
     let link = match link {
         Some(link) => link,
         None => link.insert(shared.client.link(broker).await?),
@@ -192,22 +212,56 @@ async fn fetch(
     // A topic without an id can only be asked for by its name, and one request does the one or the other.
     let by_name = flight.cursors.iter().any(|cursor| cursor.topic_id.is_nil());
     let version = link.version_for::<FetchRequest>(if by_name { FIRST_VERSION_BY_ID - 1 } else { i16::MAX })?;
-    link.enqueue(&request(shared, flight, version), version)?;
-    let limit = shared.config.client.request_timeout.saturating_add(flight.max_wait);
-    match tokio::time::timeout(limit, link.drive()).await {
-        Ok(response) => Ok((version, response?.decode::<FetchRequest>()?)),
-        Err(_) => Err(Error::new(
-            rkafka_client_core::ErrorKind::Timeout,
-            format!("no answer to a fetch within {limit:?} (request.timeout.ms)"),
-        )),
+    let by_id = version >= FIRST_VERSION_BY_ID;
+    let wanted: Vec<(Key, Place)> = match session {
+        Some(_) => flight.cursors.iter().map(|cursor| (key(cursor, by_id), place(cursor, version))).collect(),
+        None => Vec::new(),
+    };
+    loop {
+        let mut session = session.as_mut().filter(|_| version >= FIRST_VERSION_WITH_SESSION);
+        let plan = session.as_mut().map(|session| session.begin(&wanted, by_id));
+        link.enqueue(&request(shared, flight, version, plan), version)?;
+        let limit = shared.config.client.request_timeout.saturating_add(flight.max_wait);
+        let Ok(response) = tokio::time::timeout(limit, link.drive()).await else {
+            return Err(Error::new(
+                rkafka_client_core::ErrorKind::Timeout,
+                format!("no answer to a fetch within {limit:?} (request.timeout.ms)"),
+            ));
+        };
+        let response = response?.decode::<FetchRequest>()?;
+        let code = ErrorCode::check(response.error_code).err();
+        let answer = session.map_or(Answer::Full, |session| session.on_answer(code, response.session_id));
+        if answer == Answer::Again {
+            tracing::debug!(broker, error = code.map(ErrorCode::name), "the fetch session begins anew");
+            continue;
+        }
+        return Ok(Fetch { version, answer, response });
     }
 }
 
-fn request(shared: &Shared, flight: &Flight<'_>, version: i16) -> FetchRequest {
+fn key(cursor: &Cursor, by_id: bool) -> Key {
+    let topic_id = if by_id { cursor.topic_id } else { Uuid::nil() };
+    Key { topic_id, topic: Arc::clone(&cursor.topic), partition: cursor.partition }
+}
+
+fn place(cursor: &Cursor, version: i16) -> Place {
+    let tells_last_epoch = version >= FIRST_VERSION_WITH_LAST_EPOCH;
+    Place {
+        offset: cursor.offset,
+        leader_epoch: cursor.leader_epoch,
+        last_fetched_epoch: if tells_last_epoch { cursor.last_fetched_epoch } else { -1 },
+    }
+}
+
+/// Makes the request; without a plan it names everything, and is of no session.
+fn request(shared: &Shared, flight: &Flight<'_>, version: i16, plan: Option<Plan>) -> FetchRequest {
     let config = &shared.config;
     let mut topics: Vec<FetchTopic> = Vec::new();
     let mut index: HashMap<&str, usize> = HashMap::new();
-    for cursor in &flight.cursors {
+    for (at, cursor) in flight.cursors.iter().enumerate() {
+        if plan.as_ref().and_then(|plan| plan.named.get(at)) == Some(&false) {
+            continue;
+        }
         let at = *index.entry(&cursor.topic).or_insert_with(|| {
             topics.push(FetchTopic {
                 topic: cursor.topic.to_string(),
@@ -217,35 +271,50 @@ fn request(shared: &Shared, flight: &Flight<'_>, version: i16) -> FetchRequest {
             topics.len() - 1
         });
         if let Some(topic) = topics.get_mut(at) {
+            let place = place(cursor, version);
             topic.partitions.push(FetchPartition {
                 partition: cursor.partition,
-                current_leader_epoch: cursor.leader_epoch,
-                fetch_offset: cursor.offset,
-                last_fetched_epoch: if version >= FIRST_VERSION_WITH_LAST_EPOCH {
-                    cursor.last_fetched_epoch
-                } else {
-                    -1
-                },
+                current_leader_epoch: place.leader_epoch,
+                fetch_offset: place.offset,
+                last_fetched_epoch: place.last_fetched_epoch,
                 log_start_offset: -1,
                 partition_max_bytes: wire_size(config.max_partition_fetch_bytes),
                 ..FetchPartition::default()
             });
         }
     }
+    let (session_id, session_epoch, forgotten) = match plan {
+        Some(plan) => (plan.session_id, plan.session_epoch, plan.forgotten),
+        None => (0, NO_SESSION_EPOCH, Vec::new()),
+    };
     FetchRequest {
         replica_id: -1,
         max_wait_ms: i32::try_from(flight.max_wait.as_millis()).unwrap_or(i32::MAX),
         min_bytes: config.fetch_min_bytes,
         max_bytes: wire_size(flight.max_bytes),
         isolation_level: config.isolation_level.code(),
-        // No session: each fetch names all of its partitions (KIP-227's "full fetch without a session").
-        session_id: 0,
-        session_epoch: -1,
+        session_id,
+        session_epoch,
+        forgotten_topics_data: forgotten_topics(forgotten),
         // The leader may name a replica in the same rack to read from (KIP-392).
         rack_id: config.client.client_rack.clone().filter(|_| version >= FIRST_VERSION_WITH_RACK).unwrap_or_default(),
         topics,
         ..FetchRequest::default()
     }
+}
+
+fn forgotten_topics(forgotten: Vec<Key>) -> Vec<ForgottenTopic> {
+    let mut topics: HashMap<(Arc<str>, Uuid), Vec<i32>> = HashMap::new();
+    for key in forgotten {
+        topics.entry((key.topic, key.topic_id)).or_default().push(key.partition);
+    }
+    let forgotten = |((topic, topic_id), partitions): ((Arc<str>, Uuid), Vec<i32>)| ForgottenTopic {
+        topic: topic.to_string(),
+        topic_id,
+        partitions,
+        ..ForgottenTopic::default()
+    };
+    topics.into_iter().map(forgotten).collect()
 }
 
 fn wire_size(bytes: usize) -> i32 {
@@ -292,10 +361,16 @@ fn outcomes(
     version: i16,
     response: FetchResponse,
     mut tallies: Option<&mut Tallies<'_>>,
+    mut session: Option<(&mut FetchSession, Answer)>,
 ) -> Vec<Outcome> {
     if let Err(code) = ErrorCode::check(response.error_code) {
         return cursors.into_iter().map(|cursor| (cursor, Fetched::Refused(code), None)).collect();
     }
+    if response.responses.is_empty() && response.throttle_time_ms > 0 {
+        // A quota had the broker leave everything out, in a session and without one.
+        return cursors.into_iter().map(|cursor| (cursor, Fetched::Throttled, None)).collect();
+    }
+    let by_id = version >= FIRST_VERSION_BY_ID;
     let mut answers: HashMap<(Uuid, String, i32), PartitionData> = HashMap::new();
     for topic in response.responses {
         for data in topic.partitions {
@@ -305,17 +380,45 @@ fn outcomes(
     cursors
         .into_iter()
         .map(|cursor| {
-            let key = if version >= FIRST_VERSION_BY_ID {
+            let in_answer = if by_id {
                 (cursor.topic_id, String::new(), cursor.partition)
             } else {
                 (Uuid::nil(), cursor.topic.to_string(), cursor.partition)
             };
-            match answers.remove(&key) {
-                Some(data) => outcome(cursor, data, tallies.as_deref_mut()),
-                None => (cursor, Fetched::Malformed("the answer does not speak of the partition".to_owned()), None),
+            match (answers.remove(&in_answer), &mut session) {
+                (Some(data), session) => {
+                    if let Some((session, _)) = session {
+                        session.note(&key(&cursor, by_id), told(&data));
+                    }
+                    outcome(cursor, data, tallies.as_deref_mut())
+                }
+                (None, Some((session, Answer::Incremental))) => {
+                    let fetched =
+                        session.on_silence(&key(&cursor, by_id)).map_or(Fetched::Lost, |told| Fetched::Read {
+                            next_offset: cursor.offset,
+                            last_epoch: None,
+                            high_watermark: told.high_watermark,
+                            last_stable_offset: told.last_stable_offset,
+                            log_start_offset: told.log_start_offset,
+                            preferred_replica: None,
+                        });
+                    (cursor, fetched, None)
+                }
+                (None, _) => {
+                    (cursor, Fetched::Malformed("the answer does not speak of the partition".to_owned()), None)
+                }
             }
         })
         .collect()
+}
+
+/// What the broker will not tell again while it stays the same; an error is always told.
+fn told(data: &PartitionData) -> Option<Told> {
+    (data.error_code == 0 && data.high_watermark >= 0).then_some(Told {
+        high_watermark: data.high_watermark,
+        last_stable_offset: data.last_stable_offset,
+        log_start_offset: data.log_start_offset,
+    })
 }
 
 fn outcome(cursor: Cursor, data: PartitionData, tallies: Option<&mut Tallies<'_>>) -> Outcome {

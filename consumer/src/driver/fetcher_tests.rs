@@ -70,7 +70,7 @@ fn values(chunk: Chunk, read_committed: bool) -> Vec<String> {
 fn records_below_the_cursor_and_a_cut_off_end_are_passed_over() {
     let mut records = [batch(0, None, &["a", "b", "c"]), batch(3, None, &["d"])].concat();
     records.extend_from_slice(&batch(4, None, &["cut"])[..30]);
-    let mut outcomes = outcomes(cursors(&[1]), 17, answer(vec![data(0, records)]), None);
+    let mut outcomes = outcomes(cursors(&[1]), 17, answer(vec![data(0, records)]), None, None);
     let (_, fetched, chunk) = outcomes.pop().unwrap();
     assert!(matches!(fetched, Fetched::Read { next_offset: 4, high_watermark: 100, .. }));
     assert_eq!(values(chunk.unwrap(), false), ["b", "c", "d"]);
@@ -100,7 +100,7 @@ fn aborted_transactions_are_read_only_by_who_wants_them() {
         (true, &["open elsewhere", "committed", "plain"][..]),
         (false, &["aborted", "open elsewhere", "committed", "plain"][..]),
     ] {
-        let (_, fetched, chunk) = outcomes(cursors(&[0]), 17, answer(vec![partition()]), None).pop().unwrap();
+        let (_, fetched, chunk) = outcomes(cursors(&[0]), 17, answer(vec![partition()]), None, None).pop().unwrap();
         assert!(matches!(fetched, Fetched::Read { next_offset: 7, .. }));
         assert_eq!(values(chunk.unwrap(), read_committed), expected);
     }
@@ -118,7 +118,7 @@ fn a_chunk_put_back_still_knows_what_was_aborted() {
     .concat();
     let aborted = vec![AbortedTransaction { producer_id: 7, first_offset: 0, ..AbortedTransaction::default() }];
     let partition = PartitionData { aborted_transactions: Some(aborted), ..data(0, records) };
-    let (_, _, chunk) = outcomes(cursors(&[0]), 17, answer(vec![partition]), None).pop().unwrap();
+    let (_, _, chunk) = outcomes(cursors(&[0]), 17, answer(vec![partition]), None, None).pop().unwrap();
     let mut unpacker = Unpacker::new(chunk.unwrap(), true, true);
     let first = unpacker.next_batch(&mut DecompressArena::default()).unwrap().unwrap();
     assert_eq!(values(unpacker.into_rest(first.next_offset()), true), ["last"]);
@@ -129,15 +129,15 @@ fn damage_is_told_and_never_skipped() {
     let mut broken = batch(5, None, &["x"]);
     *broken.last_mut().unwrap() ^= 1;
     let records = [batch(4, None, &["ok"]), broken].concat();
-    let (_, _, chunk) = outcomes(cursors(&[4]), 17, answer(vec![data(0, records)]), None).pop().unwrap();
+    let (_, _, chunk) = outcomes(cursors(&[4]), 17, answer(vec![data(0, records)]), None, None).pop().unwrap();
     let mut unpacker = Unpacker::new(chunk.unwrap(), false, true);
     let mut arena = DecompressArena::default();
     assert!(unpacker.next_batch(&mut arena).unwrap().is_some());
     assert_eq!(unpacker.next_batch(&mut arena).unwrap_err().offset, 5);
     // A batch that does not move forward would be fetched for ever.
-    let stuck = outcomes(cursors(&[9]), 17, answer(vec![data(0, batch(0, None, &["old"]))]), None).pop().unwrap();
+    let stuck = outcomes(cursors(&[9]), 17, answer(vec![data(0, batch(0, None, &["old"]))]), None, None).pop().unwrap();
     assert!(matches!(stuck.1, Fetched::Malformed(_)));
-    let short = outcomes(cursors(&[0]), 17, answer(vec![data(0, vec![0; 40])]), None).pop().unwrap();
+    let short = outcomes(cursors(&[0]), 17, answer(vec![data(0, vec![0; 40])]), None, None).pop().unwrap();
     assert!(matches!(short.1, Fetched::Malformed(_)));
 }
 
@@ -149,7 +149,7 @@ fn partitions_that_are_missing_foreign_or_refused() {
         ..data(2, Vec::new())
     };
     let response = answer(vec![refused, diverged, data(77, batch(0, None, &["foreign"]))]);
-    let outcomes = outcomes(cursors(&[0, 0, 5]), 17, response, None);
+    let outcomes = outcomes(cursors(&[0, 0, 5]), 17, response, None, None);
     assert_eq!(outcomes.len(), 3, "every cursor comes back, and nothing else");
     assert!(matches!(outcomes[0].1, Fetched::Malformed(_)));
     assert_eq!(outcomes[1].1, Fetched::Refused(ErrorCode::NotLeaderOrFollower));
@@ -180,7 +180,7 @@ proptest! {
             bytes[at] ^= flip;
         }
         let Ok(response) = decode_whole::<FetchResponse>(Bytes::from(bytes), 17) else { return Ok(()) };
-        let mut outcomes = outcomes(cursors(&[1]), 17, response, None);
+        let mut outcomes = outcomes(cursors(&[1]), 17, response, None, None);
         prop_assert_eq!(outcomes.len(), 1);
         let (cursor, fetched, chunk) = outcomes.pop().unwrap();
         if let Fetched::Read { next_offset, .. } = fetched {

@@ -57,6 +57,8 @@ pub(crate) enum Fetched {
     Refused(ErrorCode),
     /// The answer did not speak of the partition, or the bytes make no sense: asked again after a backoff.
     Malformed(String),
+    /// A quota had the broker say nothing: asked again after a backoff.
+    Throttled,
     /// No answer came.
     Lost,
 }
@@ -151,7 +153,7 @@ impl Positions {
         }
         let leader = slot.leader.map(|leader| leader.broker);
         let from_replica = slot.preferred.is_some_and(|(replica, _)| replica == broker) && leader != Some(broker);
-        if from_replica && !matches!(fetched, Fetched::Read { .. } | Fetched::Diverged { .. }) {
+        if from_replica && !matches!(fetched, Fetched::Read { .. } | Fetched::Diverged { .. } | Fetched::Throttled) {
             // Whatever a replica suffers from, such as being behind, the leader may know better: it is asked at once.
             slot.preferred = None;
             slot.stage = Stage::Ready(cursor);
@@ -216,6 +218,10 @@ impl Positions {
                 slot.stage = Stage::Ready(cursor);
                 self.back_off(&topic, partition, now);
                 verdict.error = Some(PartitionError::Malformed { offset, what });
+            }
+            Fetched::Throttled => {
+                slot.stage = Stage::Ready(cursor);
+                self.back_off(&topic, partition, now);
             }
             Fetched::Lost => {
                 slot.stage = Stage::Ready(cursor);
