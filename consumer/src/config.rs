@@ -218,6 +218,7 @@ fn agree(config: &ConsumerConfig) -> Result<(), ConfigError> {
 mod tests {
     use super::*;
 
+    // Shows: interceptor.classes.
     #[test]
     fn classes_of_java_are_refused() {
         assert!(ConsumerConfig::from_properties([("bootstrap.servers", "b:1"), ("interceptor.classes", "")]).is_ok());

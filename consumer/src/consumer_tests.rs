@@ -16,7 +16,7 @@ use rkafka_protocol::messages::{
     MetadataRequest, MetadataResponse, RequestHeader, ResponseHeader, list_offsets_response,
 };
 use rkafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
-use rkafka_protocol::records::{BatchOptions, encode_batch};
+use rkafka_protocol::records::{BatchBuilder, BatchOptions, Codec, Compression, Compressor, NO_HEADERS, encode_batch};
 use rkafka_protocol::wire::{Message, Reader, Request, Writer};
 use rkafka_protocol::{ApiKey, ErrorCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -40,6 +40,10 @@ struct Broker {
     /// How large the requests for records were allowed to be answered: `min_bytes`, `max_wait_ms`, `max_bytes`, and of
     /// one partition.
     asked: Mutex<(i32, i32, i32, i32)>,
+    /// The isolation level and the rack of the last request for records.
+    asked_as: Mutex<(i8, String)>,
+    /// Batches are compressed.
+    compresses: std::sync::atomic::AtomicBool,
 }
 
 impl Broker {
@@ -90,7 +94,18 @@ impl Broker {
                             options.partition_leader_epoch = epoch;
                             let values = [format!("{base}"), format!("{}", base + 1)];
                             let records = values.iter().map(|value| (None, Some(value.as_bytes())));
-                            let mut bytes = encode_batch(Vec::new(), options, 0, records).unwrap().into_bytes();
+                            let mut bytes = if self.compresses.load(Ordering::SeqCst) {
+                                let mut builder = BatchBuilder::new(Vec::new(), options);
+                                for (key, value) in records {
+                                    builder.append(0, key, value, NO_HEADERS).unwrap();
+                                }
+                                let mut sealed =
+                                    builder.seal(Codec::new(Compression::Gzip), &mut Compressor::new()).unwrap();
+                                sealed.finish();
+                                sealed.into_bytes()
+                            } else {
+                                encode_batch(Vec::new(), options, 0, records).unwrap().into_bytes()
+                            };
                             if *self.corrupt.lock().unwrap() == Some((asked.partition, base)) {
                                 *bytes.last_mut().unwrap() ^= 1;
                             }
@@ -221,6 +236,7 @@ impl Broker {
                         request.max_bytes,
                         of_one.map_or(0, |partition| partition.partition_max_bytes),
                     );
+                    *self.asked_as.lock().unwrap() = (request.isolation_level, request.rack_id.clone());
                     let deadline = clock::now() + Duration::from_millis(request.max_wait_ms as u64);
                     let response = loop {
                         let mut appended = std::pin::pin!(self.appended.notified());
@@ -617,6 +633,7 @@ async fn a_truncated_log_is_told_of_before_anything_more_is_read() {
     assert_eq!(within(consumer.recv()).await.unwrap().offset(), 6);
 }
 
+// Shows: check.crcs.
 #[tokio::test(start_paused = true)]
 async fn a_damaged_batch_is_named_and_can_be_passed_by_a_seek_or_read_unchecked() {
     let broker = Broker::with(&[6]);
@@ -638,10 +655,13 @@ async fn a_damaged_batch_is_named_and_can_be_passed_by_a_seek_or_read_unchecked(
     assert_eq!(within(trusting.recv()).await.unwrap().offset(), 2, "check.crcs=false looks at nothing");
 }
 
+// Shows: fetch.min.bytes, fetch.max.wait.ms, fetch.max.bytes, max.partition.fetch.bytes, max.poll.records, client.rack.
 #[tokio::test(start_paused = true)]
 async fn what_the_settings_of_fetching_say_is_what_brokers_are_asked() {
     let broker = Broker::with(&[6]);
     let config = ConsumerConfig::new()
+        .isolation_level(IsolationLevel::ReadCommitted)
+        .client_rack("rack-7".to_owned())
         .fetch_min_bytes(7)
         .fetch_max_wait(Duration::from_millis(321))
         .fetch_max_bytes(12_345_usize)
@@ -655,8 +675,28 @@ async fn what_the_settings_of_fetching_say_is_what_brokers_are_asked() {
     while within(consumer.recv_until_end()).await.unwrap().is_some() {}
     clock::sleep(Duration::from_millis(5)).await;
     assert_eq!(*broker.asked.lock().unwrap(), (7, 321, 12_345, 1_234));
+    assert_eq!(*broker.asked_as.lock().unwrap(), (1, "rack-7".to_owned()));
 }
 
+// Shows: max.decompressed.batch.bytes.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_unpacks_to_more_than_allowed_is_not_unpacked() {
+    let broker = Broker::with(&[2]);
+    broker.compresses.store(true, Ordering::SeqCst);
+    for (limit, expected) in [(1_000_usize, Ok("0")), (10, Err(0))] {
+        let mut consumer = consumer_with(&broker, ConsumerConfig::new().max_decompressed_batch_bytes(limit)).await;
+        consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+        match (within(consumer.recv()).await, expected) {
+            (Ok(record), Ok(value)) => assert_eq!(text(&record), value),
+            (Err(ConsumerError::Partition { source: PartitionError::Corrupt { offset, .. }, .. }), Err(at)) => {
+                assert_eq!(offset, at);
+            }
+            (got, _) => panic!("{limit}: {got:?}"),
+        }
+    }
+}
+
+// Shows: queued.max.bytes.
 /// A partition whose records nobody takes fills the budget, and the others are read all the same.
 #[tokio::test(start_paused = true)]
 async fn a_full_budget_is_not_held_by_a_paused_partition() {

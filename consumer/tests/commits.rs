@@ -55,6 +55,7 @@ async fn committed_offset(consumer: &Consumer) -> Option<i64> {
     committed(consumer).await.map(|one| one.offset)
 }
 
+// Shows: enable.auto.offset.store.
 #[tokio::test]
 async fn only_what_is_marked_is_committed_and_never_beyond_a_gap() {
     let cluster = cluster().await;
@@ -114,6 +115,7 @@ async fn batches_and_records_of_batches_are_marked() {
     assert_eq!(committed_offset(&consumer).await, Some(4));
 }
 
+// Shows: auto.commit.interval.ms.
 #[tokio::test]
 async fn marks_are_committed_by_the_interval() {
     let cluster = cluster().await;

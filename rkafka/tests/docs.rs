@@ -1,7 +1,7 @@
 //! docs/config.md, docs/metrics.md and docs/protocol-support.md say what the code says. `UPDATE_DOCS=1 cargo test -p rkafka
 //! --all-features --test docs` writes them anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,8 @@ use rkafka::consumer::{ConsumerConfig, ShareConsumerConfig};
 use rkafka::producer::ProducerConfig;
 use rkafka::protocol::ApiKey;
 
+#[path = "docs/java_consumer_metrics.rs"]
+mod java_consumer_metrics;
 #[path = "docs/java_metrics.rs"]
 mod java_metrics;
 #[path = "docs/kafka_apis.rs"]
@@ -92,29 +94,21 @@ fn metrics_are_documented() {
     check("metrics.md", &metrics_page::text());
 }
 
-/// Settings of every client that a producer has no use for.
-const OF_CONSUMERS: [&str; 1] = ["client.rack"];
-
-/// What a client's or a producer's setting does is shown by a test that says so (`// Shows: linger.ms.`), and what a
-/// test says that it shows is there.
+/// What a client's setting does is shown by a test that says so (`// Shows: linger.ms.`), and what a test says that it
+/// shows is there.
 #[test]
-fn every_setting_of_a_producer_is_shown_by_a_test() {
+fn every_setting_of_a_client_is_shown_by_a_test() {
     let shown = ShownBy::read(&root());
+    let of_clients = [ProducerConfig::describe(), ConsumerConfig::describe(), ShareConsumerConfig::describe()];
     let known = |name: &str| {
-        let all = [
-            ProducerConfig::describe(),
-            ConsumerConfig::describe(),
-            ShareConsumerConfig::describe(),
-            AdminConfig::describe(),
-        ];
-        all.into_iter().flatten().any(|setting| setting.name == name)
+        let all = of_clients.into_iter().chain([AdminConfig::describe()]);
+        all.flatten().any(|setting| setting.name == name)
     };
     for name in shown.names() {
         assert!(known(name), "{} shows `{name}`, which is no setting", shown.links(name));
     }
-    let missing = ProducerConfig::describe().iter().filter(|setting| !shown.has(setting.name));
-    let missing =
-        missing.filter(|setting| !OF_CONSUMERS.contains(&setting.name)).map(|setting| setting.name).collect::<Vec<_>>();
+    let names = of_clients.into_iter().flatten().map(|setting| setting.name);
+    let missing = names.filter(|name| !shown.has(name)).collect::<BTreeSet<_>>();
     assert!(missing.is_empty(), "no test says `// Shows:` of {missing:?}");
 }
 

@@ -1,17 +1,19 @@
-//! The page of metrics, made of their declarations, and what Java's producer has in the same places.
+//! The page of metrics, made of their declarations, and what Java's clients have in the same places.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use rkafka::client::metrics::{ClientKind, RecordingLevel, Spec, Stat, client_specs};
+use rkafka::consumer::metric_specs as consumer_specs;
 use rkafka::producer::producer_specs;
 
+use super::java_consumer_metrics::{CONSUMER, missing as missing_of_consumer};
 use super::java_metrics::{MISSING, PRODUCER};
 
 const HEAD: &str = "# Metrics
 
-Generated from the declarations; do not edit. `Producer::metrics()` and `Client::metrics()` give them, sorted by group, name
-and tags; `MetricsSnapshot::prometheus_text()` writes them as Prometheus reads them, under the names that the JMX exporter
+Generated from the declarations; do not edit. `Producer::metrics()`, `ConsumerHandle::metrics()` and `Client::metrics()`
+give them, sorted by group, name and tags; `MetricsSnapshot::prometheus_text()` writes them as Prometheus reads them, under the names that the JMX exporter
 gives to Kafka's own clients.
 
 Names, groups and tags are Kafka's. Every metric has the tag `client-id`. What is windowed looks back over
@@ -26,6 +28,9 @@ Where a value is not quite Java's:
 - `request-rate`, `request-size-*` and `outgoing-byte-*` are told when an answer comes, and when a connection ends.
 - `incoming-byte-*` counts whole answers.
 - `record-error-*` also counts records that a closing producer or an aborted transaction gives up.
+- A consumer's `bytes-consumed-*` and `fetch-size-*` are of records that are not compressed, and are told once the application
+  has been given all that one fetch brought. What a consumer measures of the application's calls is measured once per fetched
+  chunk, not per call; `records-lag` and `records-lead` are read when somebody looks.
 
 ## A record's way, stage by stage
 
@@ -48,6 +53,7 @@ fn kind(stat: Stat) -> String {
         Stat::Total => "total".to_owned(),
         Stat::Count => "count".to_owned(),
         Stat::Rate | Stat::CountRate => "rate, windowed".to_owned(),
+        Stat::CountRatePerHour => "rate per hour, windowed".to_owned(),
         Stat::NanosRatio => "share, windowed".to_owned(),
         Stat::Avg => "average, windowed".to_owned(),
         Stat::Max => "maximum, windowed".to_owned(),
@@ -93,26 +99,48 @@ pub fn text() -> String {
     for (name, reason) in MISSING {
         writeln!(out, "| `{name}` | {reason} |").expect("a String takes all");
     }
+    let of_consumers = consumer_specs();
+    for group in ["consumer-fetch-manager-metrics", "consumer-coordinator-metrics", "consumer-metrics"] {
+        let specs = of_consumers.iter().copied().filter(|spec| spec.group(ClientKind::Consumer) == group);
+        out += &table(&format!("`{group}`"), "", &specs.collect::<Vec<_>>());
+    }
+    out += "\n## What Java's consumer has, and this one does not\n\n| name | reason |\n|---|---|\n";
+    for (name, reason) in missing_of_consumer() {
+        writeln!(out, "| `{name}` | {reason} |").expect("a String takes all");
+    }
     out
 }
 
 /// Each of Java's metrics is here, in its group, or is missing for a reason; and what is not Java's says so.
+fn compare(kind: ClientKind, ours: Vec<&Spec>, javas: &[(&str, &str)], missing: &[(&str, &str)]) {
+    let mut seen = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    for spec in &ours {
+        let group = spec.group(kind).into_owned();
+        assert!(seen.insert((group.clone(), spec.name(), spec.tag_names())), "{} is declared twice", spec.name());
+        names.insert((group, spec.name()));
+    }
+    let is_here = |group: &str, name: &str| names.iter().any(|(ours, our_name)| ours == group && *our_name == name);
+    for (group, name) in javas {
+        let has_reason = missing.iter().any(|(missing, _)| missing == name);
+        assert!(is_here(group, name) != has_reason, "{group} {name}: either here or missing for a reason");
+    }
+    for (missing, _) in missing {
+        assert!(javas.iter().any(|(_, name)| name == missing), "Java has no {missing}");
+    }
+    for spec in ours {
+        let group = spec.group(kind);
+        assert_eq!(javas.contains(&(&*group, spec.name())), !spec.is_own(), "{group} {}", spec.name());
+    }
+}
+
 #[test]
-fn javas_metrics_are_here_or_missing_for_a_reason() {
-    let ours = client_specs()
-        .chain(producer_specs())
-        .map(|spec| (spec.group(ClientKind::Producer).into_owned(), spec.name(), spec.is_own()))
-        .collect::<Vec<_>>();
-    let names = ours.iter().map(|(group, name, _)| (group.as_str(), *name)).collect::<BTreeSet<_>>();
-    assert_eq!(names.len(), ours.len(), "one is declared twice");
-    let javas = PRODUCER.iter().copied().collect::<BTreeSet<_>>();
-    let lost = javas.difference(&names).filter(|(_, name)| !MISSING.iter().any(|(missing, _)| missing == name));
-    assert_eq!(lost.collect::<Vec<_>>(), Vec::<&(&str, &str)>::new(), "neither here nor missing for a reason");
-    for (missing, _) in MISSING {
-        assert!(javas.iter().any(|(_, name)| name == missing), "Java's producer has no {missing}");
-        assert!(!names.iter().any(|(_, name)| name == missing), "{missing} is here");
-    }
-    for (group, name, is_own) in &ours {
-        assert_eq!(javas.contains(&(group.as_str(), name)), !is_own, "{group} {name}");
-    }
+fn the_metrics_of_javas_producer_are_here_or_missing_for_a_reason() {
+    compare(ClientKind::Producer, client_specs().chain(producer_specs()).collect(), PRODUCER, MISSING);
+}
+
+#[test]
+fn the_metrics_of_javas_consumer_are_here_or_missing_for_a_reason() {
+    let missing = missing_of_consumer().collect::<Vec<_>>();
+    compare(ClientKind::Consumer, client_specs().chain(consumer_specs()).collect(), CONSUMER, &missing);
 }

@@ -84,6 +84,7 @@ fn stable(is_static: bool, now: Instant) -> Classic {
     member
 }
 
+// Shows: heartbeat.interval.ms.
 #[test]
 fn beats_on_time_and_only_once_at_a_time() {
     let now = start();

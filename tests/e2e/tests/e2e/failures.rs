@@ -75,6 +75,7 @@ async fn nobody_answering_is_one_line_that_names_the_address() {
     }
 }
 
+// Shows: topic.metadata.propagation.max.ms.
 #[tokio::test]
 async fn a_topic_that_is_not_there_is_named() {
     let cluster = TestCluster::builder().broker(|config| config.auto_create_topics_enable(false)).start().await;

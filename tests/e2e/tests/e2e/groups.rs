@@ -58,6 +58,7 @@ async fn settle(members: &mut [&mut Consumer], shares: &[usize]) {
 }
 
 on_both! {
+    // Shows: group.id.
     async fn members_share_partitions_and_take_over(cluster: &Cluster) {
         let (topic, group) = (cluster.topic("shared", 4, &[]).await, cluster.unique("shared"));
         let mut first = member(member_config(&cluster.bootstrap(), &group), &topic).await;
@@ -108,6 +109,7 @@ on_both! {
 }
 
 on_both! {
+    // Shows: enable.auto.commit.
     async fn commits_are_kept_and_told(cluster: &Cluster) {
         let (topic, group) = (cluster.topic("kept", 1, &[]).await, cluster.unique("kept"));
         send(&cluster.bootstrap(), &topic, 1, 0..10).await;
@@ -183,6 +185,7 @@ async fn a_group_goes_on_after_the_broker_was_away() {
     settle(&mut [&mut first, &mut second], &[1, 1]).await;
 }
 
+// Shows: group.instance.id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_static_member_comes_back_to_its_partitions() {
     let cluster = Cluster::embedded().await;

@@ -96,6 +96,7 @@ async fn send(bootstrap: &str, topic: &str, partitions: i32, numbers: std::ops::
 }
 
 on_both! {
+    // Shows: group.protocol, partition.assignment.strategy.
     /// A member that comes takes its share; what stays is neither revoked nor begun anew, and stays paused.
     async fn only_what_must_move_moves(cluster: &Cluster) {
         for protocol in ["cooperative-sticky", "consumer"] {
@@ -217,6 +218,7 @@ on_both! {
 }
 
 on_both! {
+    // Shows: group.instance.id.
     /// A static member stays when it closes, or leaves where it is told to.
     async fn static_members_leave_as_they_are_told(cluster: &Cluster) {
         for protocol in ["range", "consumer"] {
@@ -268,6 +270,7 @@ impl Assignor for Greedy {
     }
 }
 
+// Shows: partition.assignment.strategy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_assignor_of_the_applications_own_shares_out() {
     let cluster = TestCluster::builder().topic("orders", 3).start().await;
@@ -299,6 +302,7 @@ async fn an_assignor_of_the_applications_own_shares_out() {
     assert!(unknown.to_string().contains("partition.assignment.strategy"), "{unknown}");
 }
 
+// Shows: max.poll.interval.ms.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_poll_loses_its_partitions_and_comes_back() {
     for protocol in ["cooperative-sticky", "consumer"] {

@@ -107,6 +107,7 @@ on_both! {
 }
 
 on_both! {
+    // Shows: auto.offset.reset.
     async fn an_offset_that_is_not_there_is_reset_as_set(cluster: &Cluster) {
         let topic = hundred(cluster).await;
         for (reset, first) in [(OffsetReset::Earliest, Some("0")), (OffsetReset::Latest, None)] {

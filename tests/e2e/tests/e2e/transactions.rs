@@ -30,6 +30,7 @@ async fn committed(bootstrap: &str, topic: &str) -> Vec<String> {
 }
 
 on_both! {
+    // Shows: isolation.level.
     async fn what_is_committed_is_seen_and_what_is_aborted_is_not(cluster: &Cluster) {
         let topic = cluster.topic("committed", 1, &[]).await;
         let mut producer = transactional(&cluster.bootstrap(), &cluster.unique("tx")).await;
