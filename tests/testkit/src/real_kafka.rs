@@ -162,6 +162,14 @@ impl RealKafka {
     /// # Errors
     /// What is missing or went wrong, in a sentence.
     pub fn start(count: u16) -> Result<Self, String> {
+        Self::start_with(count, |_| String::new())
+    }
+
+    /// As [`start`](Self::start), with more lines of `server.properties`, for the broker of each node id.
+    ///
+    /// # Errors
+    /// What is missing or went wrong, in a sentence.
+    pub fn start_with(count: u16, properties: impl Fn(usize) -> String) -> Result<Self, String> {
         let jars = kafka_jars()?;
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?.keep();
         let mut ports = Vec::new();
@@ -182,7 +190,8 @@ impl RealKafka {
         let keeper = Child::spawn(&sleep, Some(&folder), |_| {}).map_err(|error| format!("sleep: {error}"))?;
         let mut cluster = Self { folder, jars, brokers: Vec::new(), _keeper: keeper };
         for (index, (port, controller)) in ports.iter().enumerate() {
-            cluster.start_broker(index + 1, *port, *controller, &voters.join(","), cluster_id)?;
+            let more = properties(index + 1);
+            cluster.start_broker(index + 1, *port, *controller, &voters.join(","), cluster_id, &more)?;
         }
         cluster.wait_until_ready()?;
         Ok(cluster)
@@ -195,6 +204,7 @@ impl RealKafka {
         controller: u16,
         voters: &str,
         cluster: &str,
+        more: &str,
     ) -> Result<(), String> {
         let home = self.folder.join(id.to_string());
         std::fs::create_dir_all(&home).map_err(|error| error.to_string())?;
@@ -215,7 +225,7 @@ impl RealKafka {
              transaction.state.log.min.isr={min_isr}\nshare.coordinator.state.topic.num.partitions=4\n\
              share.coordinator.state.topic.replication.factor={replicas}\n\
              share.coordinator.state.topic.min.isr=1\ndefault.replication.factor={replicas}\n\
-             group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=true\n{of_several}",
+             group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=true\n{of_several}{more}\n",
             data = home.join("data").display()
         );
         let file = home.join("server.properties");

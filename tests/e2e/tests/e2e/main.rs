@@ -4,6 +4,7 @@ mod consumer_metrics;
 mod exactly_once;
 mod failures;
 mod files;
+mod followers;
 mod groups;
 mod interceptors;
 mod memberships;
