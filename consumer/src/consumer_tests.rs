@@ -1,11 +1,13 @@
 //! The whole consumer against a broker in a few lines, over streams in memory: what a dropped future must not lose.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use rkafka_client_core::{ClientOptions, ClientSettings, Dial, DialOptions, HostPort};
 use rkafka_net::{DialFuture, Stream as NetStream};
 use rkafka_protocol::messages::api_versions_response::ApiVersion;
+use rkafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use rkafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use rkafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -23,6 +25,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
 
 use super::*;
+
+/// The id of the fetch session.
+const SESSION: i32 = 7;
 
 /// One topic `t` whose partitions hold batches of two records.
 #[derive(Debug, Default)]
@@ -42,6 +47,10 @@ struct Broker {
     asked: Mutex<(i32, i32, i32, i32)>,
     /// The isolation level and the rack of the last request for records.
     asked_as: Mutex<(i8, String)>,
+    /// The fetch session: its next epoch, and what it has of each partition, with the end that was told.
+    session: Mutex<Option<(i32, BTreeMap<i32, (FetchPartition, Option<i64>)>)>>,
+    /// How many partitions the requests for records named.
+    named: std::sync::atomic::AtomicU64,
     /// Batches are compressed.
     compresses: std::sync::atomic::AtomicBool,
 }
@@ -123,6 +132,52 @@ impl Broker {
             })
             .collect();
         (FetchResponse { responses, ..FetchResponse::default() }, any)
+    }
+
+    /// Puts in what the session has, and says whether the answer may leave out what is as it was.
+    fn enter(&self, request: &mut FetchRequest) -> Result<bool, ErrorCode> {
+        let mut session = self.session.lock().unwrap();
+        let named = request.topics.drain(..).flat_map(|topic| topic.partitions).collect::<Vec<_>>();
+        self.named.fetch_add(named.len() as u64, Ordering::Relaxed);
+        let mut partitions = match request.session_epoch {
+            -1 => {
+                request.topics = vec![FetchTopic { topic: "t".to_owned(), partitions: named, ..FetchTopic::default() }];
+                return Ok(false);
+            }
+            0 => BTreeMap::new(),
+            epoch => match session.take() {
+                None => return Err(ErrorCode::FetchSessionIdNotFound),
+                Some((next, _)) if next != epoch => return Err(ErrorCode::InvalidFetchSessionEpoch),
+                Some((_, partitions)) => partitions,
+            },
+        };
+        for one in named {
+            let told = partitions.get(&one.partition).and_then(|(_, told)| *told);
+            partitions.insert(one.partition, (one, told));
+        }
+        for forgotten in request.forgotten_topics_data.iter().flat_map(|topic| &topic.partitions) {
+            partitions.remove(forgotten);
+        }
+        let all = partitions.values().map(|(one, _)| one.clone()).collect();
+        request.topics = vec![FetchTopic { topic: "t".to_owned(), partitions: all, ..FetchTopic::default() }];
+        *session = Some((request.session_epoch + 1, partitions));
+        Ok(request.session_epoch > 0)
+    }
+
+    /// Leaves out what is as it was told before, and remembers what is told now.
+    fn leave(&self, response: &mut FetchResponse, is_incremental: bool) {
+        let mut session = self.session.lock().unwrap();
+        let Some((_, partitions)) = &mut *session else { return };
+        response.session_id = SESSION;
+        for topic in &mut response.responses {
+            topic.partitions.retain(|one| {
+                let Some((_, told)) = partitions.get_mut(&one.partition_index) else { return true };
+                let now = (one.error_code == 0).then_some(one.high_watermark);
+                let is_news = !is_incremental || one.records.is_some() || now.is_none() || *told != now;
+                *told = now;
+                is_news
+            });
+        }
     }
 
     async fn serve(self: Arc<Self>, mut stream: DuplexStream) {
@@ -227,7 +282,7 @@ impl Broker {
                 }
                 _ => {
                     let header = read_header::<FetchRequest>(&mut reader, version);
-                    let request = FetchRequest::decode(&mut reader, version).unwrap();
+                    let mut request = FetchRequest::decode(&mut reader, version).unwrap();
                     self.fetches.fetch_add(1, Ordering::Relaxed);
                     let of_one = request.topics.first().and_then(|topic| topic.partitions.first());
                     *self.asked.lock().unwrap() = (
@@ -238,7 +293,12 @@ impl Broker {
                     );
                     *self.asked_as.lock().unwrap() = (request.isolation_level, request.rack_id.clone());
                     let deadline = clock::now() + Duration::from_millis(request.max_wait_ms as u64);
-                    let response = loop {
+                    let has_session = request.session_epoch >= 0;
+                    let entered = self.enter(&mut request);
+                    let mut response = loop {
+                        if let Err(code) = entered {
+                            break FetchResponse { error_code: code.code(), ..FetchResponse::default() };
+                        }
                         let mut appended = std::pin::pin!(self.appended.notified());
                         appended.as_mut().enable();
                         let (response, any) = self.read(&request);
@@ -250,6 +310,9 @@ impl Broker {
                             () = clock::sleep_until(Some(deadline)) => {}
                         }
                     };
+                    if let (true, Ok(is_incremental)) = (has_session, entered) {
+                        self.leave(&mut response, is_incremental);
+                    }
                     write::<FetchRequest>(&header, &response, version)
                 }
             };
@@ -694,6 +757,39 @@ async fn a_batch_that_unpacks_to_more_than_allowed_is_not_unpacked() {
             (got, _) => panic!("{limit}: {got:?}"),
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_names_only_what_has_changed_and_its_loss_is_not_noticed() {
+    let broker = Broker::with(&[2, 0, 0, 0]);
+    let mut consumer = consumer(&broker).await;
+    consumer.assign((0..4).map(|partition| ("t", partition, Start::Beginning))).unwrap();
+    while within(consumer.recv_until_end()).await.unwrap().is_some() {}
+    clock::sleep(Duration::from_secs(2)).await;
+    let counts = || [&broker.fetches, &broker.named].map(|count| count.load(Ordering::Relaxed));
+    let before = counts();
+    clock::sleep(Duration::from_secs(60)).await;
+    let after = counts();
+    assert!(after[0] > before[0] + 50, "it goes on asking: {before:?} {after:?}");
+    assert_eq!(after[1], before[1], "and names nothing that is as it was");
+    for round in 0..10 {
+        if round % 3 == 0 {
+            *broker.session.lock().unwrap() = None;
+        }
+        broker.append(1, 2);
+        for offset in [round * 2, round * 2 + 1] {
+            let record = within(consumer.recv()).await.unwrap();
+            assert_eq!((record.partition(), record.offset()), (1, offset));
+        }
+    }
+    // The end is told where nothing but the position has changed, and of a partition that was away.
+    consumer.seek("t", 1, Start::Offset(20)).unwrap();
+    assert!(within(consumer.recv_until_end()).await.unwrap().is_none());
+    consumer.pause([&TopicPartition::new("t", 0)]).unwrap();
+    clock::sleep(Duration::from_secs(2)).await;
+    consumer.resume([&TopicPartition::new("t", 0)]).unwrap();
+    consumer.seek("t", 0, Start::Offset(2)).unwrap();
+    assert!(within(consumer.recv_until_end()).await.unwrap().is_none());
 }
 
 // Shows: queued.max.bytes.
