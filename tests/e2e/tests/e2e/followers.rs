@@ -1,10 +1,11 @@
 //! Reading from the replica of one's own rack (KIP-392), on three brokers of Apache Kafka: the embedded broker has no
 //! followers.
 
+use rkafka::admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
 use rkafka::client::{Client, ClientConfig, ClientSettings as _, Topics};
 use rkafka::consumer::{Consumer, Start};
 use rkafka::producer::Record;
-use rkafka_testkit::{RealKafka, create_topic, eventually, skipped};
+use rkafka_testkit::{RealKafka, eventually, skipped};
 
 use crate::support::{consumer_config, in_time, next_values, producer};
 
@@ -37,8 +38,14 @@ async fn the_replica_of_ones_own_rack_is_read_and_the_leader_where_it_dies() {
         Err(why) => return skipped("the_replica_of_ones_own_rack_is_read_and_the_leader_where_it_dies", &why),
     };
     let bootstrap = kafka.bootstrap();
-    let of_topic = bootstrap.clone();
-    tokio::task::spawn_blocking(move || create_topic(&of_topic, "near", 1, &[])).await.expect("created");
+    let admin = Admin::connect(AdminConfig::new().bootstrap_servers(bootstrap.clone())).await.expect("an admin client");
+    eventually("a topic on three brokers", || async {
+        let topic = NewTopic::new("near").partitions(1).replication_factor(3);
+        let created = admin.create_topics(&[topic], CreateTopicsOptions::default()).await;
+        let created = created.map_err(|error| error.to_string())?.into_values().collect::<Result<Vec<_>, _>>();
+        created.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
     let client = ClientConfig::new().bootstrap_servers(bootstrap.clone());
     let client = in_time("a client", Client::connect(client)).await.expect("a client");
     let leader = eventually("a leader of a partition that all three have", || async {
