@@ -21,12 +21,26 @@ pub(crate) struct SharedBatch {
     pub(crate) follows: i64,
     /// Where the application says what is done.
     pub(crate) marks: Arc<Marks>,
+    /// Where this is for one record that was detached from its batch, whose records are then gone.
+    pub(crate) detached: Option<Detached>,
+}
+
+/// What a record takes along that is detached from its batch.
+#[derive(Debug)]
+pub(crate) struct Detached {
+    /// Its key, value and headers.
+    bytes: Bytes,
+    /// The offsets that it stands for.
+    covers: (i64, i64),
 }
 
 impl SharedBatch {
     /// The offsets that a record of this batch stands for, from the one after the record before it, to before that of the
     /// next one: the last record stands for the end of the batch as well, and the first for what lies between the batches.
     pub(crate) fn covered_by(&self, offset: i64) -> (i64, i64) {
+        if let Some(detached) = &self.detached {
+            return detached.covers;
+        }
         let header = self.batch.header();
         let first = header.base_offset.max(self.from);
         let is_dense = i64::from(header.record_count) == header.last_offset() - header.base_offset + 1;
@@ -75,10 +89,18 @@ impl Span {
         let length = usize::try_from(self.length).ok()?;
         section.get(self.start as usize..)?.get(..length)
     }
+
+    fn bytes(&self, section: &Bytes) -> Option<Bytes> {
+        self.get(section).map(|part| section.slice_ref(part))
+    }
 }
 
 /// A record that is owned: one reference to its batch, and where its fields lie there. Cloning it is one more
 /// reference; its key and value are copied only where the application asks for a copy.
+///
+/// So a record that is kept keeps its whole batch in memory, and where that was not compressed the whole answer to a fetch
+/// that it came in, up to `fetch.max.bytes`. Who keeps few records of many for long should keep them
+/// [detached](Self::detach).
 #[derive(Clone)]
 pub struct ConsumerRecord {
     batch: Arc<SharedBatch>,
@@ -105,7 +127,44 @@ impl ConsumerRecord {
     }
 
     pub(crate) fn section(&self) -> &Bytes {
-        self.batch.batch.records_bytes()
+        match &self.batch.detached {
+            Some(detached) => &detached.bytes,
+            None => self.batch.batch.records_bytes(),
+        }
+    }
+
+    /// The same record with a copy of its key, value and headers, which no longer keeps the memory of its batch. For
+    /// records that are kept for long; one that is dealt with soon is cheaper as it is. A record that is detached already
+    /// is not copied again.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        if self.batch.detached.is_some() {
+            return self.clone();
+        }
+        let section = self.section();
+        let mut bytes = Vec::with_capacity(self.size_bytes());
+        let mut copy = |span: Span| match span.get(section) {
+            None => span,
+            Some(part) => {
+                // What comes from one section fits into one.
+                let start = bytes.len() as u32;
+                bytes.extend_from_slice(part);
+                Span { start, ..span }
+            }
+        };
+        let (key, value, headers) = (copy(self.key), copy(self.value), copy(self.headers));
+        let detached = Detached { bytes: bytes.into(), covers: self.batch.covered_by(self.offset) };
+        let batch = SharedBatch {
+            topic: Arc::clone(&self.batch.topic),
+            partition: self.batch.partition,
+            batch: self.batch.batch.without_records(),
+            from: self.batch.from,
+            follows: self.batch.follows,
+            marks: Arc::clone(&self.batch.marks),
+            detached: Some(detached),
+        };
+        let Self { offset, timestamp, header_count, .. } = *self;
+        Self { batch: Arc::new(batch), offset, timestamp, key, value, headers, header_count }
     }
 
     /// The topic's name.
@@ -153,14 +212,14 @@ impl ConsumerRecord {
         self.value.get(self.section())
     }
 
-    /// The key as `Bytes`, by reference to the batch.
+    /// The key as `Bytes`, by reference to the batch (or, of a record that is [detached](Self::detach), to its own memory).
     pub fn key_bytes(&self) -> Option<Bytes> {
-        self.key().map(|key| self.batch.batch.bytes_of(key))
+        self.key.bytes(self.section())
     }
 
     /// The value as `Bytes`, by reference to the batch.
     pub fn value_bytes(&self) -> Option<Bytes> {
-        self.value().map(|value| self.batch.batch.bytes_of(value))
+        self.value.bytes(self.section())
     }
 
     /// The headers, parsed as they are iterated.

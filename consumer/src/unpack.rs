@@ -187,6 +187,7 @@ impl Unpacker {
                 from: self.chunk.from,
                 follows: marks.handed(),
                 marks,
+                detached: None,
             };
             return Ok(Some(Batch { shared: Arc::new(shared), from: self.chunk.from }));
         }

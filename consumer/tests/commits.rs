@@ -135,6 +135,27 @@ async fn marks_are_committed_by_the_interval() {
 }
 
 #[tokio::test]
+async fn a_record_without_its_batch_is_the_same_record() {
+    let cluster = cluster().await;
+    fill(&cluster).await;
+    let mut consumer = Consumer::connect(config(&cluster).enable_auto_offset_store(false)).await.unwrap();
+    consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+    for (record, expected) in take(&mut consumer, 4).await.into_iter().zip([1, 2, 4, 5]) {
+        let detached = record.detach();
+        let fields = |record: &ConsumerRecord| {
+            (record.topic_partition(), record.committed_offset(), record.timestamp(), record.timestamp_type())
+        };
+        assert_eq!(fields(&detached), fields(&record));
+        assert_eq!((detached.key_bytes(), detached.value_bytes()), (record.key_bytes(), record.value_bytes()));
+        drop(record);
+        // It stands for the same offsets: those of markers before it as well.
+        consumer.mark_done(&detached.detach()).unwrap();
+        consumer.commit().await.unwrap();
+        assert_eq!(committed_offset(&consumer).await, Some(expected));
+    }
+}
+
+#[tokio::test]
 async fn metadata_and_epoch_go_along() {
     let cluster = cluster().await;
     fill(&cluster).await;

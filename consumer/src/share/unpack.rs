@@ -146,6 +146,7 @@ impl ShareUnpacker {
                     from: base,
                     follows: base,
                     marks: Arc::clone(&self.marks),
+                    detached: None,
                 }),
                 acquired: Arc::clone(&self.chunk.acquired),
                 hold: Arc::clone(&self.chunk.hold),

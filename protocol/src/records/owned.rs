@@ -45,6 +45,14 @@ impl OwnedBatch {
         &self.records
     }
 
+    /// The header alone, without the memory of the records: iterating gives none.
+    #[must_use]
+    pub fn without_records(&self) -> OwnedBatch {
+        let mut position = self.position.clone();
+        position.stop();
+        OwnedBatch { header: self.header, records: Bytes::new(), position }
+    }
+
     /// Iterates over the records from the first.
     pub fn iter(&self) -> RecordIter<'_> {
         RecordIter::over(&self.records, self.position.clone())

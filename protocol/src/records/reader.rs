@@ -313,7 +313,7 @@ impl RecordPosition {
     }
 
     #[cold]
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.left = 0;
         self.ended = true;
     }

@@ -83,6 +83,7 @@ pub async fn read_all(bootstrap: &str, topic: &str, partitions: i32) -> Vec<Seen
     let mut seen = Vec::new();
     while let Some(record) = in_time("the end", consumer.recv_until_end()).await.expect("a record") {
         seen.push(Seen::from(&record));
+        assert!(Seen::from(&record.detach()) == Seen::from(&record), "a record without its batch is the same record");
     }
     consumer.close().await.expect("the consumer closes");
     seen.sort_by_key(|seen| (seen.partition, seen.offset));
