@@ -11,6 +11,7 @@
 //! | [`UuidSerializer`], [`UuidDeserializer`] (Java's `UUIDSerializer`) | [`Uuid`](uuid::Uuid) | the text, 36 letters |
 //! | [`ByteArraySerializer`], [`ByteArrayDeserializer`] (also Java's for `Bytes` and `ByteBuffer`) | `[u8]`, `Vec<u8>`, [`Bytes`](bytes::Bytes), .. | themselves |
 //! | [`VoidSerializer`], [`VoidDeserializer`] | `()` | null |
+//! | [`ListSerializer`], [`ListDeserializer`] | `[T]`, `Vec<T>` | each entry by the serializer within (KIP-466) |
 //! | `JsonSerializer`, `JsonDeserializer` (feature `json`) | whatever serde knows | JSON |
 //!
 //! `Option` of each is null where it is `None`; what is no `Option` meets a null with an error. What else there is comes by
@@ -36,6 +37,7 @@ mod error;
 mod headers;
 #[cfg(feature = "json")]
 mod json;
+mod list;
 mod numbers;
 mod payload;
 
@@ -60,6 +62,7 @@ pub use error::SerializationError;
 pub use headers::{RecordHeader, RecordHeaders};
 #[cfg(feature = "json")]
 pub use json::{Json, JsonDeserializer, JsonSerializer};
+pub use list::{ListDeserializer, ListEntry, ListSerializer};
 pub use numbers::{
     BooleanDeserializer, BooleanSerializer, DoubleDeserializer, DoubleSerializer, FloatDeserializer, FloatSerializer,
     IntegerDeserializer, IntegerSerializer, LongDeserializer, LongSerializer, ShortDeserializer, ShortSerializer,

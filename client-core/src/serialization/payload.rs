@@ -27,6 +27,11 @@ impl<'a> Payload<'a> {
         self.bytes
     }
 
+    /// A part of the bytes, in the same whole.
+    pub(super) const fn part(&self, bytes: &'a [u8]) -> Self {
+        Self { bytes, whole: self.whole }
+    }
+
     /// The bytes as `Bytes`: by reference to what they are part of, where that is known, else copied. They keep the whole
     /// batch in memory.
     pub fn to_bytes(&self) -> Bytes {

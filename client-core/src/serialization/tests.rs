@@ -10,7 +10,7 @@ use super::*;
 
 const CONTEXT: SerializationContext<'static> = SerializationContext::value("t");
 
-fn hex(text: &str) -> Vec<u8> {
+pub(super) fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
 
