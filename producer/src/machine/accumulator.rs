@@ -88,6 +88,11 @@ struct Outstanding {
     count: u32,
     created: Instant,
     attempts: u32,
+    /// For the metrics of its first attempt: when it was ready to be sent, and the size of its largest record, in bytes.
+    /// `None` for half of a batch that was too large, whose records were counted with the whole.
+    first: Option<(Instant, usize)>,
+    /// Whether a request with it was made. One that did not fit into the request that it was taken for was not sent.
+    was_sent: bool,
     receipt: Receipt,
     /// Whether it may be in the log, so that its stamp must stay. The receipt remembers for longer: what a broker's
     /// sequence check has ruled out may still come to the log by a request that hangs somewhere.
@@ -292,7 +297,8 @@ impl PartitionQueue {
         let window = if self.limits.idempotent && !self.sequence.is_confirmed() { 1 } else { self.limits.window };
         let window_end = self.outstanding.front().map_or(u64::MAX, |oldest| oldest.ordinal.saturating_add(window));
         if let Some(at) = self.outstanding.iter().position(|batch| batch.waiting.is_some()) {
-            let within = self.outstanding.get(at).is_some_and(|batch| batch.ordinal < window_end);
+            // More were sent than the window holds where a batch was split, or the producer id is new.
+            let within = at == 0 || self.sent <= window_end;
             return if within { self.resend(at, route) } else { Next::Nothing };
         }
         if self.sent >= window_end {
@@ -313,6 +319,8 @@ impl PartitionQueue {
             count: batch.count,
             created: batch.created,
             attempts: 1,
+            first,
+            was_sent: false,
             receipt: batch.receipt,
             uncertain: false,
             waiting: None,
@@ -350,9 +358,9 @@ impl PartitionQueue {
         batch.attempts = batch.attempts.saturating_add(1);
         self.route = route;
         self.under_way += 1;
-        let journey = Journey { count: batch.count, created: batch.created, first: None };
-        let is_retry = batch.attempts > 1 && !load.is_raw();
-        Next::Send(Outgoing { id: batch.id, stamp: batch.stamp, load, journey, is_retry })
+        let first = batch.first.filter(|_| !batch.was_sent);
+        let journey = Journey { count: batch.count, created: batch.created, first };
+        Next::Send(Outgoing { id: batch.id, stamp: batch.stamp, load, journey, is_retry: batch.was_sent })
     }
 
     /// After the epoch was bumped: everything outstanding, none of which is in the log, begins anew.

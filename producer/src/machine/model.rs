@@ -420,20 +420,6 @@ proptest! {
 }
 
 #[test]
-fn a_record_above_a_limit_names_it() {
-    let world = World::new(1, true, 5, Compression::None);
-    let append = |value: &[u8]| {
-        let mut slot = world.partitions[0].lock();
-        slot.queue.append(&Record::to("t").value(value), 5, true, &world.memory, false, || world.now).err()
-    };
-    assert!(matches!(
-        append(&[0; 1000]),
-        Some(super::accumulator::AppendError::TooLarge { limit: 1000, setting: "max.request.size", .. })
-    ));
-    assert!(append(&[0; 800]).is_none(), "larger than a batch is well");
-}
-
-#[test]
 fn a_producer_that_goes_says_what_may_be_written() {
     let mut world = World::new(1, true, 5, Compression::None);
     world.poison = false;

@@ -188,6 +188,40 @@ async fn a_batch_that_is_too_large_is_split_until_it_fits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_halves_of_a_batch_share_its_sequence_numbers() {
+    let net = Net::new(1, 1);
+    let producer = net.producer(net.config().linger(Duration::from_millis(5))).await;
+    let send = async |count: usize| {
+        for _ in 0..count {
+            drop(producer.send(Record::to("t").value("x")).await.unwrap());
+        }
+        tokio::time::advance(Duration::from_millis(6)).await;
+    };
+    send(1).await;
+    producer.flush().await;
+    net.cluster.state().records_max = 4;
+    net.cluster.on_produce(|_| Act::AnswerAfter(Duration::from_millis(50)));
+    // Two are under way behind the one that is too large, when that is known.
+    for count in [8, 2, 3] {
+        send(count).await;
+    }
+    producer.flush().await;
+    send(1).await;
+    producer.flush().await;
+    let state = net.cluster.state();
+    let stamps = state.produced.iter().flat_map(|one| &one.batches).map(|(_, header, _)| {
+        assert_eq!(header.producer_epoch, 0, "nothing is missing that another epoch were needed for");
+        (header.base_sequence, header.record_count)
+    });
+    assert_eq!(
+        stamps.collect::<Vec<_>>(),
+        [(0, 1), (1, 8), (9, 2), (11, 3), (1, 4), (5, 4), (9, 2), (11, 3), (14, 1)],
+        "each once more, in its order"
+    );
+    assert_eq!(state.values(0).len(), 15);
+}
+
+#[tokio::test(start_paused = true)]
 async fn records_follow_their_leader() {
     for hints in [false, true] {
         let net = Net::new(3, 1);

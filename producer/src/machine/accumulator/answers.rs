@@ -25,6 +25,9 @@ impl PartitionQueue {
         let Some(at) = self.outstanding.iter().position(under_way) else { return };
         self.under_way = self.under_way.saturating_sub(1);
         let transactional = self.limits.transaction.is_some();
+        if let Some(batch) = self.outstanding.get_mut(at) {
+            batch.was_sent |= !matches!(answer, Answer::Unsent { .. });
+        }
         match answer {
             Answer::Written { base_offset, log_append_time } => {
                 let stamp = self.outstanding.get(at).and_then(|batch| batch.stamp);
@@ -127,6 +130,11 @@ impl PartitionQueue {
         self.sequence.break_off();
     }
 
+    /// Puts two halves in the place of a batch. They share its sequence numbers, as in Java, so that what is behind them
+    /// still fits: the batch is not in the log, and nothing that was sent after it under its epoch can be.
+    ///
+    /// There is one more batch then than was sent for the first time within the window. What is behind counts as one
+    /// later, so that [`PartitionQueue::send_next`] sends none but the oldest until the window holds all of them again.
     fn split(&mut self, at: usize, halves: [RawBatch; 2]) {
         let Some(whole) = self.outstanding.remove(at) else { return };
         let mut receipt = whole.receipt;
@@ -134,42 +142,31 @@ impl PartitionQueue {
         let front_count = front.builder.record_count();
         let front_receipt = receipt.split_off_front(front_count);
         let back_count = whole.count.saturating_sub(front_count);
-        let mut stamp = whole.stamp.filter(|_| self.limits.transaction.is_some());
-        for (offset, load, receipt, count) in [(0, front, front_receipt, front_count), (1, back, receipt, back_count)] {
+        let back_stamp = whole.stamp.map(|stamp| stamp.after(front_count));
+        for batch in self.outstanding.iter_mut().skip(at) {
+            batch.ordinal += 1;
+        }
+        self.sent += 1;
+        let halves = [(front, front_receipt, whole.stamp, front_count), (back, receipt, back_stamp, back_count)];
+        for (offset, (load, receipt, stamp, count)) in (0..).zip(halves) {
             let id = self.fresh_id();
-            let own_stamp = stamp;
-            stamp = stamp.map(|stamp| stamp.after(count));
             self.outstanding.insert(
                 at + offset,
                 Outstanding {
                     id,
-                    ordinal: whole.ordinal,
-                    stamp: own_stamp,
+                    ordinal: whole.ordinal + offset as u64,
+                    stamp,
                     count,
                     created: whole.created,
                     attempts: whole.attempts,
+                    first: None,
+                    was_sent: false,
                     receipt,
                     uncertain: false,
                     waiting: Some(Load::Raw(Box::new(load))),
                     detail: None,
                 },
             );
-        }
-        // In a transaction the halves have the sequence numbers that the whole had, so that what is behind still fits.
-        if self.limits.transaction.is_none() {
-            self.sequence.break_off();
-        }
-        if !self.limits.idempotent || self.limits.transaction.is_some() {
-            self.renumber();
-        }
-    }
-
-    /// Without sequence numbers the ordinals only keep the window.
-    fn renumber(&mut self) {
-        self.sent = 0;
-        for batch in &mut self.outstanding {
-            batch.ordinal = self.sent;
-            self.sent += 1;
         }
     }
 }

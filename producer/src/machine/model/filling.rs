@@ -52,6 +52,8 @@ fn a_batch_that_turns_out_too_large_for_the_request_is_the_first_of_the_next() {
         let collected =
             world.outboxes[0].collect(world.now, &conditions, |load, stamp| load.seal(codec, compressor, stamp, false));
         assert_eq!(collected.batches.len(), 1, "two are too large for one request");
+        let is_first = |batch: &Collect| batch.journey.first.is_some() && !batch.is_retry;
+        assert!(collected.batches.iter().all(is_first), "one that was put back was not sent");
         sent.extend(collected.batches.into_iter().map(|batch| batch.partition.index));
         // From then on it is known.
         assert_eq!(collected.left_over.is_some(), round == 0);
@@ -103,4 +105,18 @@ fn while_somebody_waits_for_memory_no_batch_takes_more_than_its_size() {
     memory.release(MEMORY / 2, None);
     // The smallest buffer is larger than `batch.size` here, and what it holds is not given away.
     assert!(short.iter().all(|length| *length <= 1024) && short.len() > 1, "{short:?}");
+}
+
+#[test]
+fn a_record_above_a_limit_names_it() {
+    let world = World::new(1, true, 5, Compression::None);
+    let append = |value: &[u8]| {
+        let mut slot = world.partitions[0].lock();
+        slot.queue.append(&Record::to("t").value(value), 5, true, &world.memory, false, || world.now).err()
+    };
+    assert!(matches!(
+        append(&[0; 1000]),
+        Some(crate::machine::accumulator::AppendError::TooLarge { limit: 1000, setting: "max.request.size", .. })
+    ));
+    assert!(append(&[0; 800]).is_none(), "larger than a batch is well");
 }
