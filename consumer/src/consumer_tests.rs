@@ -462,6 +462,8 @@ async fn offsets_are_answered_and_unknown_topics_told() {
     let place = TopicPartition::new("t", 0);
     let ends = within(consumer.end_offsets(std::slice::from_ref(&place))).await.unwrap();
     assert_eq!(ends, [(place.clone(), 4)]);
+    let error = within(consumer.max_timestamp_offsets(std::slice::from_ref(&place))).await.unwrap_err().to_string();
+    assert!(error.contains("ListOffsets 7, and it knows 5"), "a broker that is too old: {error}");
     assert!(matches!(consumer.commit().await, Err(ConsumerError::NoGroup { .. })));
     assert!(matches!(consumer.seek("t", 0, Start::End), Err(ConsumerError::NotAssigned { .. })));
     consumer.assign([("nowhere", 0, Start::Beginning)]).unwrap();

@@ -14,7 +14,9 @@ use crate::driver::committer::{CommitOrder, Offsets, committable};
 use crate::driver::offsets::{self, Found, Query};
 use crate::error::{ConsumerError, Result};
 use crate::machine::marks::Marked;
-use crate::machine::positions::{EARLIEST_TIMESTAMP, LATEST_TIMESTAMP};
+use crate::machine::positions::{
+    EARLIEST_LOCAL_TIMESTAMP, EARLIEST_TIMESTAMP, LATEST_TIERED_TIMESTAMP, LATEST_TIMESTAMP, MAX_TIMESTAMP,
+};
 use crate::record::ConsumerRecord;
 use crate::shared::{Mode, Shared};
 use crate::subscription::{CommittedOffset, OffsetAndTimestamp, Start, TopicPartition};
@@ -394,6 +396,46 @@ impl ConsumerHandle {
         let found = self.list("asking for offsets by time", &wanted).await?;
         let place = |found: Found| OffsetAndTimestamp { offset: found.offset, timestamp: found.timestamp };
         Ok(found.into_iter().map(|(partition, found)| (partition, found.map(place))).collect())
+    }
+
+    /// For each partition the record with the largest timestamp (KIP-734), in the order of the question; `None` of one
+    /// without records. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`beginning_offsets`](Self::beginning_offsets); a broker that is older than Kafka 3.0.
+    pub async fn max_timestamp_offsets(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, Option<OffsetAndTimestamp>)>> {
+        let wanted: Vec<_> = partitions.iter().map(|place| (place.clone(), MAX_TIMESTAMP)).collect();
+        let found = self.list("asking for the largest timestamps", &wanted).await?;
+        let place = |found: Found| OffsetAndTimestamp { offset: found.offset, timestamp: found.timestamp };
+        Ok(found.into_iter().map(|(partition, found)| (partition, found.map(place))).collect())
+    }
+
+    /// The earliest offset of each partition that lies on its leader's own disks (KIP-405), in the order of the question:
+    /// that of [`beginning_offsets`](Self::beginning_offsets) where there is no tiered storage. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`beginning_offsets`](Self::beginning_offsets); a broker that is older than Kafka 3.6.
+    pub async fn earliest_local_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, i64)>> {
+        let wanted: Vec<_> = partitions.iter().map(|place| (place.clone(), EARLIEST_LOCAL_TIMESTAMP)).collect();
+        let found = self.list("asking for the earliest local offsets", &wanted).await?;
+        Ok(found.into_iter().map(|(place, found)| (place, found.map_or(0, |found| found.offset))).collect())
+    }
+
+    /// The last offset of each partition that is in remote storage (KIP-1005), in the order of the question; `None` where
+    /// nothing is. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`beginning_offsets`](Self::beginning_offsets); a broker that is older than Kafka 3.9.
+    pub async fn latest_tiered_offsets(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, Option<i64>)>> {
+        let wanted: Vec<_> = partitions.iter().map(|place| (place.clone(), LATEST_TIERED_TIMESTAMP)).collect();
+        let found = self.list("asking for the last tiered offsets", &wanted).await?;
+        Ok(found.into_iter().map(|(place, found)| (place, found.map(|found| found.offset))).collect())
     }
 
     async fn list(

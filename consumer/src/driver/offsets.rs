@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rkafka_client_core::{Error, Lane, Target};
+use rkafka_client_core::{Error, ErrorKind, Lane, Target};
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use rkafka_protocol::messages::offset_fetch_request::{
@@ -14,6 +14,7 @@ use rkafka_protocol::messages::{ListOffsetsRequest, OffsetFetchRequest, OffsetFo
 
 use crate::config::GroupProtocol;
 use crate::error::ConsumerError;
+use crate::machine::positions::{EARLIEST_LOCAL_TIMESTAMP, LATEST_TIERED_TIMESTAMP, MAX_TIMESTAMP};
 use crate::shared::Shared;
 use crate::subscription::{CommittedOffset, TopicPartition};
 use crate::wire;
@@ -100,7 +101,17 @@ impl<T> Default for Answers<T> {
     }
 }
 
-/// Asks one broker. Partitions must not repeat.
+/// The version of ListOffsets from which on a timestamp has a meaning of its own, and what that is.
+fn least_version(timestamp: i64) -> Option<(i16, &'static str)> {
+    match timestamp {
+        MAX_TIMESTAMP => Some((7, "records with the largest timestamp (KIP-734, Kafka 3.0)")),
+        EARLIEST_LOCAL_TIMESTAMP => Some((8, "the earliest offsets on its own disks (KIP-405, Kafka 3.6)")),
+        LATEST_TIERED_TIMESTAMP => Some((9, "the last offsets in remote storage (KIP-1005, Kafka 3.9)")),
+        _ => None,
+    }
+}
+
+/// Asks one broker. Partitions must not repeat. A broker that is too old for a question is not asked.
 pub(crate) async fn list(shared: &Shared, broker: i32, queries: &[Query]) -> Result<Answers<Found>, Error> {
     let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
     for query in queries {
@@ -125,6 +136,16 @@ pub(crate) async fn list(shared: &Shared, broker: i32, queries: &[Query]) -> Res
         timeout_ms: i32::try_from(shared.config.client.request_timeout.as_millis()).unwrap_or(i32::MAX),
         ..ListOffsetsRequest::default()
     };
+    if let Some((least, what)) = queries.iter().filter_map(|query| least_version(query.timestamp)).max() {
+        let connection = shared.client.connection(&Target::Node(broker), Lane::Control).await?;
+        let version = connection.versions().highest::<ListOffsetsRequest>(i16::MAX)?;
+        if version < least {
+            let reason = format!(
+                "broker {broker} cannot be asked for {what}: that is ListOffsets {least}, and it knows {version}"
+            );
+            return Err(Error::new(ErrorKind::UnsupportedVersion, reason));
+        }
+    }
     let response = wire::broker_request(shared, broker, request).await?;
     let mut answers = Answers::new();
     for topic in response.topics {

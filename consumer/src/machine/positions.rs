@@ -30,6 +30,12 @@ pub(crate) use lookup::{Lookup, Question, Target};
 /// The timestamps by which ListOffsets means something else than a time.
 pub(crate) const LATEST_TIMESTAMP: i64 = -1;
 pub(crate) const EARLIEST_TIMESTAMP: i64 = -2;
+/// The record with the largest timestamp (KIP-734).
+pub(crate) const MAX_TIMESTAMP: i64 = -3;
+/// The earliest offset on the leader's own disks (KIP-405).
+pub(crate) const EARLIEST_LOCAL_TIMESTAMP: i64 = -4;
+/// The last offset in remote storage (KIP-1005).
+pub(crate) const LATEST_TIERED_TIMESTAMP: i64 = -5;
 
 /// Who leads a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -103,6 +103,13 @@ on_both! {
             let found: Vec<_> = found.into_iter().map(|(_, found)| found.map(|at| (at.offset, at.timestamp))).collect();
             assert_eq!(found, [expected]);
         }
+        let newest = in_time("offsets", consumer.max_timestamp_offsets(&asked)).await.expect("offsets");
+        let newest: Vec<_> = newest.into_iter().map(|(_, found)| found.map(|at| (at.offset, at.timestamp))).collect();
+        assert_eq!(newest, [Some((99, FIRST_MS + 99_000))]);
+        let local = in_time("offsets", consumer.earliest_local_offsets(&asked)).await.expect("offsets");
+        assert_eq!(local, [(partition.clone(), 0)]);
+        let tiered = in_time("offsets", consumer.latest_tiered_offsets(&asked)).await.expect("offsets");
+        assert_eq!(tiered, [(partition, None)]);
     }
 }
 
