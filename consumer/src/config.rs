@@ -189,6 +189,9 @@ settings! {
     validate = agree;
 }
 
+/// What Java refuses where the coordinator shares out. Set to its default it counts as left out here.
+const OF_CLASSIC_GROUPS: [&str; 3] = ["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"];
+
 fn agree(config: &ConsumerConfig) -> Result<(), ConfigError> {
     let conflict = |name: &str, other: &str, reason: &str| {
         Err(ConfigError::Conflict { name: name.to_owned(), other: other.to_owned(), reason: reason.to_owned() })
@@ -208,6 +211,24 @@ fn agree(config: &ConsumerConfig) -> Result<(), ConfigError> {
              partition.assignment.strategy",
         );
     }
+    if config.group_protocol == GroupProtocol::Consumer {
+        let entries = config.entries();
+        let is_set = |name: &str| entries.iter().any(|entry| entry.name == name && !entry.is_default);
+        if let Some(name) = OF_CLASSIC_GROUPS.into_iter().find(|name| is_set(name)) {
+            let reason = match name {
+                "partition.assignment.strategy" => {
+                    "the coordinator shares out under group.protocol=consumer; set group.remote.assignor, or \
+                     group.protocol=classic"
+                }
+                _ => {
+                    "the broker says it to the members under group.protocol=consumer, by its \
+                     group.consumer.session.timeout.ms and group.consumer.heartbeat.interval.ms or the group's own \
+                     settings; leave it out, or set group.protocol=classic"
+                }
+            };
+            return conflict(name, "group.protocol", reason);
+        }
+    }
     if config.group_instance_id.is_some() && config.group_id.is_none() {
         return conflict("group.instance.id", "group.id", "a static member is one of a group; set group.id");
     }
@@ -224,6 +245,26 @@ mod tests {
         assert!(ConsumerConfig::from_properties([("bootstrap.servers", "b:1"), ("interceptor.classes", "")]).is_ok());
         let error = ConsumerConfig::new().set("interceptor.classes", "com.example.Audit").unwrap_err().to_string();
         assert!(error.contains("interceptor.classes") && error.contains("ConsumerOptions::interceptor"), "{error}");
+    }
+
+    #[test]
+    fn what_only_classic_groups_have_is_refused_for_others() {
+        let config = |protocol: &'static str, name: &'static str, value: &'static str| {
+            ConsumerConfig::from_properties([
+                ("bootstrap.servers", "b:1"),
+                ("group.id", "g"),
+                ("group.protocol", protocol),
+                (name, value),
+            ])
+        };
+        for (name, value) in
+            [("partition.assignment.strategy", "sticky"), ("session.timeout.ms", "60000"), ("heartbeat.interval.ms", "1000")]
+        {
+            assert!(config("classic", name, value).is_ok());
+            let error = config("consumer", name, value).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("group.protocol"), "{error}");
+        }
+        assert!(config("consumer", "session.timeout.ms", "45000").is_ok());
     }
 
     #[test]

@@ -143,7 +143,8 @@ impl Consumer {
     }
 
     /// Subscribes to these topics as a member of `group.id`, instead of those subscribed before. Returns at once; the
-    /// group's assignment comes in the background. Hooks of an earlier subscription stay.
+    /// group's assignment comes in the background. Hooks of an earlier subscription stay. No topics at all unsubscribe, as
+    /// in Java: the member leaves in the background, after its hooks; [`unsubscribe`](Self::unsubscribe) waits for that.
     ///
     /// # Errors
     /// No group, or partitions are assigned by hand; [`ConsumerError::Unsubscribing`].
@@ -202,13 +203,29 @@ impl Consumer {
             let shared = Arc::clone(&self.shared);
             Arc::new(TimedListener { listener, shared }) as Arc<dyn RebalanceListener>
         });
-        let tasks = self.tasks.as_mut().ok_or(ConsumerError::Closed)?;
+        let is_leaving = self.tasks.as_ref().ok_or(ConsumerError::Closed)?.is_leaving;
         self.shared.group_id("subscribing")?;
-        if tasks.is_leaving {
+        if is_leaving {
             return Err(ConsumerError::Unsubscribing);
         }
+        if subscription.is_empty() {
+            // The member does not wait for the application to come back from what it was handed.
+            self.put_back();
+            self.shared.lock().in_hand = None;
+            self.shared.member.notify_waiters();
+        }
+        let tasks = self.tasks.as_mut().ok_or(ConsumerError::Closed)?;
         {
             let mut state = self.shared.lock();
+            if subscription.is_empty() && tasks.inbox.is_some() {
+                // There is no membership to end.
+                state.mode = Mode::Idle;
+                state.positions.assign(&[]);
+                state.inbox.purge();
+                drop(state);
+                self.shared.steward.notify_one();
+                return Ok(());
+            }
             if state.mode == Mode::Manual {
                 return Err(ConsumerError::Conflict { operation: "subscribing" });
             }

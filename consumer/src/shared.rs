@@ -99,6 +99,11 @@ impl Subscription {
         Self { topics: topics.into_iter().map(Into::into).collect(), pattern: None }
     }
 
+    /// Whether it asks for nothing, which is to unsubscribe.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.topics.is_empty() && self.pattern.is_none()
+    }
+
     /// What the member is told; `None` while it is not known which topics the pattern means.
     pub(crate) fn wanted(&self) -> Option<Wanted> {
         let pattern = match &self.pattern {

@@ -73,6 +73,8 @@ impl MemberTask {
         let mut machine: Option<Membership> = None;
         let mut events: JoinSet<Event> = JoinSet::new();
         let mut closing: Option<oneshot::Sender<Result<(), ConsumerError>>> = None;
+        // Whether the member leaves because nothing is subscribed any more: it may be followed by another.
+        let mut pausing = false;
         let mut last_commit = Ok(());
         let mut seen_polls = self.shared.polls.load(Ordering::Relaxed);
         let mut was_in_call = false;
@@ -99,16 +101,23 @@ impl MemberTask {
             }
             (seen_polls, was_in_call) = (polls, in_call);
             let deadline = match &mut machine {
-                Some(machine) => {
-                    while let Some(action) = machine.poll_action(now) {
-                        self.publish(machine);
+                Some(member) => {
+                    while let Some(action) = member.poll_action(now) {
+                        self.publish(Some(member));
                         self.start(action, &mut events);
                     }
-                    self.publish(machine);
-                    if machine.is_done() {
-                        break;
+                    self.publish(Some(member));
+                    if member.is_done() {
+                        if !pausing || closing.is_some() {
+                            break;
+                        }
+                        // Answers that are still on their way were for the member that is gone.
+                        (machine, events, pausing) = (None, JoinSet::new(), false);
+                        self.publish(None);
+                        shared.lock().shared_out = None;
+                        continue;
                     }
-                    machine.deadline()
+                    member.deadline()
                 }
                 None if closing.is_some() => break,
                 None => None,
@@ -127,7 +136,10 @@ impl MemberTask {
                 Some(news) = self.news.recv() => match (news, &mut machine) {
                     (MemberNews::Hooks(Hooks(listener)), _) => self.listener = Some(listener),
                     (MemberNews::SubscriptionChanged, Some(machine)) => {
-                        if let Some(wanted) = wanted(&shared) {
+                        if is_unsubscribed(&shared) {
+                            pausing = true;
+                            machine.on_close(GroupMembershipOperation::Default);
+                        } else if let Some(wanted) = wanted(&shared) {
                             machine.on_subscription(wanted);
                         }
                     }
@@ -154,8 +166,9 @@ impl MemberTask {
     }
 
     /// Lets the others see under which identity to commit.
-    fn publish(&self, machine: &Membership) {
-        let identity = machine.identity().map(|(generation, member_id)| (generation, member_id.to_owned()));
+    fn publish(&self, machine: Option<&Membership>) {
+        let identity = machine.and_then(Membership::identity);
+        let identity = identity.map(|(generation, member_id)| (generation, member_id.to_owned()));
         let mut state = self.shared.lock();
         if state.identity != identity {
             state.identity = identity;
@@ -263,12 +276,17 @@ impl MemberTask {
     }
 }
 
-/// What the subscription asks for; `None` while it is not known which topics a pattern means.
+/// What the subscription asks for; `None` where there is none, and while it is not known which topics a pattern means.
 fn wanted(shared: &Shared) -> Option<Wanted> {
     match &shared.lock().mode {
-        Mode::Group(subscription) => subscription.wanted(),
-        _ => Some(Wanted::default()),
+        Mode::Group(subscription) if !subscription.is_empty() => subscription.wanted(),
+        _ => None,
     }
+}
+
+/// Whether nothing is subscribed any more.
+fn is_unsubscribed(shared: &Shared) -> bool {
+    matches!(&shared.lock().mode, Mode::Group(subscription) if subscription.is_empty())
 }
 
 /// A member by the protocol that the settings name.

@@ -21,8 +21,6 @@ const LEAVE_EPOCH: i32 = -1;
 const LEAVE_STATIC_EPOCH: i32 = -2;
 /// How often a member beats before the coordinator has said.
 const FIRST_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a static member waits for its former life to be let go: longer than the coordinator's default session.
-const UNRELEASED_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the member is told at the start.
 #[derive(Debug, Clone)]
@@ -97,7 +95,6 @@ pub(crate) struct ConsumerMember {
     not_before: Option<Instant>,
     last_poll: Instant,
     leaving: bool,
-    unreleased_since: Option<Instant>,
     closing: Option<GroupMembershipOperation>,
     failure: Option<(ErrorCode, Option<String>)>,
     failure_told: bool,
@@ -135,7 +132,6 @@ impl ConsumerMember {
             not_before: None,
             last_poll: now,
             leaving: false,
-            unreleased_since: None,
             closing: None,
             failure: None,
             failure_told: false,
@@ -451,7 +447,6 @@ impl ConsumerMember {
         }
         match answer {
             Ok(answer) => {
-                self.unreleased_since = None;
                 self.known = sent;
                 if let Some(member_id) = answer.member_id.filter(|member_id| !member_id.is_empty()) {
                     self.member_id = member_id;
@@ -494,15 +489,10 @@ impl ConsumerMember {
                             self.back_off(now);
                         }
                     }
-                    ErrorCode::UnreleasedInstanceId
-                        if now < *self.unreleased_since.get_or_insert(now) + UNRELEASED_LIMIT =>
-                    {
-                        self.not_before = Some(now + Duration::from_secs(1));
-                        self.next_beat = now;
-                    }
                     // The other topics go on. The log tells; the fetches of the topic will too.
                     ErrorCode::TopicAuthorizationFailed => self.back_off(now),
                     code if code.is_retriable() => self.back_off(now),
+                    // Also UNRELEASED_INSTANCE_ID, as in Java: another life of this static member has not left.
                     code => self.fail(code, message),
                 }
             }

@@ -233,20 +233,14 @@ fn what_cannot_be_healed_is_told_with_its_reason() {
 }
 
 #[test]
-fn a_static_member_waits_for_its_former_life_to_end_and_not_for_ever() {
+fn a_static_member_whose_former_life_has_not_left_is_told() {
     let now = start();
     let mut member = member(true, now);
-    let mut at = now;
-    let failed = loop {
-        match member.poll_action(at) {
-            Some(Action::Beat(beat)) => member.on_beat(at, beat.epoch, refused(ErrorCode::UnreleasedInstanceId)),
-            Some(Action::Fail { code, .. }) => break code,
-            Some(other) => panic!("{other:?}"),
-            None => at = member.deadline().expect("a time to try again").max(at),
-        }
-    };
-    assert_eq!(failed, ErrorCode::UnreleasedInstanceId);
-    assert!(at >= now + seconds(60) && at < now + seconds(63));
+    let join = beat(&mut member, now);
+    member.on_beat(now, join.epoch, refused(ErrorCode::UnreleasedInstanceId));
+    let failed = member.poll_action(now);
+    assert_eq!(failed, Some(Action::Fail { code: ErrorCode::UnreleasedInstanceId, message: None }));
+    assert!(member.is_done());
 }
 
 proptest! {

@@ -246,6 +246,69 @@ on_both! {
     }
 }
 
+on_both! {
+    /// No topics at all unsubscribe, as in Java: the member leaves, and is another where topics come again.
+    async fn an_empty_subscription_leaves_the_group(cluster: &Cluster) {
+        for protocol in ["range", "cooperative-sticky", "consumer"] {
+            let (topic, group) = (cluster.topic("empty", 4, &[]).await, cluster.unique("empty"));
+            let bootstrap = cluster.bootstrap();
+            let told = Told::default();
+            let mut first = Consumer::connect(config(&bootstrap, &group, protocol)).await.expect("a consumer");
+            first.subscribe([] as [&str; 0]).expect("nothing to do");
+            first.subscribe_with([topic.as_str()], told.clone()).expect("subscribed");
+            let mut second = Consumer::connect(config(&bootstrap, &group, protocol)).await.expect("a consumer");
+            second.subscribe([topic.as_str()]).expect("subscribed");
+            settle(&mut [&mut first, &mut second], &[2, 2]).await;
+            told.take();
+            let member_id = first.group_metadata().expect("a group").member_id.clone();
+            first.subscribe([] as [&str; 0]).expect("unsubscribed");
+            // It leaves without being asked for records, and the other has all.
+            settle(&mut [&mut second], &[4]).await;
+            assert!(first.assignment().is_empty(), "{protocol}: {:?}", first.assignment());
+            assert!(matches!(&told.take()[..], [("revoked", gone)] if gone.len() == 2), "{protocol}");
+            first.subscribe([topic.as_str()]).expect("subscribed");
+            settle(&mut [&mut first, &mut second], &[2, 2]).await;
+            assert_ne!(first.group_metadata().expect("a group").member_id, member_id, "{protocol}");
+            // A subscription that comes while the member leaves is the next one's.
+            first.subscribe([] as [&str; 0]).expect("unsubscribed");
+            first.subscribe([topic.as_str()]).expect("subscribed");
+            settle(&mut [&mut first, &mut second], &[2, 2]).await;
+            in_time("the end", first.unsubscribe()).await.expect("unsubscribed");
+            settle(&mut [&mut second], &[4]).await;
+        }
+    }
+}
+
+on_both! {
+    /// Two lives of one static member: in a classic group the second ends the first, in one of KIP-848 it is refused.
+    async fn a_static_member_has_one_life(cluster: &Cluster) {
+        for protocol in ["range", "consumer"] {
+            let (topic, group) = (cluster.topic("lives", 2, &[]).await, cluster.unique("lives"));
+            let bootstrap = cluster.bootstrap();
+            let told = Told::default();
+            let of = || config(&bootstrap, &group, protocol).group_instance_id("one".to_owned());
+            let mut first = Consumer::connect(of()).await.expect("a consumer");
+            first.subscribe_with([topic.as_str()], told.clone()).expect("subscribed");
+            settle(&mut [&mut first], &[2]).await;
+            told.take();
+            let mut second = Consumer::connect(of()).await.expect("a consumer");
+            second.subscribe([topic.as_str()]).expect("subscribed");
+            let (ended, code, mut going) = if protocol == "range" {
+                (first, "FENCED_INSTANCE_ID", second)
+            } else {
+                (second, "UNRELEASED_INSTANCE_ID", first)
+            };
+            let mut ended = ended;
+            let error = in_time("the error", ended.recv()).await.expect_err("another life");
+            assert!(error.is_fatal() && error.to_string().contains(code), "{protocol}: {error}");
+            assert!(ended.assignment().is_empty(), "{protocol}: {:?}", ended.assignment());
+            settle(&mut [&mut going], &[2]).await;
+            let lost = told.take();
+            assert_eq!(lost, if protocol == "range" { vec![("lost", vec![0, 1])] } else { Vec::new() }, "{protocol}");
+        }
+    }
+}
+
 /// All partitions to the member whose id comes first.
 #[derive(Debug)]
 struct Greedy;
