@@ -257,9 +257,11 @@ mod tests {
                 (name, value),
             ])
         };
-        for (name, value) in
-            [("partition.assignment.strategy", "sticky"), ("session.timeout.ms", "60000"), ("heartbeat.interval.ms", "1000")]
-        {
+        for (name, value) in [
+            ("partition.assignment.strategy", "sticky"),
+            ("session.timeout.ms", "60000"),
+            ("heartbeat.interval.ms", "1000"),
+        ] {
             assert!(config("classic", name, value).is_ok());
             let error = config("consumer", name, value).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("group.protocol"), "{error}");
