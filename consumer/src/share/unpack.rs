@@ -199,3 +199,7 @@ impl ShareUnpacker {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "unpack_tests.rs"]
+mod tests;
