@@ -13,8 +13,10 @@ const MESSAGE_BYTES_MAX: usize = 8_192;
 /// Sends records that cannot be dealt with to a dead-letter topic: key, value, headers and timestamp as they came, and
 /// behind those headers where the record is from and why it is here.
 ///
-/// The topic has the name of the record's own with `-dlt` behind it, unless another is named, and has to be there. The
-/// record goes to the partition of the same number where there is one, so that the order is kept; else the key decides.
+/// The topic has the name of the record's own with `-dlt` behind it, unless another is named, and has to be there: one
+/// that is not found within `max.block.ms` ends the run with an error that names it, and so does a record that is too
+/// large for it with these headers. The failed record is not committed then, and comes again with the next run. Brokers
+/// that cannot be reached are waited for. The record goes to the partition of the same number where there is one, so that the order is kept; else the key decides.
 ///
 /// The headers have the names and the encodings that Spring for Apache Kafka gives them, which most tools for such topics
 /// know, and which tell more of a record than Kafka Connect's `__connect.errors.*` (the group, the timestamp), whose
@@ -113,7 +115,8 @@ impl DeadLetters for DeadLetterTopic {
     fn bury<'a>(&'a self, record: &'a ConsumerRecord, cause: &'a Cause) -> Burial<'a> {
         Box::pin(async move {
             self.send(record, cause).await.map_err(|error| {
-                let is_retriable = error.is_retriable();
+                // A topic that was waited for and is not there will not come by itself.
+                let is_retriable = error.is_retriable() && !matches!(error, ProducerError::UnknownTopic { .. });
                 DeadLetterError::new(error, is_retriable)
             })
         })

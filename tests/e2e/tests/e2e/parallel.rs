@@ -332,3 +332,41 @@ on_both! {
         sender.close(Duration::from_secs(30)).await.expect("closed");
     }
 }
+
+/// A run that waited for a topic that nobody had made waited for ever, and said so to the log only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_topic_that_is_not_there_ends_the_run_with_its_name() {
+    let cluster = TestCluster::builder()
+        .topic("t", 1)
+        .topic("t-small", 1)
+        .broker(|config| config.auto_create_topics_enable(false))
+        .start()
+        .await;
+    let bootstrap = cluster.bootstrap();
+    send(&bootstrap, "t", 1, 0..3).await;
+    let sender =
+        rkafka::producer::Producer::new(crate::support::producer_config(&bootstrap).max_block(Duration::from_secs(2)));
+    let sender = sender.await.expect("a producer");
+    let dead_letters = DeadLetterTopic::new(sender.clone());
+    let options = ParallelOptions::default().last_resort(LastResort::DeadLetter(Arc::new(dead_letters)));
+    let mut consumer = parallel(config(&bootstrap, "g"), "t", options).await;
+    let run = consumer.run(|record| async move { if number(&record) == 1 { Err("poison") } else { Ok(()) } });
+    let ended = in_time("the run", run).await;
+    let Err(ParallelError::DeadLetter { offset: 1, source, .. }) = ended else { panic!("{ended:?}") };
+    assert!(!source.is_retriable() && source.to_string().contains("`t-dlt`"), "{source}");
+    in_time("the close", consumer.close()).await.expect("closed");
+    assert_eq!(committed(&bootstrap, "g", "t", 1).await, 1, "the record is not given up");
+
+    // A letter that is too large for its topic ends the run as well.
+    let sender =
+        rkafka::producer::Producer::new(crate::support::producer_config(&bootstrap).max_request_size(300_usize));
+    let dead_letters = DeadLetterTopic::new(sender.await.expect("a producer")).suffix("-small");
+    let options = ParallelOptions::default().last_resort(LastResort::DeadLetter(Arc::new(dead_letters)));
+    let mut consumer = parallel(config(&bootstrap, "g"), "t", options).await;
+    let run =
+        consumer.run(|record| async move { if number(&record) == 1 { Err("poison ".repeat(99)) } else { Ok(()) } });
+    let ended = in_time("the run", run).await;
+    let Err(ParallelError::DeadLetter { offset: 1, source, .. }) = ended else { panic!("{ended:?}") };
+    assert!(source.to_string().contains("max.request.size"), "{source}");
+    in_time("the close", consumer.close()).await.expect("closed");
+}
