@@ -113,8 +113,20 @@ impl TransactionalProducer {
     /// # Errors
     /// As [`TransactionalProducer::new`].
     pub async fn over(client: Client, config: ProducerConfig) -> Result<Self, TransactionError> {
+        Self::over_with(client, config, ProducerOptions::default()).await
+    }
+
+    /// As [`TransactionalProducer::over`], with what only code can give, as [`Producer::over_with`].
+    ///
+    /// # Errors
+    /// As [`TransactionalProducer::new`].
+    pub async fn over_with(
+        client: Client,
+        config: ProducerConfig,
+        options: ProducerOptions,
+    ) -> Result<Self, TransactionError> {
         check_id(&config)?;
-        Self::ready(Producer::open_over(client, config, ProducerOptions::default())).await
+        Self::ready(Producer::open_over(client, config, options)).await
     }
 
     async fn ready(producer: Result<Producer, ProducerError>) -> Result<Self, TransactionError> {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rkafka_client_core::metrics::MetricsSnapshot;
+
 use super::thread::{ProducerThread, may_wait};
 use crate::{
     Delivery, DeliveryResult, OwnedRecord, ProducerConfig, ProducerError, ProducerOptions, Record, TrySendError,
@@ -78,6 +80,11 @@ impl Producer {
     /// The settings.
     pub fn config(&self) -> &ProducerConfig {
         self.inner().config()
+    }
+
+    /// What the producer measures, as [`Producer::metrics`](crate::Producer::metrics). Never blocks.
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.inner().metrics()
     }
 
     /// Accepts a record. It blocks only where `buffer.memory` is full, and for the metadata of a topic that is new to this

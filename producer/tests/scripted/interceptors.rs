@@ -160,6 +160,58 @@ async fn every_way_to_send_goes_past_them() {
     assert_eq!(values.iter().filter(|value| value.ends_with('a')).count(), 7, "{values:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn typed_records_go_past_them_too() {
+    use rkafka_producer::{Serializers, TypedRecord};
+    let (net, log) = (Net::new(1, 1), Log::default());
+    let options = || ProducerOptions::from(net.options()).interceptor(Note::new("a", &log));
+    let serializers = Serializers::<str, str>::default();
+    let producer = Producer::with_options(net.config(), options()).await.unwrap().typed(serializers.clone());
+    let record = || TypedRecord::to("t").key("k").value("1");
+    producer.send(record()).await.unwrap().await.unwrap();
+    producer.try_send(&record()).unwrap().await.unwrap();
+    producer.send_many([record(), record()], &mut Vec::new()).await.unwrap();
+    producer.send_with(record(), drop).await.unwrap();
+    producer.flush().await;
+    // Over a client that is there already, in a transaction.
+    let client = rkafka_client_core::Client::connect_with(net.config().client, net.options()).await.unwrap();
+    let config = net.config().transactional_id("tx");
+    let mut transactional = TransactionalProducer::over_with(client, config, options()).await.unwrap();
+    let transaction = transactional.begin().await.unwrap();
+    drop(transaction.typed(&serializers).send(record()).await.unwrap());
+    drop(transaction.typed(&serializers).try_send(&record()).unwrap());
+    transaction.commit().await.unwrap();
+    let notes = taken(&log);
+    let count = |text: &str| notes.iter().filter(|note| note.contains(text)).count();
+    assert_eq!((count("sees 1"), count("with 1 headers")), (7, 7), "each once: {notes:?}");
+    let values = net.cluster.state().values(0);
+    assert_eq!(values.iter().filter(|value| *value == "1a").count(), 7, "{values:?}");
+}
+
+#[test]
+fn blocking_producers_go_past_them_too() {
+    use rkafka_producer::{Serializers, TypedRecord, blocking};
+    let (broker, log) = (crate::net::Loopback::start(), Log::default());
+    let options = ProducerOptions::default().interceptor(Note::new("a", &log));
+    let producer = blocking::Producer::with_options(broker.config(), options).unwrap();
+    producer.send_and_wait(Record::to("t").value("1")).unwrap();
+    producer.try_send(&Record::to("t").value("1")).unwrap().blocking_wait().unwrap();
+    producer.send_many([Record::to("t").value("1")], &mut Vec::new()).unwrap();
+    let typed = producer.typed(Serializers::<str, str>::default());
+    typed.send(TypedRecord::to("t").value("1")).unwrap().blocking_wait().unwrap();
+    // From a callback, on the producer's own thread.
+    let (again, (told, heard)) = (producer.clone(), std::sync::mpsc::channel());
+    let callback = move |_| told.send(again.send(Record::to("t").value("1")).is_ok()).unwrap();
+    producer.send_with(Record::to("t").value("1"), callback).unwrap();
+    assert!(heard.recv().unwrap());
+    producer.close(Duration::from_secs(20)).unwrap();
+    assert_eq!(producer.metrics().value("record-send-total", "producer-metrics"), Some(6.0));
+    let notes = taken(&log);
+    let count = |text: &str| notes.iter().filter(|note| note.contains(text)).count();
+    assert_eq!((count("sees 1"), count("with 1 headers"), count("closed")), (6, 6, 1), "each once: {notes:?}");
+    assert_eq!(notes.last().map(String::as_str), Some("a closed"), "nothing is acknowledged afterwards");
+}
+
 // Shows: interceptor.classes.
 #[test]
 fn classes_of_java_are_refused() {

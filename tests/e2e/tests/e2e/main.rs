@@ -1,6 +1,7 @@
 //! Clients against a broker on loopback: the embedded one, and, where one body serves for both, Apache Kafka.
 
 mod consumer_metrics;
+mod edges;
 mod exactly_once;
 mod failures;
 mod files;
