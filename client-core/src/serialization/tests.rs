@@ -122,14 +122,14 @@ fn closures_and_nullable() {
             Ok(())
         }
     }));
-    assert_eq!(write(&serializer, &Some(258)), Some(vec![2, 1]));
-    assert_eq!(write(&serializer, &None), None);
+    assert_eq!(write(serializer, &Some(258)), Some(vec![2, 1]));
+    assert_eq!(write(serializer, &None), None);
     let failed = serializer.serialize(CONTEXT, &mut RecordHeaders::new(), &Some(13), &mut Vec::new()).unwrap_err();
     assert!(failed.to_string().ends_with("cannot be converted: no thirteen"), "{failed}");
     let deserializer = deserialize_with(|bytes: &[u8]| bytes.try_into().map(u16::from_le_bytes));
-    assert_eq!(read(&deserializer, Some(&[2, 1])).unwrap(), 258);
-    assert!(read(&deserializer, None).unwrap_err().is_null());
-    assert!(std::error::Error::source(&read(&deserializer, Some(&[1])).unwrap_err()).is_some());
+    assert_eq!(read(deserializer, Some(&[2, 1])).unwrap(), 258);
+    assert!(read(deserializer, None).unwrap_err().is_null());
+    assert!(std::error::Error::source(&read(deserializer, Some(&[1])).unwrap_err()).is_some());
     assert_eq!(read(Nullable(deserializer), None).unwrap(), None);
 }
 
