@@ -26,6 +26,9 @@ use tokio::sync::Notify;
 
 use super::*;
 
+/// What the fetch session has of each partition, and the end that was told of it.
+type Known = BTreeMap<i32, (FetchPartition, Option<i64>)>;
+
 /// The id of the fetch session.
 const SESSION: i32 = 7;
 
@@ -47,8 +50,8 @@ struct Broker {
     asked: Mutex<(i32, i32, i32, i32)>,
     /// The isolation level and the rack of the last request for records.
     asked_as: Mutex<(i8, String)>,
-    /// The fetch session: its next epoch, and what it has of each partition, with the end that was told.
-    session: Mutex<Option<(i32, BTreeMap<i32, (FetchPartition, Option<i64>)>)>>,
+    /// The fetch session, where there is one: its next epoch, and what it has.
+    session: Mutex<Option<(i32, Known)>>,
     /// How many partitions the requests for records named.
     named: std::sync::atomic::AtomicU64,
     /// Batches are compressed.
