@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
 use crate::{ProducerError, RecordMetadata};
@@ -107,11 +107,22 @@ impl BatchState {
     }
 
     /// Whether the records up to `last` are resolved, and everybody was told who wanted to be called back.
-    pub(crate) fn is_settled(&self, last: u32) -> bool {
+    #[cfg(test)]
+    fn is_settled(&self, last: u32) -> bool {
         self.lock().is_settled(last)
     }
 
-    /// Waits until [`BatchState::is_settled`].
+    /// Whether the records up to `last` are resolved, and everybody was told who wanted to be called back. Does not wait:
+    /// no, where somebody holds the lock.
+    pub(crate) fn is_settled_already(&self, last: u32) -> bool {
+        match self.inner.try_lock() {
+            Ok(inner) => inner.is_settled(last),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().is_settled(last),
+            Err(TryLockError::WouldBlock) => false,
+        }
+    }
+
+    /// Waits until the records up to `last` are resolved and everybody was told.
     pub(crate) async fn settled(&self, last: u32) {
         poll_fn(|context| {
             let mut inner = self.lock();
@@ -152,8 +163,12 @@ impl BatchState {
             }
         }
         inner.resolved.push((range.clone(), outcome.clone()));
-        inner.telling += 1;
+        // Without callbacks everybody is told by the outcome's being there, and the lock is not taken once more.
+        let calls = due.iter().any(|waiter| matches!(waiter, Waiter::Callback(..)));
+        inner.telling += u32::from(calls);
+        let settling = if calls { Vec::new() } else { std::mem::take(&mut inner.settling) };
         drop(inner);
+        settling.into_iter().for_each(Waker::wake);
         for waiter in due {
             match waiter {
                 Waiter::Gone => {}
@@ -162,6 +177,9 @@ impl BatchState {
                     call(callback, self.result(&outcome, index.saturating_sub(range.start), timestamp));
                 }
             }
+        }
+        if !calls {
+            return;
         }
         let mut inner = self.lock();
         inner.telling -= 1;

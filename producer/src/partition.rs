@@ -1,7 +1,7 @@
 //! One partition as `send` and the senders share it: a lock around its queue, and who sends for it at present.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use rkafka_protocol::records::BATCH_OVERHEAD;
@@ -71,6 +71,8 @@ pub(crate) struct Partition {
     pub(crate) index: i32,
     slot: Mutex<Slot>,
     has_leader: AtomicBool,
+    /// How many batches waited when it was last looked.
+    waiting: AtomicU32,
     /// How full batches may become; the topic's.
     pub(crate) fill: Arc<Fill>,
 }
@@ -112,7 +114,7 @@ impl Partition {
     ) -> Arc<Self> {
         let queue = PartitionQueue::new(topic.clone(), index, limits, fill.clone());
         let slot = Mutex::new(Slot { queue, sender: orphanage, listed: false, token: 0 });
-        Arc::new(Self { topic, index, slot, has_leader: AtomicBool::new(false), fill })
+        Arc::new(Self { topic, index, slot, has_leader: AtomicBool::new(false), waiting: AtomicU32::new(0), fill })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Slot> {
@@ -137,9 +139,17 @@ impl Partition {
         if !self.has_leader() {
             return None;
         }
-        let slot = self.lock();
+        // A sender at work on the partition is not waited for: what was seen last is near enough.
+        let slot = match self.slot.try_lock() {
+            Ok(slot) => slot,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if available.is_none() => return Some(self.waiting.load(Ordering::Relaxed)),
+            Err(TryLockError::WouldBlock) => self.lock(),
+        };
         let is_stuck = available.is_some_and(|(now, timeout)| slot.sender.is_stuck(now, timeout));
-        (!is_stuck).then(|| u32::try_from(slot.queue.waiting()).unwrap_or(u32::MAX))
+        let waiting = u32::try_from(slot.queue.waiting()).unwrap_or(u32::MAX);
+        self.waiting.store(waiting, Ordering::Relaxed);
+        (!is_stuck).then_some(waiting)
     }
 
     /// Puts the partition on its sender's list, if it is not there, and wakes the sender.

@@ -217,8 +217,9 @@ impl PartitionQueue {
     /// Hands out a receipt to be resolved when no lock is held any more. Until then the queue remembers it, so that
     /// `flush`, and with it the commit of a transaction, does not overtake the news.
     fn tell(&mut self, receipt: Receipt, outcome: Outcome, resolved: &mut Resolutions) {
-        let is_told =
-            |(state, last): &(Weak<BatchState>, u32)| state.upgrade().is_none_or(|state| state.is_settled(*last));
+        let is_told = |(state, last): &(Weak<BatchState>, u32)| {
+            state.upgrade().is_none_or(|state| state.is_settled_already(*last))
+        };
         while self.leaving.front().is_some_and(is_told) {
             self.leaving.pop_front();
         }
