@@ -795,5 +795,5 @@ impl Drop for Consumer {
 }
 
 #[cfg(test)]
-#[path = "consumer_tests.rs"]
+#[path = "consumer_tests/mod.rs"]
 mod tests;
