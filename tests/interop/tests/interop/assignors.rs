@@ -366,11 +366,8 @@ async fn they_decide_as_javas_do_and_speak_the_same_bytes() {
     if !has_java("assignors::they_decide_as_javas_do_and_speak_the_same_bytes").await {
         return;
     }
-    let seed = std::env::var("RKAFKA_ASSIGNOR_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| u64::from(std::process::id()).wrapping_mul(0x5851_f42d_4c95_7f2d));
-    eprintln!("RKAFKA_ASSIGNOR_SEED={seed}");
+    // The same groups each time; others by a seed of one's own.
+    let seed = std::env::var("RKAFKA_ASSIGNOR_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let (mut dice, mut input, mut cases) = (Dice(seed), String::new(), Vec::new());
     for _ in 0..GROUPS {
         for name in ["range", "roundrobin", "sticky", "cooperative-sticky"] {
@@ -392,11 +389,5 @@ async fn they_decide_as_javas_do_and_speak_the_same_bytes() {
         .iter()
         .filter(comparable)
         .fold((0, 0), |(ours, javas), case| (ours + case.kept(&case.ours), javas + case.kept(&case.javas)));
-    eprintln!(
-        "{} rebalances; of members who want different things ours keep {}, Java's {}",
-        cases.len(),
-        kept.0,
-        kept.1
-    );
-    assert!(kept.0 >= kept.1, "ours keep {}, Java's {}", kept.0, kept.1);
+    assert!(kept.0 >= kept.1, "seed {seed}: ours keep {}, Java's {}", kept.0, kept.1);
 }
