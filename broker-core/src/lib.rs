@@ -17,6 +17,7 @@ mod internal_log;
 mod kafka_settings;
 mod locks;
 pub mod log;
+pub mod peer;
 mod properties_file;
 mod replication;
 mod server;
