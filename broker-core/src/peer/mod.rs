@@ -44,10 +44,7 @@ pub enum Purpose {
 impl Purpose {
     /// Whether it is the controller's listener of the node that is asked, and not that for brokers.
     pub fn is_for_controllers(self) -> bool {
-        matches!(
-            self,
-            Self::MetadataFetch | Self::Quorum | Self::Heartbeat | Self::Controller | Self::Forwarding
-        )
+        matches!(self, Self::MetadataFetch | Self::Quorum | Self::Heartbeat | Self::Controller | Self::Forwarding)
     }
 }
 

@@ -1,7 +1,7 @@
 use std::io;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Arc;
 
 use rkafka_net::{Dial, DialError, DialFuture, DialOptions, FrameReader, Framed, SlabPool, Stream};
 use rkafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse, RequestHeader, ResponseHeader};
