@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rkafka_client_core::{ClientOptions, ClientSettings, Dial, DialOptions, HostPort};

@@ -4,13 +4,21 @@ mod broker;
 mod fetching;
 mod known_sicknesses;
 
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_core::Stream;
 use rkafka_client_core::ClientSettings;
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::records::{BatchOptions, encode_batch};
 
 use super::*;
+use crate::config::IsolationLevel;
+use crate::error::PartitionError;
+use crate::shared::{Mode, Subscription};
+use crate::subscription::TopicPartition;
 
 use broker::*;
 

@@ -13,19 +13,22 @@ use rkafka_protocol::ErrorCode;
 use uuid::Uuid;
 
 use super::marks::{Marked, Marks};
-use super::progress::Progress;
 use crate::config::OffsetReset;
 use crate::error::PartitionError;
 use crate::subscription::Start;
 
 mod cursor;
 mod lookup;
+mod reports;
+mod slot;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod validation;
 
 pub(crate) use cursor::{Cursor, Fetched};
 pub(crate) use lookup::{Lookup, Question, Target};
+use slot::{Slot, Stage};
 
 /// The timestamps by which ListOffsets means something else than a time.
 pub(crate) const LATEST_TIMESTAMP: i64 = -1;
@@ -53,53 +56,6 @@ pub(crate) struct TopicView {
     pub(crate) id: Uuid,
     /// The leaders by partition; partitions without a leader are absent.
     pub(crate) leaders: HashMap<i32, Leader>,
-}
-
-/// Where a partition's cursor is.
-#[derive(Debug)]
-enum Stage {
-    /// An offset must be looked up before anything can be fetched.
-    Seeking(Target),
-    /// The lookup is under way.
-    LookingUp(Target),
-    /// May go into the next fetch of the leader, once the position is known to be in the leader's log.
-    Ready(Cursor),
-    /// The leader is asked whether the position is in its log (KIP-320).
-    Validating(Cursor),
-    /// In a fetch in flight.
-    InFlight,
-    /// Nothing is fetched until a seek: the application was told why.
-    Stopped,
-}
-
-#[derive(Debug)]
-struct Slot {
-    incarnation: u64,
-    stage: Stage,
-    /// Counts the assignments: while it is the same, nobody else can have had the partition.
-    tenure: u64,
-    paused: bool,
-    /// Nothing is fetched or handed out: the partition is about to be given up, or its hook has yet to run.
-    held: bool,
-    progress: Arc<Progress>,
-    leader: Option<Leader>,
-    /// The epoch of the leader that is known to have everything up to the position.
-    validated: Option<i32>,
-    /// How often metadata was older than the position, in a row.
-    behind: u8,
-    retry_backoff: Duration,
-    /// The replica that the leader named to read from (KIP-392), and until when that holds.
-    preferred: Option<(i32, Instant)>,
-    high_watermark: Option<i64>,
-    last_stable_offset: Option<i64>,
-    log_start_offset: Option<i64>,
-    committed: Option<i64>,
-    not_before: Option<Instant>,
-    /// A count that grows with every response that brought records, so that who was served last waits longest.
-    served: u64,
-    /// Where reading began: the first offset that became known since the assignment or the last seek. What the group
-    /// has not committed since is read again from here.
-    origin: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -256,22 +212,6 @@ impl Positions {
         Arc::new(Marks::cut(Arc::clone(slot.progress.marks()), offset))
     }
 
-    /// The partitions of which something was handed out that is not marked as done, and where that begins.
-    pub(crate) fn behind(&self) -> Vec<(Arc<str>, i32, i64)> {
-        let unfinished = self.slots().filter(|(_, _, slot)| slot.progress.marks().is_behind());
-        unfinished
-            .filter_map(|(topic, partition, slot)| {
-                let marked = slot.progress.marks().committable(slot.progress.position()?, -1)?;
-                Some((Arc::clone(topic), partition, marked.offset))
-            })
-            .collect()
-    }
-
-    /// Takes the application's word for where a partition goes on. `false` where it is not assigned.
-    pub(crate) fn store(&self, topic: &str, partition: i32, marked: Marked) -> bool {
-        self.slot(topic, partition).is_some_and(|slot| slot.progress.marks().store(marked))
-    }
-
     /// A seek under which earlier marks may stay good.
     pub(super) fn go_to(&mut self, topic: &str, partition: i32, start: Start, marks: Arc<Marks>) -> bool {
         let Some((name, _)) = self.topics.get_key_value(topic) else { return false };
@@ -338,180 +278,11 @@ impl Positions {
         }
     }
 
-    /// Whether nothing of a partition may be handed out now, for it is paused or held back.
-    pub(crate) fn is_withheld(&self, topic: &str, partition: i32) -> bool {
-        self.slot(topic, partition).is_some_and(|slot| slot.paused || slot.held)
-    }
-
     /// Stops a partition where the application is: it cannot be read on before a seek.
     pub(crate) fn halt(&mut self, topic: &str, partition: i32) {
         self.rewind(topic, partition);
         if let Some(slot) = self.slot_mut(topic, partition) {
             slot.stage = Stage::Stopped;
-        }
-    }
-
-    /// Whether a partition is assigned and paused.
-    pub(crate) fn is_paused(&self, topic: &str, partition: i32) -> bool {
-        self.slot(topic, partition).is_some_and(|slot| slot.paused)
-    }
-
-    /// Whether a partition is assigned.
-    pub(crate) fn is_assigned(&self, topic: &str, partition: i32) -> bool {
-        self.slot(topic, partition).is_some()
-    }
-
-    /// Every assigned partition, by topic and number.
-    pub(crate) fn assignment(&self) -> Vec<(Arc<str>, i32)> {
-        let mut all: Vec<_> = self.slots().map(|(topic, partition, _)| (Arc::clone(topic), partition)).collect();
-        all.sort();
-        all
-    }
-
-    /// The assigned topics.
-    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.topics.keys()
-    }
-
-    /// The next offset that the application will be given.
-    pub(crate) fn position(&self, topic: &str, partition: i32) -> Option<i64> {
-        self.slot(topic, partition)?.progress.position()
-    }
-
-    /// The end of a partition, as the last fetch told: the last stable offset where only committed records are read,
-    /// else the high watermark.
-    pub(crate) fn end_offset(&self, topic: &str, partition: i32) -> Option<i64> {
-        let slot = self.slot(topic, partition)?;
-        self.end_of(slot)
-    }
-
-    fn end_of(&self, slot: &Slot) -> Option<i64> {
-        if self.read_committed { slot.last_stable_offset } else { slot.high_watermark }
-    }
-
-    /// How many offsets the application is behind the end of a partition, as far as is known.
-    pub(crate) fn lag(&self, topic: &str, partition: i32) -> Option<i64> {
-        let end = self.end_offset(topic, partition)?;
-        Some(end.saturating_sub(self.position(topic, partition)?).max(0))
-    }
-
-    /// How many offsets the application is after the beginning of a partition, as far as is known.
-    pub(crate) fn lead(&self, topic: &str, partition: i32) -> Option<i64> {
-        let start = self.slot(topic, partition)?.log_start_offset?;
-        Some(self.position(topic, partition)?.saturating_sub(start).max(0))
-    }
-
-    /// The replica that a partition is read from in the leader's place (KIP-392).
-    pub(crate) fn preferred_replica(&self, topic: &str, partition: i32) -> Option<i32> {
-        let slot = self.slot(topic, partition)?;
-        slot.preferred
-            .map(|(replica, _)| replica)
-            .filter(|replica| slot.leader.is_some_and(|leader| leader.broker != *replica))
-    }
-
-    /// Whether the application has been given everything of every partition that is not paused, up to the end that the
-    /// last fetch told. `false` where nothing is assigned, or an end is not known yet.
-    pub(crate) fn is_at_end(&self) -> bool {
-        let mut any = false;
-        for (_, _, slot) in self.slots() {
-            any = true;
-            if slot.held {
-                return false;
-            }
-            if slot.paused || matches!(slot.stage, Stage::Stopped) {
-                continue;
-            }
-            match (self.end_of(slot), slot.progress.position()) {
-                (Some(end), Some(position)) if position >= end => {}
-                _ => return false,
-            }
-        }
-        any
-    }
-
-    /// Takes in who leads what.
-    pub(crate) fn on_metadata<'a>(&mut self, mut view: impl FnMut(&str) -> Option<&'a TopicView>) {
-        for (name, topic) in &mut self.topics {
-            let Some(view) = view(name) else { continue };
-            topic.id = view.id;
-            for (partition, slot) in &mut topic.slots {
-                let leader = view.leaders.get(partition).copied();
-                if leader.is_some() && leader != slot.leader {
-                    // A new leader may be asked at once, and says itself who else may be.
-                    slot.not_before = None;
-                    slot.preferred = None;
-                    if let Stage::Validating(_) = slot.stage {
-                        // The answer of the one before counts for nothing: the question goes to the new one.
-                        slot.resume_unvalidated();
-                    }
-                }
-                if let Some(leader) = leader {
-                    slot.leader = Some(leader);
-                } else {
-                    slot.leader = None;
-                }
-                if let Stage::Ready(cursor) | Stage::Validating(cursor) = &mut slot.stage {
-                    cursor.topic_id = view.id;
-                }
-            }
-        }
-    }
-
-    /// The broker that a partition is fetched from, where it is assigned and that is known.
-    pub(crate) fn source(&self, topic: &str, partition: i32) -> Option<i32> {
-        self.slot(topic, partition)?.source()
-    }
-
-    /// The brokers that assigned partitions are fetched from.
-    pub(crate) fn sources(&self) -> std::collections::BTreeSet<i32> {
-        self.slots().filter_map(|(_, _, slot)| slot.source()).collect()
-    }
-
-    /// Goes back to the leaders of partitions whose preferred replica was named too long ago. Gives when the next is due.
-    pub(crate) fn expire_preferences(&mut self, now: Instant) -> Option<Instant> {
-        let slots = self.topics.values_mut().flat_map(|topic| topic.slots.values_mut());
-        slots
-            .filter_map(|slot| {
-                slot.preferred = slot.preferred.filter(|(_, until)| *until > now);
-                slot.preferred.map(|(_, until)| until)
-            })
-            .min()
-    }
-
-    /// Whether a partition has no known leader, so that metadata should be asked again.
-    pub(crate) fn lacks_leader(&self) -> bool {
-        self.slots().any(|(_, _, slot)| slot.leader.is_none())
-    }
-
-    /// What the application may commit: every partition's offset (what it has marked as done, where only that counts;
-    /// `returned`: all that was handed out; else only what it has come back from), where that differs from what is
-    /// committed.
-    pub(crate) fn committable(&self, returned: bool) -> Vec<Committable> {
-        let mut all: Vec<Committable> = self
-            .slots()
-            .filter_map(|(topic, partition, slot)| {
-                let progress = &slot.progress;
-                let marked = if self.marked_only {
-                    progress.marks().committable(progress.position()?, progress.leader_epoch())?
-                } else {
-                    let offset = if returned { progress.position() } else { progress.processed() }?;
-                    Marked { offset, leader_epoch: progress.leader_epoch(), metadata: String::new() }
-                };
-                (slot.committed != Some(marked.offset) || !marked.metadata.is_empty()).then(|| Committable {
-                    topic: Arc::clone(topic),
-                    partition,
-                    marked,
-                })
-            })
-            .collect();
-        all.sort_by(|left, right| (&left.topic, left.partition).cmp(&(&right.topic, right.partition)));
-        all
-    }
-
-    /// Remembers what the group has committed, so that it is not committed again.
-    pub(crate) fn on_committed(&mut self, topic: &str, partition: i32, offset: i64) {
-        if let Some(slot) = self.slot_mut(topic, partition) {
-            slot.committed = Some(offset);
         }
     }
 
@@ -562,58 +333,6 @@ impl Positions {
         if let Some(slot) = self.slot_mut(topic, partition) {
             slot.not_before = now.checked_add(backoff);
         }
-    }
-}
-
-impl Slot {
-    /// Begins a new life of the partition.
-    fn restart(&mut self, incarnation: u64, marks: Arc<Marks>) {
-        self.progress.end();
-        self.progress = Arc::new(Progress::with_marks(marks));
-        self.progress.set_paused(self.paused);
-        self.progress.set_held(self.held);
-        self.incarnation = incarnation;
-        self.not_before = None;
-        self.validated = None;
-        self.behind = 0;
-    }
-
-    /// Puts the cursor at an offset that is known, or has it looked up.
-    fn place(&mut self, topic: Arc<str>, partition: i32, topic_id: Uuid, target: Target) {
-        self.stage = match target {
-            Target::Offset { offset, last_epoch } => {
-                self.origin.get_or_insert(offset);
-                if self.progress.marks().handed() > offset {
-                    // A reset has led back behind what was handed out: those records are no more.
-                    self.progress.marks().end();
-                    self.progress = Arc::new(Progress::default());
-                    self.progress.set_paused(self.paused);
-                    self.progress.set_held(self.held);
-                }
-                self.progress.start(offset, last_epoch);
-                Stage::Ready(Cursor {
-                    topic,
-                    topic_id,
-                    partition,
-                    offset,
-                    leader_epoch: -1,
-                    last_fetched_epoch: last_epoch,
-                    end_known: false,
-                    incarnation: self.incarnation,
-                    progress: Arc::clone(&self.progress),
-                })
-            }
-            lookup => Stage::Seeking(lookup),
-        };
-    }
-
-    /// The broker to fetch from.
-    fn source(&self) -> Option<i32> {
-        self.leader.map(|leader| self.preferred.map_or(leader.broker, |(replica, _)| replica))
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        self.not_before.is_none_or(|at| at <= now)
     }
 }
 
