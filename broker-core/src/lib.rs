@@ -30,7 +30,11 @@ mod unsynced;
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use clock::Clock;
 pub use config::BrokerConfig;
-pub use controller::{BrokerImage, ConfigResource, MetadataImage, PartitionImage, TopicImage};
+pub use controller::{
+    BrokerImage, ConfigResource, ControllerImage, DIRECTORY_LOST, DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED,
+    EndpointImage, FeatureRange, ImageDelta, MetadataImage, NO_LEADER, PartitionChange, PartitionImage, TopicChange,
+    TopicImage,
+};
 pub use data_dirs::DataDirError;
 pub use internal_log::{
     InternalLog, InternalRecord, OFFSETS_TOPIC, ReplayedEntry, ReplayedRecord, TRANSACTIONS_TOPIC,

@@ -171,7 +171,9 @@ proptest! {
                     prop_assert_eq!(&*controller.image(), &expected);
                 }
             }
-            prop_assert_eq!(controller.replayed(), (*controller.image()).clone());
+            let image = controller.image();
+            prop_assert_eq!(controller.replayed(), (*image).clone());
+            prop_assert_eq!(MetadataImage::from_snapshot(image.next_offset(), image.records()), (*image).clone());
         }
     }
 }

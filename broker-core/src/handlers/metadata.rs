@@ -95,9 +95,9 @@ pub(super) fn brokers<'a>(
     image: &'a MetadataImage,
 ) -> impl Iterator<Item = (i32, String, i32, Option<String>)> + 'a {
     image.brokers().iter().map(|(id, registered)| {
-        let of_listener = registered.endpoints.iter().find(|(name, ..)| **name == *context.listener);
+        let of_listener = registered.endpoints.iter().find(|it| *it.name == *context.listener);
         let (host, port) = match of_listener {
-            Some((_, host, port)) if *id != broker.config.node_id => (host.as_str(), *port),
+            Some(endpoint) if *id != broker.config.node_id => (endpoint.host.as_str(), endpoint.port),
             _ => broker.endpoint(&context.listener),
         };
         (*id, host.to_owned(), i32::from(port), registered.rack.clone())
