@@ -17,6 +17,7 @@ mod internal_log;
 mod kafka_settings;
 mod locks;
 pub mod log;
+mod metadata;
 pub mod peer;
 mod properties_file;
 mod replication;
@@ -37,7 +38,7 @@ pub use controller::{
 };
 pub use data_dirs::DataDirError;
 pub use internal_log::{
-    InternalLog, InternalRecord, OFFSETS_TOPIC, ReplayedEntry, ReplayedRecord, TRANSACTIONS_TOPIC,
+    InternalLog, InternalRecord, InternalTopicFuture, OFFSETS_TOPIC, ReplayedEntry, ReplayedRecord, TRANSACTIONS_TOPIC,
     TransactionalProducer,
 };
 pub use properties_file::LoadedConfig;

@@ -20,7 +20,7 @@ mod topics;
 use rkafka_protocol::ErrorCode;
 
 pub(crate) use configs::{alter as alter_configs, check_resource};
-pub(crate) use driver::{Controller, ControllerError, DIRECTORY as METADATA_DIRECTORY};
+pub(crate) use driver::{Committed, Controller, ControllerError, DIRECTORY as METADATA_DIRECTORY};
 pub(crate) use features::update as update_features;
 pub use image::{
     BrokerImage, ConfigResource, ControllerImage, DIRECTORY_LOST, DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED,
