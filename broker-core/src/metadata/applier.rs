@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::controller::{ConfigResource, ImageDelta, TopicImage};
-use crate::MetadataImage;
-use crate::replication::Close;
 use crate::BrokerState;
+use crate::MetadataImage;
+use crate::controller::{ConfigResource, ImageDelta, TopicImage};
+use crate::replication::Close;
 
 /// Acts upon the committed metadata, until the broker stops.
 pub(crate) async fn run_applier(broker: Arc<BrokerState>, mut stop: watch::Receiver<bool>) {

@@ -75,8 +75,7 @@ impl BrokerState {
         self.submit(move |image| {
             let first = image.next_producer_id();
             let behind = first.saturating_add(BLOCK);
-            let record =
-                ProducerIdsRecord { broker_id, broker_epoch, next_producer_id: behind, ..Default::default() };
+            let record = ProducerIdsRecord { broker_id, broker_epoch, next_producer_id: behind, ..Default::default() };
             Decision { records: vec![MetadataRecord::ProducerIds(record)], reply: first..behind }
         })
         .await
