@@ -1,21 +1,25 @@
-// A member of a group as Kafka's own client is one. It says what it is given, what is taken from it, and what it reads,
-// each line with the time in milliseconds, and commits what it has read before anything is taken from it. It ends in
-// good order by SIGTERM.
+// A member of a group as Kafka's own client is one. It says what it is given, what is taken from it, what it reads and
+// what it has committed, each line with the time in milliseconds, and commits what it has read before anything is taken
+// from it. It ends in good order by SIGTERM.
 import java.time.Duration;
 import java.util.*;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.FencedInstanceIdException;
 import org.apache.kafka.common.errors.WakeupException;
 
 public class GroupMember {
+    /** What was read and is not known to be committed. */
+    static final Map<TopicPartition, OffsetAndMetadata> read = new HashMap<>();
+
     static synchronized void say(String what) {
         System.out.println(System.currentTimeMillis() + " " + what);
     }
 
-    static void say(String what, Collection<TopicPartition> partitions) {
-        say(what + partitions.stream().map(place -> " " + place.partition()).collect(Collectors.joining()));
+    static void say(String what, int epoch, Collection<TopicPartition> partitions) {
+        say(what + " " + epoch + partitions.stream().map(at -> " " + at.partition()).collect(Collectors.joining()));
     }
 
     public static void main(String[] arguments) throws Exception {
@@ -36,35 +40,54 @@ public class GroupMember {
             try { main.join(); } catch (InterruptedException ignored) { }
         }));
         consumer.subscribe(List.of(topic), new ConsumerRebalanceListener() {
-            public void onPartitionsAssigned(Collection<TopicPartition> partitions) { say("assigned", partitions); }
+            int epoch() { return consumer.groupMetadata().generationId(); }
+            public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
+                say("assigned", epoch(), partitions);
+            }
             public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
                 // Nothing of them is read any more.
-                say("revoked", partitions);
+                say("revoked", epoch(), partitions);
                 commit(consumer);
+                read.keySet().removeAll(partitions);
             }
-            public void onPartitionsLost(Collection<TopicPartition> partitions) { say("lost", partitions); }
+            public void onPartitionsLost(Collection<TopicPartition> partitions) {
+                say("lost", epoch(), partitions);
+                read.keySet().removeAll(partitions);
+            }
         });
         try {
             while (true) {
                 ConsumerRecords<String, String> records = consumer.poll(Duration.ofMillis(100));
-                for (ConsumerRecord<String, String> record : records) say("read " + record.value());
-                if (!records.isEmpty()) commit(consumer);
+                for (ConsumerRecord<String, String> record : records) {
+                    say("read " + record.partition() + " " + record.offset() + " " + record.value());
+                    read.put(new TopicPartition(topic, record.partition()), new OffsetAndMetadata(record.offset() + 1));
+                }
+                commit(consumer);
             }
         } catch (WakeupException ended) {
             say("ends");
+        } catch (KafkaException error) {
+            say("fatal " + error);
         }
         consumer.close();
     }
 
     static void commit(Consumer<String, String> consumer) {
+        Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>(read);
         boolean woken = false;
-        while (true) {
+        while (!offsets.isEmpty()) {
             try {
-                consumer.commitSync();
+                consumer.commitSync(offsets);
+                say("committed" + offsets.entrySet().stream()
+                    .map(one -> " " + one.getKey().partition() + ":" + one.getValue().offset())
+                    .collect(Collectors.joining()));
+                read.entrySet().removeAll(offsets.entrySet());
                 break;
             } catch (WakeupException end) {
                 // The end is asked for: after this commit.
                 woken = true;
+            } catch (FencedInstanceIdException error) {
+                throw error;
             } catch (KafkaException error) {
                 // A rebalance: what is kept is committed with what comes next, or before it is taken.
                 say("error " + error);

@@ -22,7 +22,7 @@ pub use child::Child;
 pub use cluster::Cluster;
 pub use lines::log_lines;
 pub use raw::{Committed, RawClient, RawError};
-pub use real_kafka::{KAFKA_VERSION, RealKafka, kafka_jars, kafka_tool, kafka_tool_command, skipped};
+pub use real_kafka::{KAFKA_VERSION, RealKafka, kafka_jars, kafka_program, kafka_tool, kafka_tool_command, skipped};
 pub use test_cluster::{TestCluster, TestClusterBuilder};
 pub use topics::create_topic;
 pub use transactions::{RawProducer, TransactionProtocol};

@@ -5,11 +5,12 @@
 //! [`skipped`], which cannot be overlooked.
 
 use std::ffi::OsStr;
+use std::hash::Hasher as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::Child;
@@ -93,11 +94,15 @@ fn fetch_jars() -> Result<PathBuf, String> {
 }
 
 fn java(jars: &Path, heap: &str) -> Command {
+    java_over(jars.join("*").as_os_str(), heap)
+}
+
+fn java_over(classes: &OsStr, heap: &str) -> Command {
     let mut command = Command::new("java");
     command
         .arg(format!("-Xmx{heap}"))
-        .args(["-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
-        .arg(jars.join("*"));
+        .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
+        .arg(classes);
     command
 }
 
@@ -107,6 +112,41 @@ fn java(jars: &Path, heap: &str) -> Command {
 /// The jars are missing.
 pub fn kafka_tool_command(class: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Command, String> {
     let mut command = java(&kafka_jars()?, "384m");
+    command.arg(class).args(arguments);
+    Ok(command)
+}
+
+/// A program in Java over Kafka's clients, by its source of one file with a class of the file's name, ready to be started. It is
+/// compiled once and kept beside the jars, for a start from the source costs more than a second of a processor each time.
+///
+/// # Errors
+/// The jars are missing, or it does not compile.
+pub fn kafka_program(source: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Command, String> {
+    let jars = kafka_jars()?;
+    let text = std::fs::read(source).map_err(|error| format!("{}: {error}", source.display()))?;
+    let class = source.file_stem().ok_or_else(|| format!("{} is no file", source.display()))?;
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(&text);
+    let named = |suffix: &str| jars.join(format!("{}-{:016x}{suffix}", class.display(), hasher.finish()));
+    let (kept, aside) = (named(""), named(&format!(".{}", std::process::id())));
+    static COMPILING: Mutex<()> = Mutex::new(());
+    let turn = COMPILING.lock();
+    if !kept.exists() {
+        let compiled = Command::new("javac").arg("-cp").arg(jars.join("*")).arg("-d").arg(&aside).arg(source).output();
+        let compiled = compiled.map_err(|error| format!("javac: {error}"))?;
+        if !compiled.status.success() {
+            return Err(format!("{}: {}", source.display(), String::from_utf8_lossy(&compiled.stderr)));
+        }
+        // Where another process was quicker, its classes are the same.
+        if std::fs::rename(&aside, &kept).is_err() {
+            drop(std::fs::remove_dir_all(&aside));
+        }
+    }
+    drop(turn);
+    let mut classes = jars.join("*").into_os_string();
+    classes.push(":");
+    classes.push(&kept);
+    let mut command = java_over(&classes, "256m");
     command.arg(class).args(arguments);
     Ok(command)
 }
@@ -225,7 +265,9 @@ impl RealKafka {
              transaction.state.log.min.isr={min_isr}\nshare.coordinator.state.topic.num.partitions=4\n\
              share.coordinator.state.topic.replication.factor={replicas}\n\
              share.coordinator.state.topic.min.isr=1\ndefault.replication.factor={replicas}\n\
-             group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=true\n{of_several}{more}\n",
+             group.initial.rebalance.delay.ms=0\ngroup.min.session.timeout.ms=1000\n\
+             group.consumer.min.session.timeout.ms=1000\ngroup.consumer.min.heartbeat.interval.ms=100\n\
+             auto.create.topics.enable=true\n{of_several}{more}\n",
             data = home.join("data").display()
         );
         let file = home.join("server.properties");
@@ -281,7 +323,18 @@ impl RealKafka {
         }
     }
 
-    /// Starts a broker that was killed, under its old address and with its old folder, and waits until it answers.
+    /// Stops a broker, counted from 0, in good order, and waits until it is gone. Blocks.
+    ///
+    /// # Panics
+    /// It does not end within two minutes.
+    pub fn stop(&mut self, index: usize) {
+        if let Some(mut process) = self.brokers[index].process.take() {
+            process.signal("TERM");
+            process.wait(Duration::from_secs(120));
+        }
+    }
+
+    /// Starts a broker that was killed or stopped, under its old address and with its old folder, and waits until it answers.
     /// Blocks.
     ///
     /// # Errors

@@ -229,6 +229,10 @@ impl Host {
             let mut config = BrokerConfig::new()
                 .listeners(format!("PLAINTEXT://127.0.0.1:{}", self.port))
                 .group_initial_rebalance_delay(Duration::ZERO)
+                // As the reference has them, so that a test need not wait long for a member that is gone.
+                .group_min_session_timeout(Duration::from_secs(1))
+                .group_consumer_min_session_timeout(Duration::from_secs(1))
+                .group_consumer_min_heartbeat_interval(Duration::from_millis(100))
                 .offsets_topic_num_partitions(4);
             config = match &self.data {
                 Some(data) => config.log_dirs(vec![data.display().to_string()]),

@@ -10,7 +10,7 @@ use rkafka_testkit::{Child, create_topic, eventually, skipped};
 use crate::support::{has_kcat, kcat, read_all, send_values, text};
 
 /// The command line, which `cargo test --workspace` and `cargo build` leave beside the tests' folder.
-fn command_line() -> Option<PathBuf> {
+pub fn command_line() -> Option<PathBuf> {
     let test = std::env::current_exe().ok()?;
     let program = test.parent()?.parent()?.join("rkafka").with_extension(std::env::consts::EXE_EXTENSION);
     program.exists().then_some(program)
@@ -18,8 +18,13 @@ fn command_line() -> Option<PathBuf> {
 
 /// Starts a broker on `listen` and gives it with the address that it says it is ready on.
 async fn start(program: &Path, listen: &str, data: &Path, log: &Path) -> (Child, String) {
+    start_with(program, listen, data, log, &[]).await
+}
+
+/// As [`start`], with more arguments.
+pub async fn start_with(program: &Path, listen: &str, data: &Path, log: &Path, more: &[&str]) -> (Child, String) {
     let mut command = Command::new(program);
-    command.args(["broker", "run", "--listen", listen, "--data-dir"]).arg(data);
+    command.args(["broker", "run", "--listen", listen, "--data-dir"]).arg(data).args(more);
     let said = File::create(log).expect("a file");
     let child = Child::spawn(&command, None, |command| {
         command.stderr(said);
