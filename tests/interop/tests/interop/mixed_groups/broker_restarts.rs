@@ -10,7 +10,7 @@ use rkafka_testkit::{Child, RealKafka, eventually, skipped};
 use super::group::{Group, PARTITIONS, Protocol, SHORT_SESSION};
 use super::load::Load;
 use super::member::Kind;
-use super::{AUTOMATIC, has_all_kinds, say, turns};
+use super::{AUTOMATIC, clock, has_all_kinds, say, turns};
 use crate::process::{command_line, start_with};
 use crate::support::LIMIT;
 
@@ -135,8 +135,10 @@ async fn brokers_go(mut brokers: Brokers, count: usize, few: usize, test: &str) 
         group.settled("at first").await;
     }
     for turn in 0..turns(few) {
+        let begun = clock();
         let (victim, is_killed) = (turn % count, (turn + turn / count) % 2 == 0);
         brokers = brokers.end(victim, is_killed).await;
+        let ended = clock() - begun;
         if count > 1 {
             for group in &mut groups {
                 group.goes_on(&format!("without broker {victim}")).await;
@@ -148,6 +150,7 @@ async fn brokers_go(mut brokers: Brokers, count: usize, few: usize, test: &str) 
             group.goes_on(&when).await;
             group.settled(&when).await;
         }
+        say(&format!("{test}: the groups go on {when}, within {} ms of which its end took {ended}", clock() - begun));
     }
     let sent = load.end().await;
     for group in groups {
@@ -176,13 +179,16 @@ async fn one_of_kafkas() {
     }
 }
 
-/// Three brokers, so that coordinators and leaders move.
+/// Three brokers, so that coordinators and leaders move. They cost a build too much: only where somebody asks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_of_kafkas() {
     let test = "mixed_groups::broker_restarts::three_of_kafkas";
+    if turns(0) == 0 {
+        return skipped(test, "RKAFKA_RESTARTS says how often, and is not set");
+    }
     if has_all_kinds(test).await
         && let Some(brokers) = Brokers::real(3, test).await
     {
-        brokers_go(brokers, 3, 2, test).await;
+        brokers_go(brokers, 3, 0, test).await;
     }
 }

@@ -189,6 +189,15 @@ impl Group {
             samples: self.sampler.end().await,
             commits_may_fail: self.commits_may_fail,
         };
+        history
+            .lives
+            .iter()
+            .filter(|life| life.events.iter().any(|(_, event)| matches!(event, Event::Lost(_))))
+            .for_each(|life| {
+                let told =
+                    life.events.iter().filter(|(_, event)| !matches!(event, Event::Read { .. } | Event::Committed(_)));
+                super::say(&format!("{}: {:?}", life.name, told.collect::<Vec<_>>()));
+            });
         history.judge().unwrap_or_else(|wrong| panic!("group {}: {wrong}", self.id))
     }
 }

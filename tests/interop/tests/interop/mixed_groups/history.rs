@@ -179,6 +179,8 @@ impl History {
         let mut spans: BTreeMap<i32, Vec<Span>> = BTreeMap::new();
         for (number, life) in self.lives.iter().enumerate() {
             let mut open: BTreeMap<i32, Span> = BTreeMap::new();
+            // Who has been put out may say of what it had that it gives it up; it has lost it.
+            let mut is_out = false;
             for (at, event) in &life.events {
                 let mut close = |open: &mut BTreeMap<i32, Span>, places: &[i32], epoch, how| {
                     for place in places {
@@ -199,6 +201,7 @@ impl History {
                             }
                         }
                     }
+                    Event::Revoked(_, places) if is_out => close(&mut open, places, None, Close::Lost),
                     Event::Revoked(epoch, places) => close(&mut open, places, *epoch, Close::Revoked),
                     Event::Lost(places) => close(&mut open, places, None, Close::Lost),
                     Event::Read { partition, offset, .. } => match open.get_mut(partition) {
@@ -214,7 +217,8 @@ impl History {
                             wrong.push(format!("{} at {at}: reads {offset} of {partition}, not its own", life.name));
                         }
                     },
-                    Event::Error(_) | Event::Fatal(_) => open.values_mut().for_each(|span| span.had_errors = true),
+                    Event::Error(_) => open.values_mut().for_each(|span| span.had_errors = true),
+                    Event::Fatal(_) => is_out = true,
                     Event::Committed(_) => {}
                 }
             }
@@ -230,8 +234,9 @@ impl History {
         // A commit that fails comes after its hook has said what goes.
         for span in spans.values_mut().flatten().filter(|span| span.close == Close::Revoked) {
             let after = self.lives[span.life].events.iter().skip_while(|(at, _)| *at < span.to);
-            let until = after.take_while(|(_, event)| !matches!(event, Event::Assigned(_, places) if !places.is_empty()));
-            span.had_errors |= until.into_iter().any(|(_, event)| matches!(event, Event::Error(_) | Event::Fatal(_)));
+            let until =
+                after.take_while(|(_, event)| !matches!(event, Event::Assigned(_, places) if !places.is_empty()));
+            span.had_errors |= until.into_iter().any(|(_, event)| matches!(event, Event::Error(_)));
         }
         spans.values_mut().for_each(|spans| spans.sort_by_key(|span| (span.from, span.to)));
         spans

@@ -33,6 +33,21 @@ fn a_good_history_has_nothing_wrong() {
 }
 
 #[test]
+fn who_was_put_out_may_learn_it_late() {
+    let out = ["10 assigned 1 0", "11 read 0 0 a", "12 read 0 1 b", "35 fatal FENCED_INSTANCE_ID", "36 revoked 1 0"];
+    let next = ["30 assigned 2 0", "31 read 0 0 a", "32 read 0 1 b", "33 read 0 2 c", "34 read 0 3 d"];
+    let judged = history(vec![life("one", &out, Some((37, End::Stopped))), life("two", &next, None)]).judge();
+    assert_eq!(judged.expect("nothing is wrong").lost, 1);
+    let lost = [&out[..3], &["36 lost -1 0"]].concat();
+    history(vec![life("one", &lost, None), life("two", &next, None)]).judge().expect("nothing is wrong");
+    // It is not excused where it is in one generation with another, or reads on.
+    let same = [&["30 assigned 1 0"], &next[1..]].concat();
+    wrong(&history(vec![life("one", &lost, None), life("two", &same, None)]), "two owners in one generation");
+    let on = [&lost[..], &["37 read 0 2 c"]].concat();
+    wrong(&history(vec![life("one", &on, None), life("two", &next, None)]), "not its own");
+}
+
+#[test]
 fn what_is_planted_is_found() {
     let stopped = Some((21, End::Stopped));
     let two = |second: &[&str]| history(vec![life("one", &FIRST, stopped), life("two", second, None)]);

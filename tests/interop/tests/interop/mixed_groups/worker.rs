@@ -8,7 +8,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rkafka::consumer::{Batch, Consumer, ConsumerConfig, ConsumerHandle, HookFuture, RebalanceListener, TopicPartition};
+use rkafka::consumer::{
+    Batch, Consumer, ConsumerConfig, ConsumerHandle, HookFuture, RebalanceListener, TopicPartition,
+};
 use rkafka_testkit::pause;
 use tokio::signal::unix::{SignalKind, signal};
 
