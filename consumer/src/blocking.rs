@@ -210,7 +210,7 @@ impl Consumer {
     /// # Errors
     /// As [`crate::Consumer::unsubscribe`].
     pub fn unsubscribe(&mut self) -> Result<()> {
-        self.put_back()?;
+        self.put_back();
         let mut consumer = self.consumer.take().ok_or(ConsumerError::Closed)?;
         let (consumer, result) = self.runtime.wait(async move {
             let result = consumer.unsubscribe().await;
@@ -237,7 +237,7 @@ impl Consumer {
     /// # Errors
     /// As [`crate::Consumer::next_batch`]; [`ConsumerError::Wakeup`].
     pub fn poll_batch(&mut self, timeout: Duration) -> Result<Option<Batch>> {
-        self.put_back()?;
+        self.put_back();
         self.wait_for(Some(timeout), NextBatch)
     }
 
@@ -247,16 +247,15 @@ impl Consumer {
     }
 
     /// Has what the iterator took and did not give out come again.
-    fn put_back(&mut self) -> Result<()> {
+    fn put_back(&mut self) {
         let mut begun: Vec<TopicPartition> = Vec::new();
         for record in std::mem::take(&mut self.taken) {
             let place = record.topic_partition();
             if record.is_current() && !begun.contains(&place) {
-                self.handle.seek(&place.topic, place.partition, Start::Offset(record.offset()))?;
+                self.handle.give_again(&place.topic, place.partition, record.offset());
                 begun.push(place);
             }
         }
-        Ok(())
     }
 
     /// As [`ConsumerHandle::commit`]. Of what [`records`](Self::records) gave, that is all of it.
@@ -265,7 +264,7 @@ impl Consumer {
     /// As [`ConsumerHandle::commit`].
     pub fn commit(&mut self) -> Result<()> {
         // What the iterator holds back was handed out by the consumer, and not to the application.
-        self.put_back()?;
+        self.put_back();
         self.ask(|handle| async move { handle.commit().await })
     }
 
@@ -274,7 +273,7 @@ impl Consumer {
     /// # Errors
     /// As [`ConsumerHandle::commit_async`].
     pub fn commit_async(&mut self) -> Result<()> {
-        self.put_back()?;
+        self.put_back();
         self.handle.commit_async().map(drop)
     }
 
@@ -414,7 +413,7 @@ impl Consumer {
     /// # Errors
     /// As [`crate::Consumer::close`].
     pub fn close(mut self) -> Result<()> {
-        let _ = self.put_back();
+        self.put_back();
         let consumer = self.consumer.take().ok_or(ConsumerError::Closed)?;
         self.runtime.wait(async move { consumer.close().await })?
     }
@@ -423,7 +422,7 @@ impl Consumer {
 /// Leaves the group in the background, as a dropped [`crate::Consumer`] does.
 impl Drop for Consumer {
     fn drop(&mut self) {
-        let _ = self.put_back();
+        self.put_back();
         if let Some(consumer) = self.consumer.take() {
             // The runtime lives until the group was told.
             let runtime = Arc::clone(&self.runtime);

@@ -20,7 +20,7 @@ use crate::options::ConsumerOptions;
 use crate::record::ConsumerRecord;
 use crate::shared::Shared;
 use crate::strategy::Strategy;
-use crate::subscription::{GroupMembershipOperation, Start};
+use crate::subscription::GroupMembershipOperation;
 use crate::tasks::{Tasks, shut_down};
 
 mod subscribing;
@@ -37,6 +37,12 @@ use taking::Current;
 ///
 /// What was taken counts as dealt with when the application comes back for more: that, and no more, is what
 /// `enable.auto.commit` commits meanwhile.
+///
+/// Its tasks and connections live on the Tokio runtime, with time and I/O enabled, in which [`connect`](Self::connect) was
+/// awaited. Everything else may be called and awaited anywhere: in another runtime, or in none. A runtime of one thread
+/// runs the tasks only while something is awaited in it: signs of life for the group too, which a thread that computes for
+/// long, or blocks without `block_in_place`, holds up. Once the runtime has shut down the consumer is
+/// [closed](ConsumerError::Closed), and whoever waits for it is told so.
 ///
 /// [`close`](Self::close) it at the end: it commits and leaves the group. Dropping it does the same in the background,
 /// as far as the runtime lives on, but commits only what the application has come back from.
@@ -195,7 +201,7 @@ impl Consumer {
     /// Has a record that was held back come again.
     pub(crate) fn give_again(&mut self, record: &ConsumerRecord) {
         if record.is_current() {
-            let _ = self.handle.seek(record.topic(), record.partition(), Start::Offset(record.offset()));
+            self.handle.give_again(record.topic(), record.partition(), record.offset());
         }
     }
 }

@@ -69,6 +69,17 @@ impl ConsumerHandle {
         Ok(())
     }
 
+    /// Has what was handed out from `offset` on come again, for the application was not given it. What is before it stays
+    /// as it is, and can still be marked.
+    pub(crate) fn give_again(&self, topic: &str, partition: i32, offset: i64) {
+        let mut state = self.shared.lock();
+        state.positions.give_again(topic, partition, offset);
+        state.inbox.purge();
+        drop(state);
+        self.shared.steward.notify_one();
+        self.shared.fetchers.notify_waiters();
+    }
+
     /// Moves every assigned partition back to what the group has committed; one without a committed offset goes back to
     /// where its reading began under this assignment. What was handed out since is handed out again: this is what an
     /// aborted transaction asks for. Returns at once; the offsets are looked up in the background, and offsets that an

@@ -9,6 +9,7 @@ use rkafka_assignor::Assignor;
 use rkafka_client_core::Client;
 use tokio::sync::{Notify, mpsc};
 
+use crate::clock;
 use crate::config::{ConsumerConfig, IsolationLevel};
 use crate::driver::committer::CommitOrder;
 use crate::error::ConsumerError;
@@ -47,6 +48,17 @@ pub(crate) struct Shared {
     pub(crate) pattern_is_new: AtomicBool,
     pub(crate) metrics: ConsumerMetrics,
     pub(crate) interceptors: Interceptors,
+    /// Where the tasks run, and what goes over the network.
+    runtime: tokio::runtime::Handle,
+}
+
+/// Ends with whoever waits for it.
+struct Errand<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for Errand<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// What the lock guards.
@@ -192,7 +204,18 @@ impl Shared {
             pattern_is_new: AtomicBool::new(false),
             metrics,
             interceptors,
+            runtime: clock::runtime(),
         }
+    }
+
+    /// Runs a question of the application on the consumer's own runtime, whatever polls the answer: a connection lives
+    /// where it was made, and the tasks would wait for one whose runtime is idle or gone. Who drops the future ends it.
+    pub(crate) async fn at_home<T: Send + 'static>(
+        &self,
+        question: impl Future<Output = Result<T, ConsumerError>> + Send + 'static,
+    ) -> Result<T, ConsumerError> {
+        let mut answer = Errand(clock::spawn_on(&self.runtime, question));
+        (&mut answer.0).await.unwrap_or(Err(ConsumerError::Closed))
     }
 
     /// The state. A panic elsewhere while it was held leaves it as whole as it was: every change is one call.

@@ -92,6 +92,23 @@ fn everything(cluster: &TestCluster) {
     drop(consumer);
 }
 
+/// What the iterator had taken ahead was put back by a seek, after which nothing could be marked any more.
+#[test]
+fn what_was_given_can_be_marked_after_the_rest_was_put_back() {
+    let (_runtime, cluster) = cluster();
+    let mut consumer = blocking::Consumer::connect(config(&cluster).enable_auto_offset_store(false)).unwrap();
+    consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+    let given: Vec<_> = consumer.records().take(3).map(Result::unwrap).collect();
+    consumer.mark_done(&given[0]).unwrap();
+    consumer.commit().unwrap();
+    assert_eq!(committed(&consumer), Some(1));
+    consumer.mark_done(&given[1]).unwrap();
+    consumer.mark_done(&given[2]).unwrap();
+    consumer.commit().unwrap();
+    assert_eq!(committed(&consumer), Some(3));
+    assert_eq!(consumer.records().next().unwrap().unwrap().offset(), 3);
+}
+
 #[test]
 fn outside_of_a_runtime() {
     let (_runtime, cluster) = cluster();

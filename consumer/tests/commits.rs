@@ -1,10 +1,12 @@
 //! What is committed in each mode, against the embedded broker.
 
+use std::error::Error;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rkafka_consumer::{
-    ClientSettings, CommittedOffset, Consumer, ConsumerConfig, ConsumerError, ConsumerRecord, OffsetReset, Start,
-    TopicPartition,
+    ClientSettings, CommittedOffset, Consumer, ConsumerConfig, ConsumerError, ConsumerInterceptor, ConsumerOptions,
+    ConsumerRecord, OffsetReset, Start, TopicPartition,
 };
 use rkafka_testkit::{RawClient, RawProducer, TestCluster, TransactionProtocol, eventually};
 
@@ -239,4 +241,42 @@ async fn dropped_commits_are_made() {
     }
     assert_eq!(committed_offset(&consumer).await, Some(14));
     assert!(consumer.recv_until_end().await.unwrap().is_none());
+}
+
+/// Counts the commits of an offset.
+#[derive(Clone, Default)]
+struct Counting(Arc<Mutex<Vec<i64>>>);
+
+impl ConsumerInterceptor for Counting {
+    fn on_commit(&self, offsets: &[(TopicPartition, CommittedOffset)]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.0.lock().unwrap().extend(offsets.iter().map(|(_, at)| at.offset));
+        Ok(())
+    }
+}
+
+/// As in Java: the brokers count the time for which they keep an offset from its last commit, where no group is joined.
+#[tokio::test]
+async fn the_offset_of_an_idle_partition_is_committed_again() {
+    let cluster = cluster().await;
+    fill(&cluster).await;
+    for stores in [true, false] {
+        let commits = Counting::default();
+        let config = config(&cluster)
+            .group_id(format!("idle-{stores}"))
+            .auto_commit_interval(Duration::from_millis(50))
+            .enable_auto_offset_store(stores);
+        let options = ConsumerOptions::new().interceptor(commits.clone());
+        let mut consumer = Consumer::connect_with(config, options).await.unwrap();
+        consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+        while let Some(record) = consumer.recv_until_end().await.unwrap() {
+            if !stores {
+                consumer.mark_done(&record).unwrap();
+            }
+        }
+        eventually("it is committed again and again", async || {
+            let times = commits.0.lock().unwrap().iter().filter(|offset| **offset == 15).count();
+            if times >= 3 { Ok(()) } else { Err(format!("{times} times")) }
+        })
+        .await;
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rkafka_consumer::{
-    ClientSettings, Consumer, ConsumerConfig, ConsumerError, ConsumerHandle, HookFuture, OffsetReset,
+    ClientSettings, Consumer, ConsumerConfig, ConsumerError, ConsumerHandle, GroupProtocol, HookFuture, OffsetReset,
     RebalanceListener, Start, TopicPartition, TypedConsumer, blocking,
 };
 use rkafka_testkit::{RawClient, RawProducer, TestCluster, TransactionProtocol};
@@ -118,6 +118,116 @@ async fn without_its_runtime_a_consumer_is_closed() {
     assert!(matches!(received, Ok(Err(ConsumerError::Closed))), "{received:?}");
     assert!(matches!(committed, Err(ConsumerError::Closed)), "{committed:?}");
     tokio::task::spawn_blocking(move || drop(other)).await.unwrap();
+}
+
+/// A question that was asked from another runtime made a connection that lived there: the consumer's own commits waited
+/// for it in vain once that runtime stood still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_runtime_that_only_asks_holds_up_nobody() {
+    let cluster = cluster().await;
+    let config = config(&cluster).request_timeout(Duration::from_secs(40));
+    let mut consumer = Consumer::connect(config).await.unwrap();
+    consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+    let place = TopicPartition::new("t", 0);
+    let (mut consumer, other) = tokio::task::spawn_blocking(move || {
+        let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        other.block_on(async {
+            let places = std::slice::from_ref(&place);
+            assert_eq!(consumer.committed(places).await.unwrap()[0].1, None);
+            assert_eq!(consumer.end_offsets(places).await.unwrap()[0].1, 0);
+            assert_eq!(consumer.partitions_for("t").await.unwrap().len(), 2);
+            assert!(consumer.recv_until_end().await.unwrap().is_none());
+        });
+        // It lives, and nobody drives it.
+        (consumer, other)
+    })
+    .await
+    .unwrap();
+    let limit = Duration::from_secs(15);
+    tokio::time::timeout(limit, consumer.commit()).await.expect("the commit waits for nobody").unwrap();
+    tokio::time::timeout(limit, consumer.recv_until_end()).await.expect("nor does the reading").unwrap();
+    tokio::time::timeout(limit, consumer.close()).await.expect("nor does the close").unwrap();
+    tokio::task::spawn_blocking(move || drop(other)).await.unwrap();
+}
+
+/// Waits for a future on a thread that knows of no runtime.
+fn without_a_runtime<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            std::task::Poll::Ready(ready) => return ready,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+/// Once there is a consumer, whatever polls its futures will do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_consumer_can_be_used_without_a_runtime() {
+    let cluster = cluster().await;
+    let mut consumer = Consumer::connect(config(&cluster)).await.unwrap();
+    let used = std::thread::spawn(move || {
+        without_a_runtime(async {
+            let place = TopicPartition::new("t", 0);
+            consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+            assert!(consumer.recv_until_end().await.unwrap().is_none());
+            consumer.commit().await.unwrap();
+            consumer.commit_async().unwrap().await.unwrap();
+            assert_eq!(
+                consumer.committed(std::slice::from_ref(&place)).await.unwrap()[0].1.as_ref().unwrap().offset,
+                0
+            );
+            assert_eq!(consumer.beginning_offsets(std::slice::from_ref(&place)).await.unwrap()[0].1, 0);
+            assert_eq!(consumer.offsets_for_times(&[(place, 0)]).await.unwrap()[0].1, None);
+            consumer.unsubscribe().await.unwrap();
+            consumer.subscribe(["t"]).unwrap();
+            consumer.unsubscribe().await.unwrap();
+            consumer.close().await.unwrap();
+        });
+    });
+    tokio::task::spawn_blocking(move || used.join().expect("no panic")).await.unwrap();
+}
+
+/// A stream is not told when nobody polls it: while it waits for a record it counts as there, and once there is one and
+/// nobody comes, as away.
+#[tokio::test]
+async fn a_stream_that_is_not_polled_is_there_until_there_is_a_record() {
+    let cluster = cluster().await;
+    let interval = Duration::from_secs(2);
+    let config = || config(&cluster).max_poll_interval(interval).session_timeout(interval);
+    let poll_once = |consumer: &mut Consumer| {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        futures_core::Stream::poll_next(std::pin::Pin::new(consumer), &mut context).map(|record| record.map(drop))
+    };
+    let mut waits = Consumer::connect(config()).await.unwrap();
+    waits.subscribe(["t"]).unwrap();
+    until("an assignment", async || {
+        assert!(poll_once(&mut waits).is_pending());
+        waits.assignment().len() == 2
+    })
+    .await;
+    assert!(poll_once(&mut waits).is_pending());
+    rkafka_testkit::pause(2 * interval).await;
+    assert_eq!(waits.assignment().len(), 2, "it waits for a record, however long that takes");
+    let mut client = RawClient::connect(&cluster.bootstrap()).await.unwrap();
+    let mut producer =
+        RawProducer::init(&mut client, "filler", TransactionProtocol::V2, Duration::from_secs(60)).await.unwrap();
+    producer.produce(&mut client, "t", &[(0, "0")]).await.unwrap();
+    producer.end(&mut client, true).await.unwrap();
+    until("nobody came for the record", async || waits.assignment().is_empty()).await;
+    until("who comes back is given it", async || poll_once(&mut waits).is_ready()).await;
+    // One that is never polled is no member for longer than the interval either.
+    let mut never = Consumer::connect(config().group_id("never")).await.unwrap();
+    never.subscribe(["t"]).unwrap();
+    until("an assignment", async || never.assignment().len() == 2).await;
+    until("it is given up", async || never.assignment().is_empty()).await;
 }
 
 /// Subscribing panicked on a thread that is not of a runtime, and a consumer that was dropped there left its group only
@@ -267,4 +377,51 @@ async fn nothing_is_left_of_a_hook_that_never_ends() {
     assert!(matches!(consumer.close().await, Err(ConsumerError::Client { .. })));
     tokio::time::resume();
     until("the hook goes on", async || is_over.load(Ordering::SeqCst)).await;
+}
+
+struct Panics;
+
+impl RebalanceListener for Panics {
+    fn on_assigned<'a>(&'a self, _: &'a ConsumerHandle, _: &'a [TopicPartition]) -> HookFuture<'a> {
+        panic!("before there is a future");
+    }
+
+    fn on_revoked<'a>(&'a self, _: &'a ConsumerHandle, _: &'a [TopicPartition]) -> HookFuture<'a> {
+        Box::pin(async { panic!("within the future") })
+    }
+}
+
+/// A hook that panics is over: the partitions go on, and the close waits for nothing.
+#[tokio::test]
+async fn a_hook_that_panics_stops_nothing() {
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        let cluster = cluster().await;
+        let base = config(&cluster);
+        let base = match protocol {
+            GroupProtocol::Classic => base,
+            GroupProtocol::Consumer => {
+                ConsumerConfig::new().bootstrap_servers(cluster.bootstrap()).group_id("g").group_protocol(protocol)
+            }
+        };
+        let mut consumer = Consumer::connect(base.clone()).await.unwrap();
+        consumer.subscribe_with(["t"], Panics).unwrap();
+        until("an assignment that is read", async || {
+            let _ = tokio::time::timeout(Duration::from_millis(100), consumer.recv()).await;
+            (0..2).all(|partition| consumer.position("t", partition).is_ok_and(|position| position.is_some()))
+        })
+        .await;
+        let closed = tokio::time::timeout(Duration::from_secs(10), consumer.close()).await;
+        closed.expect("the close waits for no hook").unwrap();
+        // And so does a drop.
+        let mut consumer = Consumer::connect(base).await.unwrap();
+        consumer.subscribe_with(["t"], Panics).unwrap();
+        until("an assignment", async || {
+            let _ = tokio::time::timeout(Duration::from_millis(100), consumer.recv()).await;
+            consumer.assignment().len() == 2
+        })
+        .await;
+        let handle = consumer.handle();
+        drop(consumer);
+        until("it is closed", async || matches!(handle.pause([]), Err(ConsumerError::Closed))).await;
+    }
 }

@@ -183,3 +183,36 @@ async fn dropped_futures_lose_no_record_that_is_being_read() {
         assert_eq!(numbers.preparations.load(Ordering::SeqCst), 35, "each is prepared once");
     }
 }
+
+/// A typed record whose deserializer was not ready came after the bytes of the one behind it, and took the position back.
+#[tokio::test]
+async fn typed_records_and_bytes_come_in_one_order() {
+    let values: Vec<String> = (0..40).filter(|number| *number != 6).map(|number| number.to_string()).collect();
+    let texts: Vec<&str> = values.iter().map(String::as_str).collect();
+    let cluster = cluster(&texts).await;
+    let config = config(&cluster).enable_auto_offset_store(false);
+    let consumer = Consumer::connect(config).await.unwrap();
+    let mut typed = TypedConsumer::<Option<String>, u32>::with(consumer, StringDeserializer, Numbers::default());
+    typed.assign([("t", 0, Start::Beginning)]).unwrap();
+    let (mut seen, mut round, mut first) = (Vec::new(), 0_u32, None);
+    let work = async {
+        while seen.len() < texts.len() {
+            round += 1;
+            // Given up where the deserializer waits, more often than not.
+            if let Some(record) = polled(round % 4, typed.recv()).await {
+                seen.push(record.unwrap().value.to_string());
+            }
+            if round % 3 == 0
+                && let Some(record) = polled(round % 5, typed.consumer().recv()).await
+            {
+                let record = record.unwrap();
+                seen.push(String::from_utf8(record.value().unwrap().to_vec()).unwrap());
+                first.get_or_insert(record);
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    pin!(tokio::time::timeout(LIMIT, work)).await.expect("all records");
+    assert_eq!(seen, texts);
+    typed.mark_done(&first.expect("one of bytes")).expect("what was given before still counts");
+}

@@ -6,8 +6,9 @@ use rkafka_protocol::messages::update_features_request::FeatureUpdateKey;
 
 use super::image::MetadataImage;
 use super::records::MetadataRecord;
-use super::{Decision, METADATA_VERSION_FEATURE as METADATA_VERSION, Refusal};
+use super::{Decision, Refusal};
 
+const METADATA_VERSION: &str = "metadata.version";
 const UPGRADE: i8 = 1;
 const SAFE_DOWNGRADE: i8 = 2;
 const UNSAFE_DOWNGRADE: i8 = 3;

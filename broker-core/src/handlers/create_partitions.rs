@@ -25,11 +25,11 @@ pub async fn handle(
     _version: i16,
 ) -> Result<CreatePartitionsResponse, HandlerError> {
     let placement = broker.placement();
-    let replies = broker.submit(|image| {
+    let replies = broker.controller.submit(broker.clock.now_ms(), |image| {
         let decision = create_partitions(image, &placement, &request.topics);
         if request.validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
     });
-    let results = match replies.await {
+    let results = match replies {
         Ok(replies) => request
             .topics
             .into_iter()

@@ -45,7 +45,10 @@ pub async fn handle(
         };
         return Ok(DeleteTopicsResponse { responses: asked.into_iter().map(refused).collect(), ..Default::default() });
     }
-    let responses = match broker.delete_topics(&asked).await {
+    // The offsets of a deleted topic go with it, and what share groups did with it, which needs all groups.
+    broker.groups.load_all(&**broker).await;
+    broker.shares.coordinator.load_all(&**broker).await;
+    let responses = match broker.delete_topics(&asked) {
         Ok(deleted) => deleted
             .into_iter()
             .map(|topic| DeletableTopicResult {

@@ -380,7 +380,8 @@ impl Waits for Consumer {
 }
 
 /// Records one by one, as [`Consumer::recv`] gives them. It ends when the consumer is closed. Once it was polled, the
-/// application counts as one that waits until there is something for it, for a stream is not told when nobody does.
+/// application counts as one that waits until there is something for it, for a stream is not told when nobody does. From
+/// then on, or where the last poll gave a record, `max.poll.interval.ms` counts until the next poll.
 impl Stream for Consumer {
     type Item = Result<ConsumerRecord>;
 

@@ -57,6 +57,10 @@ pub(super) struct Broker {
     pub(super) named: std::sync::atomic::AtomicU64,
     /// Batches are compressed.
     pub(super) compresses: std::sync::atomic::AtomicBool,
+    /// The topic's id; nil where the broker knows none.
+    pub(super) topic_id: Mutex<uuid::Uuid>,
+    /// What it keeps for a group.
+    pub(super) group: super::coordinator::Offsets,
 }
 
 impl Broker {
@@ -215,6 +219,9 @@ impl Broker {
                     }
                     write::<OffsetForLeaderEpochRequest>(&header, &response, version)
                 }
+                key if key == ApiKey::FindCoordinator as i16 => super::coordinator::found(&mut reader, version),
+                key if key == ApiKey::OffsetCommit as i16 => self.group.commit(&mut reader, version),
+                key if key == ApiKey::OffsetFetch as i16 => self.group.fetch(&mut reader, version),
                 key if key == ApiKey::ApiVersions as i16 => {
                     let header = read_header::<ApiVersionsRequest>(&mut reader, version);
                     let api = |key: ApiKey, max_version| {
@@ -222,13 +229,23 @@ impl Broker {
                         (one.api_key, one.min_version, one.max_version) = (key as i16, 0, max_version);
                         one
                     };
-                    let api_keys = vec![
+                    let has_ids = !self.topic_id.lock().unwrap().is_nil();
+                    let offsets = self.group.version.load(Ordering::SeqCst);
+                    let mut api_keys = vec![
                         api(ApiKey::ApiVersions, 3),
-                        api(ApiKey::Metadata, 9),
+                        api(ApiKey::Metadata, if has_ids { 12 } else { 9 }),
                         api(ApiKey::Fetch, 12),
                         api(ApiKey::ListOffsets, 5),
                         api(ApiKey::OffsetForLeaderEpoch, 4),
                     ];
+                    if offsets > 0 {
+                        let keys = [
+                            (ApiKey::FindCoordinator, 3),
+                            (ApiKey::OffsetCommit, offsets),
+                            (ApiKey::OffsetFetch, offsets),
+                        ];
+                        api_keys.extend(keys.map(|(key, version)| api(key, version)));
+                    }
                     let mut response = ApiVersionsResponse { api_keys, ..ApiVersionsResponse::default() };
                     if version > 3 {
                         response.error_code = ErrorCode::UnsupportedVersion.code();
@@ -247,6 +264,7 @@ impl Broker {
                     for asked in request.topics.unwrap_or_default() {
                         let mut topic = MetadataResponseTopic { name: asked.name, ..MetadataResponseTopic::default() };
                         if topic.name.as_deref() == Some("t") {
+                            topic.topic_id = *self.topic_id.lock().unwrap();
                             topic.partitions = (0..self.ends().len() as i32)
                                 .map(|partition_index| MetadataResponsePartition {
                                     partition_index,

@@ -1,8 +1,10 @@
 //! The whole consumer against a broker in a few lines, over streams in memory: what a dropped future must not lose.
 
 mod broker;
+mod coordinator;
 mod fetching;
 mod known_sicknesses;
+mod topic_ids;
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -18,7 +20,7 @@ use super::*;
 use crate::config::IsolationLevel;
 use crate::error::PartitionError;
 use crate::shared::{Mode, Subscription};
-use crate::subscription::TopicPartition;
+use crate::subscription::{Start, TopicPartition};
 
 use broker::*;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rkafka_client_core::{Error, ErrorKind, Lane};
+use rkafka_client_core::{Error, ErrorKind, Lane, Topics};
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use rkafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
@@ -13,13 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
 use crate::driver::member::MemberNews;
+use crate::driver::topic_ids::TopicIds;
 use crate::error::ConsumerError;
 use crate::shared::{Mode, Shared, State};
 use crate::subscription::{CommittedOffset, TopicPartition};
 use crate::wire;
-
-/// Topics by name: OffsetCommit by ids begins with version 10.
-const LAST_VERSION_BY_NAME: i16 = 9;
 
 pub(crate) type Offsets = Vec<(TopicPartition, CommittedOffset)>;
 pub(crate) type Reply = oneshot::Sender<Result<(), ConsumerError>>;
@@ -33,6 +31,8 @@ pub(crate) struct CommitOrder {
     tenures: Vec<Option<u64>>,
     /// The generation at that time, where this is a member of a group: it counts for what was not assigned.
     generation: Option<i32>,
+    /// By which the topics go, however often it is tried: the offsets are of these and no others.
+    ids: TopicIds,
     /// Retried for so long.
     limit: Duration,
     /// Told what came of it; may be gone.
@@ -42,10 +42,11 @@ pub(crate) struct CommitOrder {
 impl CommitOrder {
     /// An order of the present assignment and generation.
     pub(crate) fn new(shared: &Shared, offsets: Offsets, limit: Duration, reply: Option<Reply>) -> Self {
+        let ids = TopicIds::of(shared, offsets.iter().map(|(place, _)| &*place.topic));
         let state = shared.lock();
         let tenures = state.tenures(&offsets);
         let generation = state.identity.as_ref().map(|(generation, _)| *generation);
-        Self { offsets, tenures, generation, limit, reply }
+        Self { offsets, tenures, generation, ids, limit, reply }
     }
 
     /// Under whom to commit now: nobody outside of a group.
@@ -127,17 +128,17 @@ async fn commit(
     order: &CommitOrder,
     member: &mpsc::UnboundedSender<MemberNews>,
 ) -> Result<(), ConsumerError> {
-    let group_id = shared.group_id("a commit")?;
+    let (group_id, ids) = (shared.group_id("a commit")?, &order.ids);
     let deadline = clock::now() + order.limit;
     let mut failures = 0;
     loop {
         let identity = order.identity(&shared.lock()).map_err(|code| ConsumerError::CommitOutdated { code })?;
         let (generation, member_id) = identity.unwrap_or((-1, String::new()));
-        let request = request(shared, group_id, generation, member_id, &order.offsets);
+        let request = request(shared, group_id, generation, member_id, &order.offsets, ids);
         let answer =
-            wire::coordinator_request(shared, Lane::Offsets, LAST_VERSION_BY_NAME, None, |_version| request).await;
+            wire::coordinator_request(shared, Lane::Offsets, ids.max_version(), None, |_version| request).await;
         let error = match answer {
-            Ok(response) => match judge(shared, &order.offsets, &response) {
+            Ok(response) => match judge(&order.offsets, ids, &response) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             },
@@ -152,7 +153,9 @@ async fn commit(
                 );
                 (Some(*code), passes && generation >= 0)
             }
-            ConsumerError::CommitRefused { code, .. } => (Some(*code), code.is_retriable()),
+            ConsumerError::CommitRefused { partition, code } => {
+                (Some(*code), code.is_retriable() && !is_gone(shared, partition, *code, ids).await)
+            }
             ConsumerError::Client { source, .. } => (source.code(), source.is_retriable()),
             _ => (None, false),
         };
@@ -179,6 +182,7 @@ fn request(
     generation: i32,
     member_id: String,
     offsets: &Offsets,
+    ids: &TopicIds,
 ) -> OffsetCommitRequest {
     let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
     for (place, offset) in offsets {
@@ -199,6 +203,7 @@ fn request(
             .into_iter()
             .map(|(name, partitions)| OffsetCommitRequestTopic {
                 name: name.to_owned(),
+                topic_id: ids.id(name),
                 partitions,
                 ..OffsetCommitRequestTopic::default()
             })
@@ -207,19 +212,18 @@ fn request(
     }
 }
 
-/// Takes in what was committed; the first refusal is the error.
-fn judge(shared: &Shared, offsets: &Offsets, response: &OffsetCommitResponse) -> Result<(), ConsumerError> {
+/// The first refusal is the error.
+fn judge(offsets: &Offsets, ids: &TopicIds, response: &OffsetCommitResponse) -> Result<(), ConsumerError> {
     let mut codes: BTreeMap<(&str, i32), i16> = BTreeMap::new();
     for topic in &response.topics {
         for partition in &topic.partitions {
-            codes.insert((&topic.name, partition.partition_index), partition.error_code);
+            codes.insert((ids.name(&topic.name, topic.topic_id), partition.partition_index), partition.error_code);
         }
     }
     let mut first = None;
-    let mut state = shared.lock();
-    for (place, offset) in offsets {
+    for (place, _) in offsets {
         match codes.get(&(&*place.topic, place.partition)).map(|code| ErrorCode::check(*code)) {
-            Some(Ok(())) => state.positions.on_committed(&place.topic, place.partition, offset.offset),
+            Some(Ok(())) => {}
             Some(Err(code)) => {
                 first.get_or_insert_with(|| refusal(place, code));
             }
@@ -233,6 +237,22 @@ fn judge(shared: &Shared, offsets: &Offsets, response: &OffsetCommitResponse) ->
         }
     }
     first.map_or(Ok(()), Err)
+}
+
+/// Whether a topic that the coordinator does not know is gone by what the cluster says too, so that there is nothing to
+/// wait for.
+async fn is_gone(shared: &Shared, place: &TopicPartition, code: ErrorCode, ids: &TopicIds) -> bool {
+    if !matches!(code, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) {
+        return false;
+    }
+    let sent = ids.id(&place.topic);
+    match shared.client.refresh(Topics::named([&*place.topic])).await {
+        Ok(cluster) => match cluster.topic(&place.topic) {
+            Some(topic) => topic.partition(place.partition).is_none() || (!sent.is_nil() && topic.id != sent),
+            None => true,
+        },
+        Err(_) => false,
+    }
 }
 
 fn refusal(place: &TopicPartition, code: ErrorCode) -> ConsumerError {

@@ -8,3 +8,4 @@ pub(crate) mod member;
 pub(crate) mod offsets;
 mod partitions;
 pub(crate) mod steward;
+pub(crate) mod topic_ids;

@@ -12,6 +12,7 @@ use rkafka_protocol::messages::offset_fetch_request::{
 use rkafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use rkafka_protocol::messages::{ListOffsetsRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest};
 
+use super::topic_ids::TopicIds;
 use crate::config::GroupProtocol;
 use crate::error::ConsumerError;
 use crate::machine::positions::{EARLIEST_LOCAL_TIMESTAMP, LATEST_TIERED_TIMESTAMP, MAX_TIMESTAMP};
@@ -23,8 +24,6 @@ use crate::wire;
 const FIRST_VERSION_OF_GROUPS: i16 = 8;
 /// The first version in which a member of KIP-848 says who asks.
 const FIRST_VERSION_OF_MEMBERS: i16 = 9;
-/// Topics by name: OffsetFetch by ids begins with version 10.
-const LAST_VERSION_BY_NAME: i16 = 9;
 
 /// A question to a partition's leader.
 #[derive(Debug, Clone)]
@@ -227,6 +226,8 @@ pub(crate) async fn committed(
     for place in partitions {
         topics.entry(place.topic.to_string()).or_default().push(place.partition);
     }
+    let ids = TopicIds::of(shared, topics.keys().map(String::as_str));
+    let of_topics = ids.clone();
     let member = shared.lock().identity.clone();
     let is_consumer_protocol = shared.config.group_protocol == GroupProtocol::Consumer;
     let build = move |version: i16| {
@@ -248,6 +249,7 @@ pub(crate) async fn committed(
                     topics
                         .into_iter()
                         .map(|(name, partition_indexes)| OffsetFetchRequestTopics {
+                            topic_id: of_topics.id(&name),
                             name,
                             partition_indexes,
                             ..OffsetFetchRequestTopics::default()
@@ -272,9 +274,8 @@ pub(crate) async fn committed(
         request
     };
     let client_error = |source| ConsumerError::Client { doing: "asking for committed offsets", source };
-    let response = wire::coordinator_request(shared, Lane::Offsets, LAST_VERSION_BY_NAME, None, build)
-        .await
-        .map_err(client_error)?;
+    let response =
+        wire::coordinator_request(shared, Lane::Offsets, ids.max_version(), None, build).await.map_err(client_error)?;
     let refused = |code: i16| {
         Error::check(code).map_err(|source| {
             if source.is_stale_metadata() {
@@ -312,7 +313,7 @@ pub(crate) async fn committed(
         for topic in group.topics {
             for one in topic.partitions {
                 take(
-                    &topic.name,
+                    ids.name(&topic.name, topic.topic_id),
                     one.partition_index,
                     one.error_code,
                     one.committed_offset,

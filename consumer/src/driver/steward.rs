@@ -142,7 +142,15 @@ fn plan(shared: &Shared, cluster: &Cluster, missing: &mut Missing, now: Instant)
     let mut state = shared.lock();
     let topics = wanted_topics(&state);
     let views = views(cluster, state.positions.topics());
-    state.positions.on_metadata(|topic| views.get(topic));
+    let made_anew = state.positions.on_metadata(|topic| views.get(topic));
+    if !made_anew.is_empty() {
+        state.inbox.purge();
+    }
+    for (topic, partition, error) in made_anew {
+        if let Some(source) = error {
+            state.tell(ConsumerError::Partition { partition: TopicPartition { topic, partition }, source });
+        }
+    }
     let next_preference = state.positions.expire_preferences(now);
     let next_missing = missing.note(shared, &mut state, cluster, now);
     let due = state.positions.take_lookups(now);

@@ -28,20 +28,24 @@ impl ConsumerHandle {
         self.open()?;
         self.shared.group_id("asking for committed offsets")?;
         let doing = "asking for committed offsets";
-        let shared = &self.shared;
-        let answers = retry(RetryPolicy::from(&shared.config.client), |_| async move {
-            let mut answers = match offsets::committed(shared, partitions).await {
-                Ok(answers) => answers,
-                Err(ConsumerError::Client { source, .. }) => return Err(source),
-                Err(other) => return Err(Error::new(rkafka_client_core::ErrorKind::Config, other.to_string())),
-            };
-            collect(partitions, &mut answers)
-        });
+        let (shared, partitions) = (Arc::clone(&self.shared), partitions.to_vec());
+        let question = async move {
+            let (shared, partitions) = (&*shared, &*partitions);
+            let answers = retry(RetryPolicy::from(&shared.config.client), |_| async move {
+                let mut answers = match offsets::committed(shared, partitions).await {
+                    Ok(answers) => answers,
+                    Err(ConsumerError::Client { source, .. }) => return Err(source),
+                    Err(other) => return Err(Error::new(rkafka_client_core::ErrorKind::Config, other.to_string())),
+                };
+                collect(partitions, &mut answers)
+            });
+            answers.await.map_err(|source| ConsumerError::Client { doing, source })
+        };
         let began = clock::now();
-        let answers = answers.await;
+        let answers = self.shared.at_home(question).await;
         let now = clock::now();
-        shared.metrics.committed.record(now, now.saturating_duration_since(began).as_nanos() as f64);
-        answers.map_err(|source| ConsumerError::Client { doing, source })
+        self.shared.metrics.committed.record(now, now.saturating_duration_since(began).as_nanos() as f64);
+        answers
     }
 
     /// The earliest offset of each partition, in the order of the question. Cancel safe.
@@ -126,9 +130,13 @@ impl ConsumerHandle {
         wanted: &[(TopicPartition, i64)],
     ) -> Result<Vec<(TopicPartition, Option<Found>)>> {
         self.open()?;
-        let shared = &self.shared;
-        let found = retry(RetryPolicy::from(&shared.config.client), |failures| list_once(shared, wanted, failures > 0));
-        found.await.map_err(|source| ConsumerError::Client { doing, source })
+        let (shared, wanted) = (Arc::clone(&self.shared), wanted.to_vec());
+        let question = async move {
+            let policy = RetryPolicy::from(&shared.config.client);
+            let found = retry(policy, |failures| list_once(&shared, &wanted, failures > 0));
+            found.await.map_err(|source| ConsumerError::Client { doing, source })
+        };
+        self.shared.at_home(question).await
     }
 
     /// The numbers of a topic's partitions, from the cluster. Java's `partitionsFor`. Cancel safe.
@@ -139,21 +147,22 @@ impl ConsumerHandle {
     pub async fn partitions_for(&self, topic: &str) -> Result<Vec<TopicPartition>> {
         self.open()?;
         let client_error = |source| ConsumerError::Client { doing: "asking for a topic's partitions", source };
-        let shared = &self.shared;
-        let mut topics = retry(RetryPolicy::from(&shared.config.client), |_| async move {
-            let cluster = shared.client.refresh(Topics::named([topic])).await?;
-            let unknown = |code: ErrorCode| Error::broker_error(code).with_topic(topic);
-            if let Some(code) = cluster.topic_error(topic) {
-                return Err(unknown(code));
-            }
-            cluster.topic(topic).cloned().ok_or_else(|| unknown(ErrorCode::UnknownTopicOrPartition))
-        })
-        .await
-        .map_err(client_error)?
-        .partitions
-        .iter()
-        .map(|partition| TopicPartition::new(topic, partition.index))
-        .collect::<Vec<_>>();
+        let (shared, name) = (Arc::clone(&self.shared), topic.to_owned());
+        let question = async move {
+            let (shared, topic) = (&*shared, &*name);
+            let found = retry(RetryPolicy::from(&shared.config.client), |_| async move {
+                let cluster = shared.client.refresh(Topics::named([topic])).await?;
+                let unknown = |code: ErrorCode| Error::broker_error(code).with_topic(topic);
+                if let Some(code) = cluster.topic_error(topic) {
+                    return Err(unknown(code));
+                }
+                cluster.topic(topic).cloned().ok_or_else(|| unknown(ErrorCode::UnknownTopicOrPartition))
+            });
+            found.await.map_err(client_error)
+        };
+        let found = self.shared.at_home(question).await?;
+        let mut topics =
+            found.partitions.iter().map(|partition| TopicPartition::new(topic, partition.index)).collect::<Vec<_>>();
         topics.sort();
         Ok(topics)
     }

@@ -61,6 +61,8 @@ pub(crate) struct TopicView {
 #[derive(Debug, Default)]
 struct Topic {
     id: Uuid,
+    /// The ids of the topics of this name that were deleted: a broker that still names one is behind.
+    former: Vec<Uuid>,
     slots: BTreeMap<i32, Slot>,
 }
 
@@ -157,7 +159,6 @@ impl Positions {
             high_watermark: None,
             last_stable_offset: None,
             log_start_offset: None,
-            committed: None,
             not_before: None,
             served: 0,
             origin: None,
@@ -236,6 +237,19 @@ impl Positions {
                 slot.origin = Some(origin);
             }
         }
+    }
+
+    /// Takes back that anything from `offset` on was handed out, and has it fetched again. Marks stay good.
+    pub(crate) fn give_again(&mut self, topic: &str, partition: i32, offset: i64) {
+        let Some(slot) = self.slot(topic, partition) else { return };
+        if slot.progress.position().is_none_or(|position| position < offset) {
+            return;
+        }
+        slot.progress.hand_out(offset);
+        if slot.progress.processed().is_some_and(|processed| processed > offset) {
+            slot.progress.settle();
+        }
+        self.rewind(topic, partition);
     }
 
     /// Gives up what was fetched of a partition and not handed out, so that it is fetched again from the position.

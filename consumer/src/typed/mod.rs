@@ -108,9 +108,17 @@ impl<K: 'static, V: 'static> TypedConsumer<K, V> {
         Self { consumer, deserialize: Deserialize::new(key, value), pending: None }
     }
 
-    /// The consumer, such as to subscribe with hooks, or to take records as bytes.
+    /// The consumer, such as to subscribe with hooks, or to take records as bytes: they come in one order, whichever face
+    /// takes them. A record that was being read comes again.
     pub fn consumer(&mut self) -> &mut Consumer {
+        self.give_again();
         &mut self.consumer
+    }
+
+    fn give_again(&mut self) {
+        if let Some(pending) = self.pending.take() {
+            self.consumer.give_again(&pending.record);
+        }
     }
 
     /// As [`Consumer::subscribe`].
@@ -192,9 +200,7 @@ impl<K: 'static, V: 'static> TypedConsumer<K, V> {
 
     /// The consumer as one of bytes. A record that was being read comes again.
     pub fn into_inner(mut self) -> Consumer {
-        if let Some(pending) = self.pending.take() {
-            self.consumer.give_again(&pending.record);
-        }
+        self.give_again();
         self.consumer
     }
 

@@ -25,7 +25,7 @@ async fn start(dir: &Path) -> BrokerHandle {
     Broker::start(config).await.unwrap()
 }
 
-async fn create(broker: &BrokerState, policy: &str) -> Arc<Partition> {
+fn create(broker: &BrokerState, policy: &str) -> Arc<Partition> {
     let config = |name: &str, value: &str| CreatableTopicConfig {
         name: name.into(),
         value: Some(value.into()),
@@ -42,18 +42,13 @@ async fn create(broker: &BrokerState, policy: &str) -> Arc<Partition> {
         ],
         ..Default::default()
     };
-    broker.create_topics(&[topic], false).await.unwrap().remove(0).unwrap();
+    broker.create_topics(&[topic], false).unwrap().remove(0).unwrap();
     broker.partition(TOPIC, 0).unwrap()
 }
 
-async fn delete(broker: &BrokerState) {
+fn delete(broker: &BrokerState) {
     let state = DeleteTopicState { name: Some(TOPIC.to_owned()), ..Default::default() };
-    broker.delete_topics(&[state]).await.unwrap();
-}
-
-/// As [`delete`], from where nothing can be awaited.
-fn delete_now(broker: &BrokerState) {
-    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(delete(broker)));
+    broker.delete_topics(&[state]).unwrap();
 }
 
 /// Appends records `from..to`; the value of each begins with its number.
@@ -145,15 +140,15 @@ fn checkpoint(dir: &Path) -> String {
     std::fs::read_to_string(dir.join("cleaner-offset-checkpoint")).unwrap_or_default()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_topic_may_go_at_any_moment_of_a_round() {
     for nth in 1.. {
         let dir = tempfile::tempdir().unwrap();
         let handle = start(dir.path()).await;
         let broker = handle.state();
-        let partition = create(broker, "compact").await;
+        let partition = create(broker, "compact");
         fill(broker, &partition, 0..80);
-        let (happened, done) = clean_and(broker, &partition, nth, &|| delete_now(broker));
+        let (happened, done) = clean_and(broker, &partition, nth, &|| delete(broker));
         if !happened {
             assert!(nth > 4, "the round asks too seldom for this test");
             return;
@@ -167,7 +162,7 @@ async fn a_topic_may_go_at_any_moment_of_a_round() {
             "{nth}: a directory came back"
         );
         // Another of this name begins anew.
-        let partition = create(broker, "compact").await;
+        let partition = create(broker, "compact");
         assert_eq!(broker.dirs.cleaned_to(TOPIC, 0), None);
         assert!(found(broker, &partition).is_empty());
         handle.shutdown().await.unwrap();
@@ -179,15 +174,15 @@ async fn a_topic_of_the_same_name_knows_nothing_of_the_deleted_one_also_after_a_
     let dir = tempfile::tempdir().unwrap();
     let handle = start(dir.path()).await;
     let broker = handle.state();
-    let partition = create(broker, "compact").await;
+    let partition = create(broker, "compact");
     fill(broker, &partition, 0..50);
     assert!(clean_and(broker, &partition, usize::MAX, &|| {}).1.unwrap().is_some());
     assert!(checkpoint(dir.path()).contains(TOPIC));
     partition.with_log_mut(0, |log| log.delete_records(20)).unwrap().unwrap();
     broker.write_checkpoints().unwrap();
-    delete(broker).await;
+    delete(broker);
     assert!(!checkpoint(dir.path()).contains(TOPIC), "{}", checkpoint(dir.path()));
-    let partition = create(broker, "compact").await;
+    let partition = create(broker, "compact");
     fill(broker, &partition, 0..5);
     drop(handle);
     let handle = start(dir.path()).await;
@@ -224,7 +219,7 @@ async fn appends_deletions_and_policies_in_the_middle_of_a_round_lose_nothing() 
             let dir = tempfile::tempdir().unwrap();
             let handle = start(dir.path()).await;
             let broker = handle.state();
-            let partition = create(broker, "compact,delete").await;
+            let partition = create(broker, "compact,delete");
             fill(broker, &partition, 0..50);
             let (happened, done) = clean_and(broker, &partition, nth, &|| change(broker, &partition));
             assert!(matches!(done, Ok(_) | Err(CleanError::Stopped)), "{what} {nth}: {done:?}");
@@ -257,7 +252,7 @@ async fn a_topic_that_is_not_compacted_any_more_keeps_its_records() {
     let dir = tempfile::tempdir().unwrap();
     let handle = start(dir.path()).await;
     let broker = handle.state();
-    let partition = create(broker, "compact").await;
+    let partition = create(broker, "compact");
     fill(broker, &partition, 0..50);
     let set = |policy: &str| {
         let config = crate::log::LogConfig {

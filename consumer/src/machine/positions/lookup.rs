@@ -133,10 +133,7 @@ impl Positions {
         }
         let known = |offset: i64, last_epoch: i32| Target::Offset { offset: offset.max(0), last_epoch };
         let next = match (answer, target) {
-            (Ok(Some((offset, epoch))), Target::Committed) => {
-                slot.committed = Some(offset);
-                known(offset, epoch)
-            }
+            (Ok(Some((offset, epoch))), Target::Committed) => known(offset, epoch),
             // A rewind: nothing is committed, so that everything since the beginning of the reading is to be done.
             (Ok(None), Target::Committed) if slot.origin.is_some() => known(slot.origin.unwrap_or(0), -1),
             (Ok(None), Target::Committed) => match Self::reset_target(reset) {

@@ -93,8 +93,9 @@ impl Positions {
     }
 
     /// What the application may commit: every partition's offset (what it has marked as done, where only that counts;
-    /// `returned`: all that was handed out; else only what it has come back from), where that differs from what is
-    /// committed.
+    /// `returned`: all that was handed out; else only what it has come back from). Those that are committed already are
+    /// among them, as in Java: of a group without members the brokers forget what was not committed for
+    /// `offsets.retention.minutes`, and a consumer of partitions that were assigned by hand is no member.
     pub(crate) fn committable(&self, returned: bool) -> Vec<Committable> {
         let mut all: Vec<Committable> = self
             .slots()
@@ -106,22 +107,11 @@ impl Positions {
                     let offset = if returned { progress.position() } else { progress.processed() }?;
                     Marked { offset, leader_epoch: progress.leader_epoch(), metadata: String::new() }
                 };
-                (slot.committed != Some(marked.offset) || !marked.metadata.is_empty()).then(|| Committable {
-                    topic: Arc::clone(topic),
-                    partition,
-                    marked,
-                })
+                Some(Committable { topic: Arc::clone(topic), partition, marked })
             })
             .collect();
         all.sort_by(|left, right| (&left.topic, left.partition).cmp(&(&right.topic, right.partition)));
         all
-    }
-
-    /// Remembers what the group has committed, so that it is not committed again.
-    pub(crate) fn on_committed(&mut self, topic: &str, partition: i32, offset: i64) {
-        if let Some(slot) = self.slot_mut(topic, partition) {
-            slot.committed = Some(offset);
-        }
     }
 
     /// Takes the application's word for where a partition goes on. `false` where it is not assigned.

@@ -47,7 +47,6 @@ pub(super) struct Slot {
     pub(super) high_watermark: Option<i64>,
     pub(super) last_stable_offset: Option<i64>,
     pub(super) log_start_offset: Option<i64>,
-    pub(super) committed: Option<i64>,
     pub(super) not_before: Option<Instant>,
     /// A count that grows with every response that brought records, so that who was served last waits longest.
     pub(super) served: u64,

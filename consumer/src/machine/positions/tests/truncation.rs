@@ -118,3 +118,64 @@ fn a_position_that_is_newer_than_the_metadata_waits_for_metadata_but_not_for_eve
     assert!(positions.take_lookups(time).is_empty());
     assert_eq!(positions.take(1, time).pop().unwrap().offset, 50);
 }
+
+/// A topic of this name with another id.
+fn made_anew(id: u128) -> TopicView {
+    TopicView { id: Uuid::from_u128(id), ..view(1, 1) }
+}
+
+#[test]
+fn a_topic_that_was_made_anew_begins_by_the_reset() {
+    let mut positions = read_under_epoch_3(OffsetReset::Earliest, 50);
+    let progress = Arc::clone(&positions.slot("t", 0).unwrap().progress);
+    let in_flight = positions.take(1, now()).pop().unwrap();
+    let new = made_anew(8);
+    assert_eq!(positions.on_metadata(|_| Some(&new)), [(Arc::from("t"), 0, None)]);
+    assert!(!progress.is_live() && !progress.marks().is_live(), "what was read was of another topic");
+    assert!(positions.committable(true).is_empty(), "an offset of the old one is none of the new one's");
+    assert!(!positions.give_back(1, in_flight, read(60, 60), now()).accept);
+    let lookup = positions.take_lookups(now()).pop().unwrap();
+    assert_eq!(lookup.question, Question::At(EARLIEST_TIMESTAMP));
+    // A broker that has not heard of it yet takes nothing back.
+    let old = made_anew(7);
+    assert_eq!(positions.on_metadata(|_| Some(&old)), []);
+    assert_eq!(positions.topic_id("t"), Some(Uuid::from_u128(8)));
+    assert_eq!(positions.on_metadata(|_| Some(&new)), []);
+    assert_eq!(positions.on_lookup(&lookup, Ok(Some((0, 3))), now()), None);
+    let cursor = positions.take(1, now()).pop().unwrap();
+    assert_eq!((cursor.offset, cursor.topic_id), (0, Uuid::from_u128(8)));
+}
+
+#[test]
+fn a_topic_that_was_made_anew_is_told_where_there_is_no_reset() {
+    let mut positions = read_under_epoch_3(OffsetReset::None, 50);
+    let new = made_anew(8);
+    let error = PartitionError::LogTruncated { offset: 50, diverging_offset: None, diverging_epoch: None };
+    assert_eq!(positions.on_metadata(|_| Some(&new)), [(Arc::from("t"), 0, Some(error))]);
+    assert!(positions.take(1, now()).is_empty() && positions.take_lookups(now()).is_empty(), "stopped until a seek");
+    assert!(positions.seek("t", 0, Start::Offset(2)));
+    assert_eq!(positions.take(1, now()).pop().unwrap().offset, 2);
+    // Where nothing was read yet, the start that was asked for holds.
+    let mut positions = self::positions(OffsetReset::None, &[Start::Beginning]);
+    let asked = positions.take_lookups(now()).pop().unwrap();
+    assert_eq!(positions.on_metadata(|_| Some(&new)), [(Arc::from("t"), 0, None)]);
+    assert_eq!(positions.on_lookup(&asked, Ok(Some((3, 0))), now()), None);
+    assert_eq!(positions.position("t", 0), None, "that was the old one's beginning");
+    assert_eq!(positions.take_lookups(now()).pop().unwrap().question, Question::At(EARLIEST_TIMESTAMP));
+}
+
+#[test]
+fn what_was_not_given_comes_again_and_marks_stay() {
+    let mut positions = positions(OffsetReset::Latest, &[Start::Offset(0)]);
+    positions.commit_marked_only(true);
+    let cursor = positions.take(1, now()).pop().unwrap();
+    let (progress, marks) = (Arc::clone(&cursor.progress), Arc::clone(cursor.progress.marks()));
+    progress.hand_out(8);
+    positions.give_back(1, cursor, read(10, 20), now());
+    positions.give_again("t", 0, 3);
+    assert_eq!((positions.position("t", 0), positions.take(1, now()).pop().unwrap().offset), (Some(3), 3));
+    assert!(marks.mark(0, 3, 3));
+    assert_eq!(positions.committable(true)[0].marked.offset, 3);
+    positions.give_again("t", 0, 9);
+    assert_eq!(positions.position("t", 0), Some(3), "what was not handed out is not given again");
+}
