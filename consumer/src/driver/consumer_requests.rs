@@ -80,7 +80,7 @@ fn explained(failure: Failure, said: Option<&str>, unsupported: &str) -> Failure
 }
 
 /// Tells the coordinator of the leaving.
-pub(crate) async fn leave(shared: &Shared, member_id: String, epoch: i32) {
+pub(crate) async fn leave(shared: &Shared, member_id: String, epoch: i32) -> Result<(), Failure> {
     let build = |_version: i16| ConsumerGroupHeartbeatRequest {
         group_id: group_id(shared),
         member_id,
@@ -89,9 +89,11 @@ pub(crate) async fn leave(shared: &Shared, member_id: String, epoch: i32) {
         rebalance_timeout_ms: -1,
         ..ConsumerGroupHeartbeatRequest::default()
     };
-    if let Err(error) = wire::coordinator_request(shared, Lane::Offsets, i16::MAX, None, build).await {
+    let response = wire::coordinator_request(shared, Lane::Offsets, i16::MAX, None, build).await.map_err(|error| {
         tracing::debug!(%error, "the group was not told that the member leaves; it will see by the session timeout");
-    }
+        failure(shared, &error)
+    })?;
+    refusal(shared, response.error_code, None)
 }
 
 /// The names of topics, as far as they are known.

@@ -58,7 +58,7 @@ enum Event {
     Beat(i32, Result<BeatAnswer, Failure>),
     Names(Vec<(Uuid, Arc<str>)>),
     Revoked(Result<(), ConsumerError>),
-    Left,
+    Left(Result<(), Failure>),
 }
 
 pub(crate) struct MemberTask {
@@ -183,7 +183,7 @@ impl MemberTask {
             (Event::Coordinator(found), machine) => machine.on_coordinator(now, found),
             (Event::Installed, machine) => machine.on_installed(),
             (Event::Revoked(_), machine) => machine.on_revoked(),
-            (Event::Left, machine) => machine.on_left(),
+            (Event::Left(told), machine) => machine.on_left(now, told),
             (Event::Join(answer), Membership::Classic(machine)) => machine.on_join(now, answer),
             (Event::Assigned(Ok(assignments)), Membership::Classic(machine)) => machine.on_assigned(assignments),
             // As good as a coordinator that does not answer: join again after a backoff.
@@ -261,12 +261,12 @@ impl MemberTask {
             }
             Action::Leave { member_id, epoch, reason } => {
                 events.spawn(async move {
-                    if is_classic {
+                    Event::Left(if is_classic {
                         classic_requests::leave(&shared, member_id, reason).await;
+                        Ok(())
                     } else {
-                        consumer_requests::leave(&shared, member_id, epoch).await;
-                    }
-                    Event::Left
+                        consumer_requests::leave(&shared, member_id, epoch).await
+                    })
                 });
             }
             Action::Fail { code, message } => {

@@ -1,9 +1,9 @@
 //! The protocol of consumer groups (KIP-848, `group.protocol=consumer`) as a machine: one request, ConsumerGroupHeartbeat,
 //! joins, beats, tells what is owned and brings what should be.
 //!
-//! What the coordinator assigns is moved to in steps: what goes is revoked, then what comes is begun with, and what is
-//! owned after each is told at once. What is new meanwhile is taken up after the step. A fenced member loses everything
-//! and joins again under the same member id.
+//! What the coordinator assigns is moved to in steps: what goes is revoked, then what comes is begun with. What is new
+//! meanwhile is taken up after the step. A fenced member loses everything and joins again under the same member id.
+//! What is told of it all is in [`beats`], what is done with partitions in [`steps`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 use rkafka_protocol::ErrorCode;
 use uuid::Uuid;
 
-use super::terms::{Action, Beat, BeatAnswer, Failure, Wanted, tells_of_leaving};
+use super::terms::{Action, Failure, Wanted, tells_of_leaving};
 use crate::subscription::{GroupMembershipOperation, TopicPartition};
+use beats::Known;
+use steps::Step;
 
-/// The member epoch by which a member leaves.
-const LEAVE_EPOCH: i32 = -1;
-/// The member epoch by which a static member leaves that will be back.
-const LEAVE_STATIC_EPOCH: i32 = -2;
+mod beats;
+mod steps;
+
 /// How often a member beats before the coordinator has said.
 const FIRST_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -50,23 +51,6 @@ pub(crate) enum State {
     Failed,
 }
 
-/// What is being done with partitions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
-    None,
-    /// The hook is to be called, or runs, for what goes.
-    Revoking {
-        places: BTreeSet<(Uuid, i32)>,
-        lost: bool,
-        begun: bool,
-    },
-    /// The hook is to be called, or runs, for what comes.
-    Installing {
-        places: BTreeMap<(Uuid, i32), TopicPartition>,
-        begun: bool,
-    },
-}
-
 /// One member of a consumer group.
 #[derive(Debug)]
 pub(crate) struct ConsumerMember {
@@ -79,6 +63,12 @@ pub(crate) struct ConsumerMember {
     /// What the coordinator knows of this member: what was in the last beat that it answered.
     known: Option<Known>,
     in_flight: Option<Known>,
+    /// Whether a pattern was told since the member was made, so that it must be taken back where there is none now.
+    told_pattern: bool,
+    /// Whether the coordinator may have this member for what was told earlier, though it is not `Joined`.
+    may_be_held: bool,
+    /// Whether this static member has to let go of its own instance before it can join.
+    must_release: bool,
     /// What should be owned; `None` before the first assignment.
     target: Option<BTreeSet<(Uuid, i32)>>,
     owned: BTreeMap<(Uuid, i32), TopicPartition>,
@@ -100,13 +90,6 @@ pub(crate) struct ConsumerMember {
     failure_told: bool,
 }
 
-/// What a beat tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Known {
-    wanted: Wanted,
-    owned: BTreeSet<(Uuid, i32)>,
-}
-
 impl ConsumerMember {
     /// A member that wants to join, to read what is wanted.
     pub(crate) fn new(config: ConsumerMemberConfig, wanted: Wanted, now: Instant) -> Self {
@@ -118,6 +101,9 @@ impl ConsumerMember {
             wanted,
             known: None,
             in_flight: None,
+            told_pattern: false,
+            may_be_held: false,
+            must_release: false,
             target: None,
             owned: BTreeMap::new(),
             names: HashMap::new(),
@@ -179,7 +165,7 @@ impl ConsumerMember {
         {
             // What a static member may do without a word is to say that it will be back (KIP-1092).
             let tells = tells_of_leaving(operation, self.config.is_static) || self.config.is_static;
-            let is_known = self.epoch > 0 || (self.state == State::Joining && self.in_flight.is_some());
+            let is_known = self.epoch > 0 || self.may_be_held || self.in_flight.is_some();
             if !tells || !is_known || !self.coordinator_known {
                 self.state = State::Left;
                 return None;
@@ -203,6 +189,9 @@ impl ConsumerMember {
         }
         if !self.may_beat() || (now < self.next_beat && !self.has_news()) {
             return None;
+        }
+        if self.must_release {
+            return Some(self.leave(GroupMembershipOperation::Default, "the instance was not left"));
         }
         Some(self.beat(now))
     }
@@ -230,126 +219,6 @@ impl ConsumerMember {
 
     fn poll_expiry(&self) -> Instant {
         self.last_poll + self.config.max_poll_interval
-    }
-
-    /// Decides the next step with partitions, where none is under way.
-    fn advance(&mut self) {
-        if self.step != Step::None {
-            return;
-        }
-        if self.owned.is_empty() {
-            self.is_void = false;
-        }
-        let gives_up_all = self.is_void || self.closing.is_some() || self.state == State::Failed;
-        if gives_up_all {
-            if !self.owned.is_empty() {
-                let lost = self.is_void || self.state != State::Joined;
-                self.step = Step::Revoking { places: self.owned.keys().copied().collect(), lost, begun: false };
-            }
-            return;
-        }
-        if self.state != State::Joined {
-            return;
-        }
-        let Some(target) = &self.target else { return };
-        let gone: BTreeSet<_> = self.owned.keys().filter(|place| !target.contains(place)).copied().collect();
-        if !gone.is_empty() {
-            self.step = Step::Revoking { places: gone, lost: false, begun: false };
-            return;
-        }
-        let new = target.iter().filter(|place| !self.owned.contains_key(place));
-        let places: BTreeMap<_, _> = new
-            .filter_map(|(id, partition)| {
-                let name = self.names.get(id)?;
-                Some(((*id, *partition), TopicPartition { topic: Arc::clone(name), partition: *partition }))
-            })
-            .collect();
-        if !places.is_empty() {
-            self.step = Step::Installing { places, begun: false };
-        }
-    }
-
-    fn begin_step(&mut self) -> Option<Action> {
-        match &mut self.step {
-            Step::Revoking { places, lost, begun } if !*begun => {
-                *begun = true;
-                let partitions = places.iter().filter_map(|place| self.owned.get(place).cloned()).collect();
-                Some(Action::Revoke { partitions, lost: *lost })
-            }
-            Step::Installing { places, begun } if !*begun => {
-                *begun = true;
-                let added = places.values().cloned().collect();
-                Some(Action::Install { generation: self.epoch, added, is_leader: false })
-            }
-            _ => None,
-        }
-    }
-
-    /// Has the names of assigned topics looked for that are not known.
-    fn resolve(&mut self, now: Instant) -> Option<Action> {
-        if self.resolving || self.resolve_after.is_some_and(|at| now < at) {
-            return None;
-        }
-        self.resolve_after = None;
-        let unknown: BTreeSet<Uuid> =
-            self.target.iter().flatten().map(|(id, _)| *id).filter(|id| !self.names.contains_key(id)).collect();
-        if unknown.is_empty() {
-            return None;
-        }
-        self.resolving = true;
-        Some(Action::Resolve(unknown.into_iter().collect()))
-    }
-
-    /// What the coordinator should know of this member.
-    fn present(&self) -> Known {
-        Known { wanted: self.wanted.clone(), owned: self.owned.keys().copied().collect() }
-    }
-
-    /// Whether the coordinator should hear at once.
-    fn has_news(&self) -> bool {
-        match &self.known {
-            // A join, or what was told last may not have come through: at the next beat.
-            None => false,
-            Some(known) => {
-                known.wanted != self.wanted
-                    || known.owned.len() != self.owned.len()
-                    || !self.owned.keys().all(|place| known.owned.contains(place))
-            }
-        }
-    }
-
-    fn beat(&mut self, now: Instant) -> Action {
-        let present = self.present();
-        let joins = self.state == State::Joining;
-        let known = self.known.as_ref().filter(|_| !joins);
-        let full = known.is_none();
-        let is_same = |same: fn(&Known, &Known) -> bool| known.is_some_and(|known| same(known, &present));
-        let topics = (!is_same(|known, present| known.wanted.topics == present.wanted.topics))
-            .then(|| present.wanted.topics.iter().cloned().collect());
-        let had_pattern = known.is_some_and(|known| known.wanted.pattern.is_some());
-        let pattern = if is_same(|known, present| known.wanted.pattern == present.wanted.pattern) {
-            None
-        } else {
-            present.wanted.pattern.clone().or_else(|| had_pattern.then(String::new))
-        };
-        let owned = (!is_same(|known, present| known.owned == present.owned)).then(|| {
-            let mut by_topic: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
-            for (id, partition) in &present.owned {
-                by_topic.entry(*id).or_default().push(*partition);
-            }
-            by_topic
-        });
-        self.in_flight = Some(present);
-        self.next_beat = now + self.interval;
-        Action::Beat(Beat { member_id: self.member_id.clone(), epoch: self.epoch, full, topics, pattern, owned })
-    }
-
-    fn leave(&mut self, operation: GroupMembershipOperation, reason: &'static str) -> Action {
-        let for_good = operation == GroupMembershipOperation::LeaveGroup || !self.config.is_static;
-        let epoch = if for_good { LEAVE_EPOCH } else { LEAVE_STATIC_EPOCH };
-        self.leaving = true;
-        self.epoch = 0;
-        Action::Leave { member_id: self.member_id.clone(), epoch, reason }
     }
 
     /// The application has not polled for `max.poll.interval.ms`: the partitions are better off with others.
@@ -438,75 +307,6 @@ impl ConsumerMember {
         self.next_beat = now + self.config.retry_backoff;
     }
 
-    /// The answer to a beat that was sent with `epoch`.
-    pub(crate) fn on_beat(&mut self, now: Instant, epoch: i32, answer: Result<BeatAnswer, Failure>) {
-        let sent = self.in_flight.take();
-        if !matches!(self.state, State::Joining | State::Joined) || epoch != self.epoch {
-            // Of an earlier life.
-            return;
-        }
-        match answer {
-            Ok(answer) => {
-                self.known = sent;
-                if let Some(member_id) = answer.member_id.filter(|member_id| !member_id.is_empty()) {
-                    self.member_id = member_id;
-                }
-                self.epoch = answer.epoch;
-                self.state = State::Joined;
-                if !answer.interval.is_zero() {
-                    self.interval = answer.interval;
-                }
-                self.next_beat = now + self.interval;
-                if let Some(assignment) = answer.assignment {
-                    let places = assignment
-                        .into_iter()
-                        .flat_map(|(id, partitions)| partitions.into_iter().map(move |partition| (id, partition)));
-                    let target: BTreeSet<_> = places.collect();
-                    let ids: BTreeSet<Uuid> = target.iter().chain(self.owned.keys()).map(|(id, _)| *id).collect();
-                    self.names.retain(|id, _| ids.contains(id));
-                    self.target = Some(target);
-                }
-            }
-            Err(Failure::Lost) => {
-                // Whether it came through is not known, so all is told again.
-                self.known = None;
-                self.coordinator_known = false;
-                self.back_off(now);
-            }
-            Err(Failure::Refused { code, message, .. }) => {
-                self.known = None;
-                match code {
-                    ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable => {
-                        self.coordinator_known = false;
-                        self.back_off(now);
-                    }
-                    ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMemberId => {
-                        tracing::info!(%code, epoch, "the member was fenced, and joins again");
-                        self.lose();
-                        self.next_beat = now;
-                        if epoch == 0 {
-                            // It was about to join: not to be asked in a tight loop.
-                            self.back_off(now);
-                        }
-                    }
-                    // The other topics go on. The log tells; the fetches of the topic will too.
-                    ErrorCode::TopicAuthorizationFailed => self.back_off(now),
-                    code if code.is_retriable() => self.back_off(now),
-                    // Also UNRELEASED_INSTANCE_ID, as in Java: another life of this static member has not left.
-                    code => self.fail(code, message),
-                }
-            }
-        }
-    }
-
-    /// The names of topics that were asked for, those that are known; the others are asked for again after a backoff.
-    pub(crate) fn on_names(&mut self, now: Instant, names: Vec<(Uuid, Arc<str>)>) {
-        self.resolving = false;
-        self.names.extend(names);
-        let all_known = self.target.iter().flatten().all(|(id, _)| self.names.contains_key(id));
-        self.resolve_after = (!all_known).then(|| now + self.config.retry_backoff);
-    }
-
     /// The group refused a commit by this error: a beat will tell what is the matter.
     pub(crate) fn on_commit_refused(&mut self, now: Instant, epoch: i32, code: ErrorCode) {
         if epoch != self.epoch || self.state != State::Joined {
@@ -518,28 +318,6 @@ impl ConsumerMember {
                 self.next_beat = now;
             }
             _ => {}
-        }
-    }
-
-    /// What was to be given up is.
-    pub(crate) fn on_revoked(&mut self) {
-        if let Step::Revoking { places, .. } = std::mem::replace(&mut self.step, Step::None) {
-            places.iter().for_each(|place| drop(self.owned.remove(place)));
-        }
-    }
-
-    /// What was to be begun with is.
-    pub(crate) fn on_installed(&mut self) {
-        if let Step::Installing { places, .. } = std::mem::replace(&mut self.step, Step::None) {
-            self.owned.extend(places);
-        }
-    }
-
-    /// The leaving was answered, or was not.
-    pub(crate) fn on_left(&mut self) {
-        self.leaving = false;
-        if self.state == State::Leaving {
-            self.state = State::Left;
         }
     }
 }

@@ -96,17 +96,21 @@ fn what_goes_is_revoked_then_what_comes_is_begun_with_and_both_are_told() {
     member.on_beat(later, 1, answer(2, Some(&[1, 2])));
     assert_eq!(member.poll_action(later), Some(Action::Revoke { partitions: places(&[0]), lost: false }));
     assert_eq!(member.identity(), Some((2, "m")));
+    assert_eq!(beat(&mut member, later).owned, Some(by_id(&[0, 1, 2])), "what it has, and what it may begin with");
+    member.on_beat(later, 2, answer(2, None));
     // A slow hook does not stop the beat, and what comes meanwhile is taken up after.
     let slow = later + seconds(3);
     assert_eq!(beat(&mut member, slow).owned, None);
     member.on_beat(slow, 2, answer(3, Some(&[1, 2, 3])));
+    assert_eq!(beat(&mut member, slow).owned, Some(by_id(&[0, 1, 2, 3])));
+    member.on_beat(slow, 3, answer(3, None));
     assert_eq!(member.poll_action(slow), None);
     member.on_revoked();
     assert!(matches!(member.poll_action(slow), Some(Action::Install { added, .. }) if added == places(&[2, 3])));
-    assert_eq!(beat(&mut member, slow).owned, Some(by_id(&[1])), "others wait for what was given up");
+    assert_eq!(beat(&mut member, slow).owned, Some(by_id(&[1, 2, 3])), "others wait for what was given up");
     member.on_beat(slow, 3, answer(3, None));
     member.on_installed();
-    assert_eq!(beat(&mut member, slow).owned, Some(by_id(&[1, 2, 3])));
+    assert_eq!(member.poll_action(slow), None);
 }
 
 #[test]
@@ -160,6 +164,83 @@ fn after_an_error_everything_is_told_again() {
     assert_eq!(member.identity(), Some((1, "m")), "the member goes on where it was");
 }
 
+/// Goes on after a beat whose answer was lost.
+fn reconnect(member: &mut ConsumerMember, now: Instant) -> Instant {
+    let again = now + Duration::from_millis(100);
+    assert_eq!(member.poll_action(again), Some(Action::FindCoordinator));
+    member.on_coordinator(again, Ok(()));
+    again
+}
+
+#[test]
+fn what_a_member_may_begin_with_it_says_it_owns() {
+    let now = start();
+    let mut member = joined(false, now);
+    let later = now + seconds(3);
+    beat(&mut member, later);
+    member.on_beat(later, 1, answer(2, Some(&[0, 1, 2])));
+    assert!(matches!(member.poll_action(later), Some(Action::Install { added, .. }) if added == places(&[2])));
+    assert_eq!(beat(&mut member, later).owned, Some(by_id(&[0, 1, 2])), "the hook still runs");
+    member.on_beat(later, 2, Err(Failure::Lost));
+    let again = reconnect(&mut member, later);
+    // Without 2, the coordinator might take it away here and give it to another at once.
+    let told = beat(&mut member, again);
+    assert_eq!((told.full, told.owned), (true, Some(by_id(&[0, 1, 2]))));
+}
+
+#[test]
+fn what_is_taken_back_before_it_was_begun_with_the_coordinator_is_told_of() {
+    const OTHER: Uuid = Uuid::from_u128(8);
+    let now = start();
+    let mut member = joined(false, now);
+    let later = now + seconds(3);
+    beat(&mut member, later);
+    let all = BTreeMap::from([(TOPIC, vec![0, 1]), (OTHER, vec![0])]);
+    let told = BeatAnswer { member_id: None, epoch: 2, interval: seconds(3), assignment: Some(all.clone()) };
+    member.on_beat(later, 1, Ok(told));
+    assert_eq!(member.poll_action(later), Some(Action::Resolve(vec![OTHER])));
+    member.on_names(later, Vec::new());
+    assert_eq!(beat(&mut member, later).owned, Some(all));
+    // The coordinator waits until it hears that the member has it no longer, though it never began with it.
+    member.on_beat(later, 2, answer(2, Some(&[0, 1])));
+    assert_eq!(beat(&mut member, later).owned, Some(by_id(&[0, 1])));
+}
+
+#[test]
+fn a_pattern_is_taken_back_although_an_answer_was_lost() {
+    let now = start();
+    let mut member = joined(false, now);
+    member.on_subscription(Wanted { topics: BTreeSet::new(), pattern: Some("a.*".to_owned()) });
+    assert_eq!(beat(&mut member, now).pattern.as_deref(), Some("a.*"));
+    member.on_beat(now, 1, Err(Failure::Lost));
+    member.on_subscription(wanted());
+    let again = reconnect(&mut member, now);
+    assert_eq!(beat(&mut member, again).pattern.as_deref(), Some(""), "the coordinator may have it");
+}
+
+#[test]
+fn a_static_member_lets_go_of_the_place_that_its_own_lost_join_holds() {
+    let now = start();
+    let mut member = member(true, now);
+    assert_eq!(beat(&mut member, now).epoch, 0);
+    member.on_beat(now, 0, Err(Failure::Lost));
+    let again = reconnect(&mut member, now);
+    assert_eq!(beat(&mut member, again).epoch, 0);
+    member.on_beat(again, 0, refused(ErrorCode::UnreleasedInstanceId));
+    let leaves = |action| matches!(action, Some(Action::Leave { epoch: -2, member_id, .. }) if member_id == "m");
+    assert!(leaves(member.poll_action(again)));
+    assert_eq!(member.poll_action(again), None, "not before it was heard");
+    member.on_left(again, Err(Failure::Lost));
+    let again = reconnect(&mut member, again);
+    assert!(leaves(member.poll_action(again)));
+    member.on_left(again, Ok(()));
+    assert_eq!(beat(&mut member, again).epoch, 0);
+    member.on_beat(again, 0, refused(ErrorCode::UnreleasedInstanceId));
+    let failed = member.poll_action(again);
+    let code = ErrorCode::UnreleasedInstanceId;
+    assert_eq!(failed, Some(Action::Fail { code, message: None }), "another process holds it");
+}
+
 #[test]
 fn a_subscription_is_told_at_once_and_a_pattern_taken_back() {
     let now = start();
@@ -182,7 +263,7 @@ fn who_does_not_poll_leaves_until_it_does() {
         assert!(matches!(member.poll_action(late), Some(Action::Leave { epoch: told, .. }) if told == epoch));
         assert_eq!(member.poll_action(late), Some(Action::Revoke { partitions: places(&[0, 1]), lost: true }));
         member.on_revoked();
-        member.on_left();
+        member.on_left(late, Ok(()));
         assert_eq!((member.poll_action(late), member.deadline()), (None, None));
         member.on_poll(late);
         assert_eq!(beat(&mut member, late).epoch, 0);
@@ -209,7 +290,7 @@ fn closing_gives_up_and_leaves_as_asked() {
         match epoch {
             Some(epoch) => {
                 assert!(matches!(left, Some(Action::Leave { epoch: told, .. }) if told == epoch), "{left:?}");
-                member.on_left();
+                member.on_left(now, Ok(()));
             }
             None => assert_eq!(left, None),
         }
@@ -323,7 +404,7 @@ proptest! {
                     }
                     Action::Install { .. } => member.on_installed(),
                     Action::Revoke { .. } => member.on_revoked(),
-                    Action::Leave { .. } => member.on_left(),
+                    Action::Leave { .. } => member.on_left(now, Ok(())),
                     _ => {}
                 }
                 if !settled { break; }

@@ -107,9 +107,12 @@ impl Membership {
         both!(self, machine => machine.on_installed());
     }
 
-    /// The leaving was answered, or was not.
-    pub(crate) fn on_left(&mut self) {
-        both!(self, machine => machine.on_left());
+    /// What came of telling the coordinator that the member leaves.
+    pub(crate) fn on_left(&mut self, now: Instant, told: Result<(), Failure>) {
+        match self {
+            Self::Classic(machine) => machine.on_left(),
+            Self::Consumer(machine) => machine.on_left(now, told),
+        }
     }
 }
 

@@ -75,7 +75,7 @@ impl ClassicCoordinator {
             }
             Action::Leave { member_id, .. } => {
                 self.remove(&member_id);
-                self.answers.push((life, Answer::Left));
+                self.answers.push((life, Answer::Left(Ok(()))));
             }
             _ => {}
         }

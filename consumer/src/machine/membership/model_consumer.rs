@@ -46,7 +46,7 @@ impl ConsumerCoordinator {
             }
             Action::Leave { member_id, .. } => {
                 self.remove(&member_id);
-                self.answers.push((life, Answer::Left));
+                self.answers.push((life, Answer::Left(Ok(()))));
             }
             _ => {}
         }
@@ -72,12 +72,15 @@ impl ConsumerCoordinator {
         }
         let before = entry.assigned.clone();
         let target = self.target.get(&beat.member_id).cloned().unwrap_or_default();
-        if told.is_some_and(|told| told.is_disjoint(&entry.revoking)) {
+        // As Kafka's: what the member does not say it has is free at once.
+        let has_any = |of: &BTreeSet<i32>| told.as_ref().is_none_or(|told| !told.is_disjoint(of));
+        if !has_any(&entry.revoking) {
             entry.revoking.clear();
         }
         if entry.revoking.is_empty() {
             let gone: BTreeSet<i32> = entry.assigned.difference(&target).copied().collect();
-            if gone.is_empty() {
+            if gone.is_empty() || !has_any(&gone) {
+                entry.assigned.retain(|partition| target.contains(partition));
                 entry.assigned.extend(target.difference(&held));
                 if entry.epoch != self.epoch {
                     (entry.previous_epoch, entry.epoch) = (entry.epoch, self.epoch);

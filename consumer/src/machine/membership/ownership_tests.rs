@@ -30,7 +30,7 @@ pub(super) enum Answer {
     Sync(Result<Vec<TopicPartition>, Failure>),
     Heartbeat(i32, Result<(), Failure>),
     Beat(i32, Result<BeatAnswer, Failure>),
-    Left,
+    Left(Result<(), Failure>),
 }
 
 #[derive(Debug)]
@@ -209,7 +209,7 @@ impl World {
             }
             Open::Ask(Action::Beat(beat)) => Answer::Beat(beat.epoch, Err(Failure::Lost)),
             Open::Answer(Answer::Beat(epoch, _)) => Answer::Beat(*epoch, Err(Failure::Lost)),
-            Open::Ask(Action::Leave { .. }) | Open::Answer(Answer::Left) => Answer::Left,
+            Open::Ask(Action::Leave { .. }) | Open::Answer(Answer::Left(_)) => Answer::Left(Err(Failure::Lost)),
             // What happens within the process is not lost.
             Open::Ask(_) => return self.open.push((life, open)),
         };
@@ -272,7 +272,7 @@ impl World {
                 Action::Sync { .. } => Answer::Sync(Err(refusal)),
                 Action::Heartbeat { generation, .. } => Answer::Heartbeat(generation, Err(refusal)),
                 Action::Beat(beat) => Answer::Beat(beat.epoch, Err(refusal)),
-                _ => Answer::Left,
+                _ => Answer::Left(Err(refusal)),
             };
             return self.open.push((life, Open::Answer(answer)));
         }
@@ -312,7 +312,7 @@ impl World {
                 machine.on_heartbeat(now, generation, answer);
             }
             (Answer::Beat(epoch, answer), Some(Membership::Consumer(machine))) => machine.on_beat(now, epoch, answer),
-            (Answer::Left, Some(machine)) => machine.on_left(),
+            (Answer::Left(told), Some(machine)) => machine.on_left(now, told),
             _ => {}
         }
     }

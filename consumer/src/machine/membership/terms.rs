@@ -78,7 +78,7 @@ pub(crate) enum Action {
     Resolve(Vec<Uuid>),
     /// Give up these partitions; answer by `on_revoked`. Lost ones belong to others already: nothing may be committed.
     Revoke { partitions: Vec<TopicPartition>, lost: bool },
-    /// Tell the coordinator of the leaving; answer by `on_left`, whatever came of it.
+    /// Tell the coordinator of the leaving; answer by `on_left`.
     Leave {
         member_id: String,
         /// The member epoch that says so to a group of KIP-848: -1, or -2 for a static member that will be back.
@@ -145,6 +145,14 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn refused(code: ErrorCode) -> Self {
         Self::Refused { code, member_id: None, message: None }
+    }
+
+    /// Whether the same request may fare better later.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused { code, .. } => code.is_retriable(),
+            Self::Lost => true,
+        }
     }
 }
 
