@@ -1,0 +1,113 @@
+//! Bugs of the past, planted on purpose, so that tests can show that they would find them.
+//!
+//! Each stands behind [`is`] at the place where the right code is, as `if planted::is(Bug::X) { wrong } else { right }`.
+//! Without the feature `planted-bugs` (and outside of this crate's own tests) the question is the constant `false`, and
+//! nothing of the wrong code is left. The feature is never a default one; `cargo xtask tidy` sees to it.
+//!
+//! A bug is planted for a thread, by a guard: simulated clusters run on one thread each, and tests with other bugs run
+//! beside them.
+
+/// A historical bug that can be planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Bug {
+    /// A node that led the quorum when it stopped leads on in the same epoch when it starts again (KAFKA-10527).
+    RaftLeaderResumesEpoch,
+    /// A vote is answered before it is on the disk, and so given twice.
+    RaftVoteNotPersisted,
+    /// The leader counts its own records toward the high watermark before they are synced.
+    RaftLeaderCountsUnsynced,
+    /// A voter fetches on, and so acknowledges, before it has synced.
+    RaftVoterAcknowledgesUnsynced,
+    /// A new leader commits records of older epochs before one of its own is with a majority (figure 8 of the Raft paper).
+    RaftCommitsOlderEpoch,
+    /// A vote is given without a look at how far the candidate's log goes.
+    RaftVoteIgnoresLog,
+    /// A follower that parted from its leader cuts its log at its high watermark, and not by epochs (KIP-101, KIP-279).
+    RaftTruncatesToHighWatermark,
+    /// What a fetch brought is appended without a look at checksums and epochs (KAFKA-18723).
+    RaftAppendsUnchecked,
+    /// A leader that no majority hears goes on leading.
+    RaftIgnoresQuorumLoss,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: &'static [Bug] = &[
+        Bug::RaftLeaderResumesEpoch,
+        Bug::RaftVoteNotPersisted,
+        Bug::RaftLeaderCountsUnsynced,
+        Bug::RaftVoterAcknowledgesUnsynced,
+        Bug::RaftCommitsOlderEpoch,
+        Bug::RaftVoteIgnoresLog,
+        Bug::RaftTruncatesToHighWatermark,
+        Bug::RaftAppendsUnchecked,
+        Bug::RaftIgnoresQuorumLoss,
+    ];
+}
+
+#[cfg(any(test, feature = "planted-bugs"))]
+mod planting {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Whether this bug is planted on this thread.
+    #[inline]
+    pub fn is(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+
+    /// Plants a bug on this thread until the guard is dropped. What was planted before is back then.
+    #[must_use = "the bug goes with the guard"]
+    pub fn plant(bug: Bug) -> Planted {
+        Planted { before: PLANTED.replace(Some(bug)), _not_send: std::marker::PhantomData }
+    }
+
+    /// Keeps a bug planted.
+    #[derive(Debug)]
+    pub struct Planted {
+        before: Option<Bug>,
+        /// It belongs to the thread that made it.
+        _not_send: std::marker::PhantomData<*const ()>,
+    }
+
+    impl Drop for Planted {
+        fn drop(&mut self) {
+            PLANTED.set(self.before);
+        }
+    }
+}
+
+#[cfg(any(test, feature = "planted-bugs"))]
+pub use planting::{Planted, is, plant};
+
+/// Whether this bug is planted: never.
+#[cfg(not(any(test, feature = "planted-bugs")))]
+#[inline(always)]
+pub const fn is(_bug: Bug) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_goes_with_its_guard() {
+        assert!(!is(Bug::RaftVoteIgnoresLog));
+        let outer = plant(Bug::RaftVoteIgnoresLog);
+        {
+            let _inner = plant(Bug::RaftAppendsUnchecked);
+            assert!(is(Bug::RaftAppendsUnchecked) && !is(Bug::RaftVoteIgnoresLog));
+        }
+        assert!(is(Bug::RaftVoteIgnoresLog));
+        assert!(!std::thread::spawn(|| is(Bug::RaftVoteIgnoresLog)).join().unwrap());
+        drop(outer);
+        assert!(Bug::ALL.iter().all(|bug| !is(*bug)));
+    }
+}

@@ -1,0 +1,1 @@
+//! The quorum, under schedules that are drawn by chance.
