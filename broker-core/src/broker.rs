@@ -19,6 +19,7 @@ use crate::coordinator::transaction::{TRANSACTION_VERSION, TRANSACTION_VERSION_M
 use crate::data_dirs::{DataDirError, DataDirs};
 use crate::handlers::api_versions::{FEATURES, GROUP_VERSION, METADATA_VERSION, SHARE_VERSION};
 use crate::log::LogError;
+use crate::metadata::run_applier;
 use crate::server::{self, Connection, Endpoint, ListenerError};
 use crate::storage::Storage;
 use crate::telemetry::PushedTelemetry;
@@ -155,7 +156,7 @@ impl BrokerBuilder {
             listeners.push(listener);
         }
         let endpoints = server::advertised(&config, &addresses, &ports)?;
-        let state = Arc::new(open(config, clock, storage, endpoints)?);
+        let state = Arc::new(open(config, clock, storage, endpoints).await?);
         let (stop, stopped) = watch::channel(false);
         let slabs = SlabPool::new(SLABS_RETAINED_BYTES);
         let numbers = Arc::new(AtomicU64::new(1));
@@ -178,6 +179,7 @@ impl BrokerBuilder {
             tasks.spawn(server::accept_all(listener, seed.clone(), Arc::clone(&numbers), Arc::clone(&permits)));
         }
         seed.listener = first_listener;
+        tasks.spawn(run_applier(Arc::clone(&state), stopped.clone()));
         tasks.spawn(run_groups(Arc::clone(&state), stopped.clone()));
         tasks.spawn(run_transaction_timers(Arc::clone(&state), stopped.clone()));
         tasks.spawn(server::clean_logs(Arc::clone(&state), stopped.clone()));
@@ -233,7 +235,7 @@ async fn run_transaction_timers(state: Arc<BrokerState>, mut stop: watch::Receiv
 }
 
 /// Opens directories and metadata, and registers the broker.
-fn open(
+async fn open(
     config: BrokerConfig,
     clock: Clock,
     storage: Option<Arc<dyn Storage>>,
@@ -256,7 +258,7 @@ fn open(
     }
     dirs.mark_in_use()?;
     let directory_ids = dirs.registered_ids();
-    let epoch = controller.submit(clock.now_ms(), |image| {
+    let decided = controller.submit(clock.now_ms(), |image| {
         let epoch = image.next_offset();
         let mut records = first_records(image);
         records.push(MetadataRecord::RegisterBroker(RegisterBrokerRecord {
@@ -291,7 +293,10 @@ fn open(
             records.extend(new_leader_epochs(image, config.node_id));
         }
         Decision { records, reply: epoch }
-    })?;
+    });
+    let epoch = decided.await?.reply;
+    // Nothing follows from what was decided before there was a broker.
+    controller.next_committed().await;
     let state = BrokerState::new(config, clock, dirs, controller, endpoints);
     state.broker_epoch.store(epoch, Ordering::Relaxed);
     Ok(state)

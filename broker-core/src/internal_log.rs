@@ -1,6 +1,7 @@
 //! What coordinators need of the broker: append records to an internal topic's partition, and read it all back.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -77,6 +78,9 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The name of the topic that holds transactional ids and their transactions.
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
+/// What [`InternalLog::ensure_internal_topic`] gives: how many partitions the topic has.
+pub type InternalTopicFuture<'a> = Pin<Box<dyn Future<Output = Result<i32, ErrorCode>> + Send + 'a>>;
+
 /// The logs of internal topics. [`crate::BrokerState`] implements it; a test of a coordinator may do so too.
 ///
 /// All methods return as soon as the page cache has the bytes, and may be called from async code. With group commit a
@@ -89,7 +93,7 @@ pub trait InternalLog: Send + Sync {
     ///
     /// # Errors
     /// `KAFKA_STORAGE_ERROR` where the metadata log cannot be written.
-    fn ensure_internal_topic(&self, topic: &str) -> Result<i32, ErrorCode>;
+    fn ensure_internal_topic<'a>(&'a self, topic: &'a str) -> InternalTopicFuture<'a>;
 
     /// What exists in the cluster right now.
     fn image(&self) -> Arc<MetadataImage>;
@@ -192,54 +196,11 @@ pub trait InternalLog: Send + Sync {
 
 impl InternalLog for BrokerState {
     fn image(&self) -> Arc<MetadataImage> {
-        self.controller.image()
+        BrokerState::image(self)
     }
 
-    fn ensure_internal_topic(&self, topic: &str) -> Result<i32, ErrorCode> {
-        if let Some(count) = self.partition_count(topic) {
-            return Ok(count);
-        }
-        let (partitions, segment_bytes) = match topic {
-            OFFSETS_TOPIC => (self.config.offsets_topic_num_partitions, 104_857_600),
-            TRANSACTIONS_TOPIC => {
-                (self.config.transaction_state_log_num_partitions, self.config.transaction_state_log_segment_bytes)
-            }
-            SHARE_STATE_TOPIC => (
-                self.config.share_coordinator_state_topic_num_partitions,
-                self.config.share_coordinator_state_topic_segment_bytes,
-            ),
-            _ => (1, 104_857_600),
-        };
-        // What Kafka's coordinators give their topics, and this broker knows.
-        let segment_bytes = segment_bytes.to_string();
-        let configs = BTreeMap::from(
-            [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", &*segment_bytes)]
-                .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
-        let one_at_a_time = self.change_topics();
-        let created = self.controller.submit(self.clock.now_ms(), |image| {
-            // Somebody else may have been quicker.
-            if image.topic(topic).is_some() {
-                return Decision { records: Vec::new(), reply: Ok(()) };
-            }
-            match placed_replicas(image, usize::try_from(partitions).unwrap_or(1), 1, 0) {
-                Ok(replicas) => {
-                    let (_, directory_id) = self.dirs.metadata_dir();
-                    let records = topic_records(topic, BrokerState::new_id(), &replicas, &configs, directory_id);
-                    Decision { records, reply: Ok(()) }
-                }
-                Err(refusal) => Decision { records: Vec::new(), reply: Err(refusal.error) },
-            }
-        });
-        drop(one_at_a_time);
-        match created {
-            Ok(Ok(())) => self.partition_count(topic).ok_or(ErrorCode::UnknownTopicOrPartition),
-            Ok(Err(error)) => Err(error),
-            Err(error) => {
-                tracing::error!(%topic, %error, "an internal topic cannot be made");
-                Err(ErrorCode::KafkaStorageError)
-            }
-        }
+    fn ensure_internal_topic<'a>(&'a self, topic: &'a str) -> InternalTopicFuture<'a> {
+        Box::pin(make_internal_topic(self, topic))
     }
 
     fn partition_count(&self, topic: &str) -> Option<i32> {
@@ -315,6 +276,51 @@ impl InternalLog for BrokerState {
             ErrorCode::CorruptMessage
         })?;
         Ok(read.next_offset.max(from))
+    }
+}
+
+async fn make_internal_topic(broker: &BrokerState, topic: &str) -> Result<i32, ErrorCode> {
+    if let Some(count) = broker.partition_count(topic) {
+        return Ok(count);
+    }
+    let (partitions, segment_bytes) = match topic {
+        OFFSETS_TOPIC => (broker.config.offsets_topic_num_partitions, 104_857_600),
+        TRANSACTIONS_TOPIC => {
+            (broker.config.transaction_state_log_num_partitions, broker.config.transaction_state_log_segment_bytes)
+        }
+        SHARE_STATE_TOPIC => (
+            broker.config.share_coordinator_state_topic_num_partitions,
+            broker.config.share_coordinator_state_topic_segment_bytes,
+        ),
+        _ => (1, 104_857_600),
+    };
+    // What Kafka's coordinators give their topics, and this broker knows.
+    let segment_bytes = segment_bytes.to_string();
+    let configs = BTreeMap::from(
+        [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", &*segment_bytes)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    let created = broker.submit(|image| {
+        // Somebody else may have been quicker.
+        if image.topic(topic).is_some() {
+            return Decision { records: Vec::new(), reply: Ok(()) };
+        }
+        match placed_replicas(image, usize::try_from(partitions).unwrap_or(1), 1, 0) {
+            Ok(replicas) => {
+                let (_, directory_id) = broker.dirs.metadata_dir();
+                let records = topic_records(topic, BrokerState::new_id(), &replicas, &configs, directory_id);
+                Decision { records, reply: Ok(()) }
+            }
+            Err(refusal) => Decision { records: Vec::new(), reply: Err(refusal.error) },
+        }
+    });
+    match created.await {
+        Ok(Ok(())) => broker.partition_count(topic).ok_or(ErrorCode::UnknownTopicOrPartition),
+        Ok(Err(error)) => Err(error),
+        Err(error) => {
+            tracing::error!(%topic, %error, "an internal topic cannot be made");
+            Err(ErrorCode::KafkaStorageError)
+        }
     }
 }
 

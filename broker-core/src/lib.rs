@@ -17,6 +17,7 @@ mod internal_log;
 mod kafka_settings;
 mod locks;
 pub mod log;
+mod metadata;
 pub mod peer;
 pub mod planted;
 mod properties_file;
@@ -32,10 +33,14 @@ mod unsynced;
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use clock::Clock;
 pub use config::BrokerConfig;
-pub use controller::{BrokerImage, ConfigResource, MetadataImage, PartitionImage, TopicImage};
+pub use controller::{
+    BrokerImage, ConfigResource, ControllerImage, DIRECTORY_LOST, DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED,
+    EndpointImage, FeatureRange, ImageDelta, MetadataImage, NO_LEADER, PartitionChange, PartitionImage, TopicChange,
+    TopicImage,
+};
 pub use data_dirs::DataDirError;
 pub use internal_log::{
-    InternalLog, InternalRecord, OFFSETS_TOPIC, ReplayedEntry, ReplayedRecord, TRANSACTIONS_TOPIC,
+    InternalLog, InternalRecord, InternalTopicFuture, OFFSETS_TOPIC, ReplayedEntry, ReplayedRecord, TRANSACTIONS_TOPIC,
     TransactionalProducer,
 };
 pub use properties_file::LoadedConfig;

@@ -4,14 +4,13 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use rkafka_protocol::ErrorCode;
-use rkafka_protocol::messages::ProducerIdsRecord;
 use rkafka_protocol::messages::create_topics_request::CreatableTopic;
 use rkafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use uuid::Uuid;
 
 use crate::config::BrokerConfig;
 use crate::controller::{
-    ConfigResource, Controller, ControllerError, CreatedTopic, Decision, DeletedTopic, MetadataImage, MetadataRecord,
+    Committed, ConfigResource, Controller, ControllerError, CreatedTopic, Decision, DeletedTopic, MetadataImage,
     Placement, Refusal, TopicImage, broker_config, create_topics, delete_topics, topic_config,
 };
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
@@ -19,6 +18,7 @@ use crate::data_dirs::DataDirs;
 use crate::fetch::FetchSessions;
 use crate::locks::{lock, read, write};
 use crate::log::TransactionMarker;
+use crate::metadata::{AppliedMetadata, ProducerIds};
 use crate::replication::{Close, Opening, Partition, Registry};
 use crate::server::Endpoint;
 use crate::share::ShareLeader;
@@ -28,9 +28,6 @@ use crate::{Clock, InternalLog, OFFSETS_TOPIC};
 
 /// From how many partitions on their files are synced all at once when the broker stops.
 const SYNC_EVERYTHING_FROM: usize = 100;
-
-/// How many producer ids are taken from the controller at a time, as in Kafka.
-const PRODUCER_ID_BLOCK: i64 = 1000;
 
 /// A running broker, as its handlers see it.
 #[derive(Debug)]
@@ -44,6 +41,8 @@ pub struct BrokerState {
     pub clock: Clock,
     pub(crate) dirs: DataDirs,
     pub(crate) controller: Controller,
+    /// What of the controller's decisions is known here, and done.
+    pub(crate) metadata: AppliedMetadata,
     pub(crate) endpoints: Vec<Endpoint>,
     /// The consumer groups.
     pub(crate) groups: GroupCoordinator,
@@ -55,11 +54,11 @@ pub struct BrokerState {
     /// The metrics that clients push.
     pub(crate) telemetry: Telemetry,
     pub(crate) broker_epoch: AtomicI64,
-    registry: Registry,
+    pub(crate) registry: Registry,
     pub(crate) unsynced: Unsynced,
-    /// Held while topics come or go, so that a topic's directory is gone before another has its name.
-    topic_changes: Mutex<()>,
-    producer_ids: Mutex<std::ops::Range<i64>>,
+    /// Held while partitions go, and while something is noted about one that must not become another's.
+    partition_changes: Mutex<()>,
+    pub(crate) producer_ids: ProducerIds,
     pub(crate) connections: AtomicUsize,
 }
 
@@ -85,21 +84,43 @@ impl BrokerState {
             config,
             clock,
             dirs,
+            metadata: AppliedMetadata::new(controller.image()),
             controller,
             endpoints,
             telemetry: Telemetry::default(),
             broker_epoch: AtomicI64::new(-1),
             registry: Registry::default(),
             unsynced: Unsynced::default(),
-            topic_changes: Mutex::new(()),
-            producer_ids: Mutex::new(0..0),
+            partition_changes: Mutex::new(()),
+            producer_ids: ProducerIds::default(),
             connections: AtomicUsize::new(0),
         }
     }
 
-    /// What exists in the cluster right now. The image itself never changes.
+    /// What exists in the cluster, as far as this broker knows. The image itself never changes.
     pub fn image(&self) -> Arc<MetadataImage> {
-        self.controller.image()
+        self.metadata.image()
+    }
+
+    /// The number of this broker's registration; -1 before there is one.
+    pub(crate) fn broker_epoch(&self) -> i64 {
+        self.broker_epoch.load(Ordering::Relaxed)
+    }
+
+    /// Has the controller decide, and waits until the records are committed and this broker has done what follows from
+    /// them.
+    ///
+    /// Not cancel safe: where the future is dropped, the decision may be committed or not.
+    ///
+    /// # Errors
+    /// Nothing was decided.
+    pub(crate) async fn submit<R>(
+        &self,
+        decide: impl FnOnce(&MetadataImage) -> Decision<R>,
+    ) -> Result<R, ControllerError> {
+        let Committed { reply, up_to } = self.controller.submit(self.clock.now_ms(), decide).await?;
+        self.metadata.applied(up_to).await;
+        Ok(reply)
     }
 
     /// The cluster's id, in Kafka's base64 form.
@@ -230,58 +251,31 @@ impl BrokerState {
         self.unsynced.failures()
     }
 
-    /// To be held while topics come or go.
-    pub(crate) fn change_topics(&self) -> MutexGuard<'_, ()> {
-        lock(&self.topic_changes)
+    /// To be held while partitions go, or stay for a moment.
+    pub(crate) fn change_partitions(&self) -> MutexGuard<'_, ()> {
+        lock(&self.partition_changes)
     }
 
     /// Creates topics, or only says what would become of it.
-    pub(crate) fn create_topics(
+    pub(crate) async fn create_topics(
         &self,
         topics: &[CreatableTopic],
         validate_only: bool,
     ) -> Result<Vec<Result<CreatedTopic, Refusal>>, ControllerError> {
         let placement = self.placement();
-        let _one_at_a_time = self.change_topics();
-        self.controller.submit(self.clock.now_ms(), |image| {
+        self.submit(|image| {
             let decision = create_topics(image, &placement, topics, &mut Self::new_id);
             if validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
         })
+        .await
     }
 
     /// Deletes topics, with their logs.
-    pub(crate) fn delete_topics(&self, topics: &[DeleteTopicState]) -> Result<Vec<DeletedTopic>, ControllerError> {
-        let _one_at_a_time = self.change_topics();
-        let (deleted, doomed) = self.controller.submit(self.clock.now_ms(), |image| {
-            let Decision { records, reply } = delete_topics(image, topics);
-            let gone = reply.iter().filter(|topic| topic.result.is_ok());
-            let doomed: Vec<_> = gone.filter_map(|topic| image.topic_by_id(topic.id).cloned()).collect();
-            Decision { records, reply: (reply, doomed) }
-        })?;
-        for topic in doomed {
-            self.shares.forget_topic(topic.id);
-            if let Err(error) = self.shares.coordinator.forget_topic(self, topic.id) {
-                tracing::error!(topic = %topic.name, error = error.name(), "share groups' states of a deleted topic stay");
-            }
-            if let Err(error) = self.groups.forget_topic(self, &topic.name, topic.id) {
-                tracing::error!(topic = %topic.name, error = error.name(), "offsets of a deleted topic stay");
-            }
-            for index in (0..).take(topic.partitions.len()) {
-                if let Some(partition) = self.registry.remove((topic.id, index))
-                    && let Err(error) = partition.close(Close::Abandon)
-                {
-                    tracing::warn!(topic = %topic.name, index, %error, "a deleted partition did not close well");
-                }
-                if let Err(error) = self.dirs.remove(&topic.name, topic.id, index) {
-                    tracing::error!(topic = %topic.name, index, %error, "the log of a deleted partition stays");
-                }
-            }
-        }
-        // While no other topic can have the name.
-        if let Err(error) = self.dirs.write_checkpoints([]) {
-            tracing::error!(%error, "the checkpoints of deleted partitions stay");
-        }
-        Ok(deleted)
+    pub(crate) async fn delete_topics(
+        &self,
+        topics: &[DeleteTopicState],
+    ) -> Result<Vec<DeletedTopic>, ControllerError> {
+        self.submit(|image| delete_topics(image, topics)).await
     }
 
     /// The settings that hold now: those of the start, changed by those that were set since.
@@ -312,28 +306,6 @@ impl BrokerState {
                 partition.set_config(config.clone());
             }
         }
-    }
-
-    /// A producer id that nobody has had and nobody will have. Ids come in blocks, which the metadata log remembers as
-    /// given away before the first of them is used.
-    pub(crate) fn next_producer_id(&self) -> Result<i64, ControllerError> {
-        let mut ids = lock(&self.producer_ids);
-        if ids.is_empty() {
-            *ids = self.controller.submit(self.clock.now_ms(), |image| {
-                let first = image.next_producer_id();
-                let behind = first.saturating_add(PRODUCER_ID_BLOCK);
-                let record = ProducerIdsRecord {
-                    broker_id: self.config.node_id,
-                    broker_epoch: self.broker_epoch.load(Ordering::Relaxed),
-                    next_producer_id: behind,
-                    ..Default::default()
-                };
-                Decision { records: vec![MetadataRecord::ProducerIds(record)], reply: first..behind }
-            })?;
-        }
-        let id = ids.start;
-        ids.start += 1;
-        Ok(id)
     }
 
     /// Opens, and so recovers, the logs that nobody has looked at since a stop that was not in good order: the next start

@@ -1,5 +1,6 @@
 //! The controller's log and the image that is published of it.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -11,6 +12,7 @@ use rkafka_protocol::records::{
 };
 use rkafka_protocol::wire::{EncodeError, encode_to_vec};
 use thiserror::Error;
+use tokio::sync::Notify;
 
 use super::records;
 use super::{Decision, MetadataImage, MetadataRecord};
@@ -61,6 +63,19 @@ pub(crate) struct Controller {
     /// `None` once it is closed.
     inner: Mutex<Option<Inner>>,
     published: RwLock<Arc<MetadataImage>>,
+    /// The images that were committed and that nobody has acted upon yet, in their order.
+    committed: Mutex<VecDeque<Arc<MetadataImage>>>,
+    /// Told when there is one more.
+    more: Notify,
+}
+
+/// A decision whose records are committed.
+#[derive(Debug)]
+pub(crate) struct Committed<R> {
+    pub reply: R,
+    /// The offset behind what the reply rests on: the decision's records, or the image that it was made on where it has
+    /// none.
+    pub up_to: i64,
 }
 
 impl Controller {
@@ -95,10 +110,11 @@ impl Controller {
         log.flush()?;
         image.advance_to(log.log_end_offset());
         let published = RwLock::new(Arc::new(image.clone()));
-        Ok(Self { inner: Mutex::new(Some(Inner { log, epoch, image })), published })
+        let inner = Mutex::new(Some(Inner { log, epoch, image }));
+        Ok(Self { inner, published, committed: Mutex::default(), more: Notify::new() })
     }
 
-    /// The present image. It does not change; the next call may give another.
+    /// The image of what is committed. It does not change; the next call may give another.
     pub fn image(&self) -> Arc<MetadataImage> {
         Arc::clone(&read(&self.published))
     }
@@ -115,20 +131,35 @@ impl Controller {
         inner.as_ref().map(|inner| (inner.epoch, inner.log.log_end_offset()))
     }
 
-    /// Decides on the present image, writes the records durably, and publishes the image that they make.
+    /// The next image that was committed, to be acted upon; waits where there is none. Every image comes once, in the
+    /// order of the log. Cancel safe.
+    pub async fn next_committed(&self) -> Arc<MetadataImage> {
+        loop {
+            if let Some(image) = lock(&self.committed).pop_front() {
+                return image;
+            }
+            self.more.notified().await;
+        }
+    }
+
+    /// Decides on the present image, and waits until the records are committed. What follows from them is up to whoever
+    /// asks for [`Controller::next_committed`].
+    ///
+    /// Not cancel safe: where the future is dropped, the decision may be committed or not.
     ///
     /// # Errors
     /// The log failed. Nothing was changed then.
-    pub fn submit<R>(
+    #[expect(clippy::unused_async, reason = "with several controllers a decision waits for the others")]
+    pub async fn submit<R>(
         &self,
         now_ms: i64,
         decide: impl FnOnce(&MetadataImage) -> Decision<R>,
-    ) -> Result<R, ControllerError> {
+    ) -> Result<Committed<R>, ControllerError> {
         let mut inner = lock(&self.inner);
         let Some(Inner { log, epoch, image }) = inner.as_mut() else { return Err(closed().into()) };
         let Decision { records, reply } = decide(image);
         if records.is_empty() {
-            return Ok(reply);
+            return Ok(Committed { reply, up_to: image.next_offset() });
         }
         let encoded = records.iter().map(MetadataRecord::encode).collect::<Result<Vec<Bytes>, _>>()?;
         let options = BatchOptions::at(log.log_end_offset(), *epoch);
@@ -139,8 +170,11 @@ impl Controller {
         for (offset, record) in (appended.base_offset..).zip(&records) {
             image.replay(offset, record);
         }
-        *write(&self.published) = Arc::new(image.clone());
-        Ok(reply)
+        let committed = Arc::new(image.clone());
+        *write(&self.published) = Arc::clone(&committed);
+        lock(&self.committed).push_back(committed);
+        self.more.notify_one();
+        Ok(Committed { reply, up_to: image.next_offset() })
     }
 
     /// Ends the log so that nothing can be written to it any more; a `clean` end can be opened without recovery.
@@ -189,6 +223,16 @@ pub(super) fn replay_log(log: &Log, image: &mut MetadataImage) -> Result<(), Con
 
 #[cfg(test)]
 impl Controller {
+    /// As [`Controller::submit`], for tests without a runtime.
+    pub fn submit_now<R>(
+        &self,
+        now_ms: i64,
+        decide: impl FnOnce(&MetadataImage) -> Decision<R>,
+    ) -> Result<R, ControllerError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(self.submit(now_ms, decide)).map(|committed| committed.reply)
+    }
+
     /// The image that the log makes when it is replayed from its start.
     pub fn replayed(&self) -> MetadataImage {
         let inner = self.inner.lock().unwrap();

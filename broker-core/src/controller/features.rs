@@ -6,9 +6,8 @@ use rkafka_protocol::messages::update_features_request::FeatureUpdateKey;
 
 use super::image::MetadataImage;
 use super::records::MetadataRecord;
-use super::{Decision, Refusal};
+use super::{Decision, METADATA_VERSION_FEATURE as METADATA_VERSION, Refusal};
 
-const METADATA_VERSION: &str = "metadata.version";
 const UPGRADE: i8 = 1;
 const SAFE_DOWNGRADE: i8 = 2;
 const UNSAFE_DOWNGRADE: i8 = 3;

@@ -10,6 +10,7 @@ mod configs;
 mod driver;
 mod features;
 pub(crate) mod group_config;
+#[cfg_attr(not(test), expect(dead_code, reason = "snapshots are written once there is a quorum"))]
 mod image;
 mod records;
 pub(crate) mod topic_config;
@@ -19,15 +20,22 @@ mod topics;
 use rkafka_protocol::ErrorCode;
 
 pub(crate) use configs::{alter as alter_configs, check_resource};
-pub(crate) use driver::{Controller, ControllerError, DIRECTORY as METADATA_DIRECTORY};
+pub(crate) use driver::{Committed, Controller, ControllerError, DIRECTORY as METADATA_DIRECTORY};
 pub(crate) use features::update as update_features;
-pub use image::{BrokerImage, ConfigResource, MetadataImage, PartitionImage, TopicImage, is_internal};
+pub use image::{
+    BrokerImage, ConfigResource, ControllerImage, DIRECTORY_LOST, DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED,
+    EndpointImage, FeatureRange, ImageDelta, MetadataImage, NO_LEADER, PartitionChange, PartitionImage, TopicChange,
+    TopicImage, is_internal,
+};
 pub(crate) use records::MetadataRecord;
 pub(crate) use topic_name::invalid_reason as invalid_topic_name_reason;
 pub(crate) use topics::{
     CreatedTopic, DeletedTopic, Placement, check_replicas, create as create_topics, create_partitions,
     delete as delete_topics, placed_replicas, topic_records,
 };
+
+/// The feature whose level says which records there are, and in which versions.
+pub(crate) const METADATA_VERSION_FEATURE: &str = "metadata.version";
 
 /// What a request makes of the metadata: the records to write, and the answer once they are written.
 #[derive(Debug)]

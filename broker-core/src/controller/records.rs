@@ -5,8 +5,9 @@
 
 use bytes::Bytes;
 use rkafka_protocol::messages::{
-    BrokerRegistrationChangeRecord, ConfigRecord, FeatureLevelRecord, NoOpRecord, PartitionChangeRecord,
-    PartitionRecord, ProducerIdsRecord, RegisterBrokerRecord, RemoveTopicRecord, TopicRecord,
+    BeginTransactionRecord, BrokerRegistrationChangeRecord, ClearElrRecord, ConfigRecord, EndTransactionRecord,
+    FeatureLevelRecord, NoOpRecord, PartitionChangeRecord, PartitionRecord, ProducerIdsRecord, RegisterBrokerRecord,
+    RegisterControllerRecord, RemoveTopicRecord, TopicRecord, UnregisterBrokerRecord,
 };
 use rkafka_protocol::wire::{DecodeError, EncodeError, Message, Reader, Writer};
 use thiserror::Error;
@@ -71,7 +72,8 @@ macro_rules! metadata_records {
 }
 
 metadata_records! {
-    RegisterBroker(RegisterBrokerRecord) = 0, version 3;
+    RegisterBroker(RegisterBrokerRecord) = 0, version 4;
+    UnregisterBroker(UnregisterBrokerRecord) = 1, version 0;
     Topic(TopicRecord) = 2, version 0;
     Partition(PartitionRecord) = 3, version 2;
     Config(ConfigRecord) = 4, version 0;
@@ -79,8 +81,12 @@ metadata_records! {
     RemoveTopic(RemoveTopicRecord) = 9, version 0;
     FeatureLevel(FeatureLevelRecord) = 12, version 0;
     ProducerIds(ProducerIdsRecord) = 15, version 0;
-    BrokerRegistrationChange(BrokerRegistrationChangeRecord) = 17, version 2;
+    BrokerRegistrationChange(BrokerRegistrationChangeRecord) = 17, version 3;
     NoOp(NoOpRecord) = 20, version 0;
+    BeginTransaction(BeginTransactionRecord) = 23, version 0;
+    EndTransaction(EndTransactionRecord) = 24, version 0;
+    RegisterController(RegisterControllerRecord) = 27, version 0;
+    ClearElr(ClearElrRecord) = 28, version 0;
 }
 
 #[cfg(test)]

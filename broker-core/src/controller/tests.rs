@@ -20,7 +20,7 @@ fn open(storage: &MemStorage) -> Controller {
 
 fn register(controller: &Controller) {
     let record = MetadataRecord::RegisterBroker(RegisterBrokerRecord { broker_id: 1, ..Default::default() });
-    controller.submit(5, |_| Decision { records: vec![record], reply: () }).unwrap();
+    controller.submit_now(5, |_| Decision { records: vec![record], reply: () }).unwrap();
 }
 
 fn topic(name: &str, partitions: i32) -> CreatableTopic {
@@ -34,7 +34,7 @@ fn create(
 ) -> Vec<Result<CreatedTopic, Refusal>> {
     let placement = Placement { config, directory_id: Uuid::from_u128(1) };
     controller
-        .submit(7, |image| {
+        .submit_now(7, |image| {
             let mut next = u128::from(image.next_offset().unsigned_abs()) << 32;
             create_topics(image, &placement, topics, &mut || {
                 next += 1;
@@ -129,11 +129,11 @@ proptest! {
                 }
                 Step::Grow(name, count) => {
                     let request = CreatePartitionsTopic { name: format!("t{name}"), count, ..Default::default() };
-                    controller.submit(8, |image| create_partitions(image, &placement, &[request])).unwrap();
+                    controller.submit_now(8, |image| create_partitions(image, &placement, &[request])).unwrap();
                 }
                 Step::Delete(name) => {
                     let request = DeleteTopicState { name: Some(format!("t{name}")), ..Default::default() };
-                    controller.submit(8, |image| delete_topics(image, &[request])).unwrap();
+                    controller.submit_now(8, |image| delete_topics(image, &[request])).unwrap();
                 }
                 Step::Alter(name, setting, value) => {
                     let names = ["segment.ms", "flush.messages", "max.message.bytes"];
@@ -149,10 +149,10 @@ proptest! {
                         configs: vec![change],
                         ..Default::default()
                     };
-                    controller.submit(8, |image| alter_configs(image, &config, &[request])).unwrap();
+                    controller.submit_now(8, |image| alter_configs(image, &config, &[request])).unwrap();
                 }
                 Step::ProducerIds => {
-                    controller.submit(8, |image| Decision {
+                    controller.submit_now(8, |image| Decision {
                         records: vec![MetadataRecord::ProducerIds(ProducerIdsRecord {
                             broker_id: 1,
                             next_producer_id: image.next_producer_id() + 1000,
@@ -171,7 +171,9 @@ proptest! {
                     prop_assert_eq!(&*controller.image(), &expected);
                 }
             }
-            prop_assert_eq!(controller.replayed(), (*controller.image()).clone());
+            let image = controller.image();
+            prop_assert_eq!(controller.replayed(), (*image).clone());
+            prop_assert_eq!(MetadataImage::from_snapshot(image.next_offset(), image.records()), (*image).clone());
         }
     }
 }

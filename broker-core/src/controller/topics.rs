@@ -9,7 +9,7 @@ use rkafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use rkafka_protocol::messages::{ConfigRecord, PartitionRecord, RemoveTopicRecord, TopicRecord};
 use uuid::Uuid;
 
-use super::image::{ConfigResource, MetadataImage, TopicImage};
+use super::image::{ConfigResource, MetadataImage, NO_LEADER, TopicImage};
 use super::records::MetadataRecord;
 use super::{Decision, Refusal, broker_config, topic_config, topic_name};
 use crate::config::BrokerConfig;
@@ -112,7 +112,7 @@ fn partition_record(topic_id: Uuid, partition_id: i32, replicas: &[i32], directo
         topic_id,
         replicas: replicas.to_vec(),
         isr: replicas.to_vec(),
-        leader: replicas.first().copied().unwrap_or(-1),
+        leader: replicas.first().copied().unwrap_or(NO_LEADER),
         leader_epoch: 0,
         partition_epoch: 0,
         directories: vec![directory_id; replicas.len()],

@@ -122,10 +122,10 @@ impl<S: Shard> Partitions<S> {
     ///
     /// # Errors
     /// As [`InternalLog::ensure_internal_topic`], in the words of a coordinator.
-    pub fn ensure_ready(&self, log: &(impl InternalLog + ?Sized)) -> Result<i32, ErrorCode> {
+    pub async fn ensure_ready(&self, log: &(impl InternalLog + ?Sized)) -> Result<i32, ErrorCode> {
         match self.count.load(Ordering::Acquire) {
             0 => {
-                let count = log.ensure_internal_topic(S::TOPIC).map_err(append_error)?;
+                let count = log.ensure_internal_topic(S::TOPIC).await.map_err(append_error)?;
                 self.count.store(count, Ordering::Release);
                 Ok(count)
             }
@@ -142,7 +142,7 @@ impl<S: Shard> Partitions<S> {
         log: &(impl InternalLog + ?Sized),
         key: &str,
     ) -> Result<Arc<Mutex<Slot<S>>>, ErrorCode> {
-        let count = self.ensure_ready(log)?;
+        let count = self.ensure_ready(log).await?;
         self.slot(log, partition_for(key, count)).await
     }
 

@@ -112,19 +112,19 @@ impl GroupCoordinator {
     ///
     /// # Errors
     /// As [`InternalLog::ensure_internal_topic`], in the words of a coordinator.
-    pub fn ensure_ready(&self, log: &dyn InternalLog) -> Result<i32, ErrorCode> {
-        self.partitions.ensure_ready(log)
+    pub async fn ensure_ready(&self, log: &dyn InternalLog) -> Result<i32, ErrorCode> {
+        self.partitions.ensure_ready(log).await
     }
 
     /// The partition of `__consumer_offsets` that holds a group which must have a name.
     ///
     /// # Errors
     /// `INVALID_GROUP_ID` for the empty name; as [`GroupCoordinator::ensure_ready`].
-    pub fn partition_of(&self, log: &dyn InternalLog, group_id: &str) -> Result<i32, ErrorCode> {
+    pub async fn partition_of(&self, log: &dyn InternalLog, group_id: &str) -> Result<i32, ErrorCode> {
         if group_id.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
-        Ok(partition_for(group_id, self.ensure_ready(log)?))
+        Ok(partition_for(group_id, self.ensure_ready(log).await?))
     }
 
     /// Takes a JoinGroup and waits until the group has joined.

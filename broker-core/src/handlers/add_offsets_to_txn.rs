@@ -37,7 +37,7 @@ pub async fn handle(
 }
 
 async fn add(broker: &Arc<BrokerState>, request: &AddOffsetsToTxnRequest) -> Result<(), ErrorCode> {
-    let partition = broker.groups.partition_of(&**broker, &request.group_id)?;
+    let partition = broker.groups.partition_of(&**broker, &request.group_id).await?;
     let producer = ProducerIdentity { id: request.producer_id, epoch: request.producer_epoch };
     let partitions = TopicPartitions::from([(OFFSETS_TOPIC.to_owned(), [partition].into())]);
     let mode = PartitionsMode::Add { version: 0 };

@@ -34,7 +34,8 @@ pub async fn handle(
     let named = resources.iter().map(|resource| (resource.resource_type, resource.resource_name.clone())).collect();
     let replies = change(broker, named, request.validate_only, |image| {
         resources.iter().map(|resource| as_changes(image, resource)).collect()
-    });
+    })
+    .await;
     let responses = resources.into_iter().zip(replies).map(|(resource, reply)| AlterConfigsResourceResponse {
         error_code: reply.as_ref().map_or_else(|refusal| refusal.error.code(), |()| 0),
         error_message: reply.err().map(|refusal| refusal.message),

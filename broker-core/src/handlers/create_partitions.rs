@@ -25,11 +25,11 @@ pub async fn handle(
     _version: i16,
 ) -> Result<CreatePartitionsResponse, HandlerError> {
     let placement = broker.placement();
-    let replies = broker.controller.submit(broker.clock.now_ms(), |image| {
+    let replies = broker.submit(|image| {
         let decision = create_partitions(image, &placement, &request.topics);
         if request.validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
     });
-    let results = match replies {
+    let results = match replies.await {
         Ok(replies) => request
             .topics
             .into_iter()

@@ -27,7 +27,7 @@ pub async fn handle(
     request: CreateTopicsRequest,
     _version: i16,
 ) -> Result<CreateTopicsResponse, HandlerError> {
-    let topics = match broker.create_topics(&request.topics, request.validate_only) {
+    let topics = match broker.create_topics(&request.topics, request.validate_only).await {
         Ok(replies) => {
             let described = Described::new(broker);
             let results = request.topics.iter().zip(replies).map(|(asked, reply)| match reply {

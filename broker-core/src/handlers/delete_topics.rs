@@ -45,10 +45,7 @@ pub async fn handle(
         };
         return Ok(DeleteTopicsResponse { responses: asked.into_iter().map(refused).collect(), ..Default::default() });
     }
-    // The offsets of a deleted topic go with it, and what share groups did with it, which needs all groups.
-    broker.groups.load_all(&**broker).await;
-    broker.shares.coordinator.load_all(&**broker).await;
-    let responses = match broker.delete_topics(&asked) {
+    let responses = match broker.delete_topics(&asked).await {
         Ok(deleted) => deleted
             .into_iter()
             .map(|topic| DeletableTopicResult {

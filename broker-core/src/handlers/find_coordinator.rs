@@ -37,7 +37,7 @@ pub async fn handle(
     version: i16,
 ) -> Result<FindCoordinatorResponse, HandlerError> {
     let keys = if version >= FIRST_VERSION_WITH_KEYS { request.coordinator_keys } else { vec![request.key] };
-    let readiness = readiness(broker, request.key_type, version);
+    let readiness = readiness(broker, request.key_type, version).await;
     let (host, port) = broker.endpoint(&context.listener);
     let one = |key: String| match check_key(&readiness, request.key_type, &key) {
         Ok(()) => Coordinator {
@@ -91,12 +91,12 @@ fn is_share_key(key: &str) -> bool {
     is_partition && is_topic && parts.next().is_some_and(|group_id| !group_id.is_empty())
 }
 
-fn readiness(broker: &BrokerState, key_type: i8, version: i16) -> Result<(), NoCoordinator> {
+async fn readiness(broker: &BrokerState, key_type: i8, version: i16) -> Result<(), NoCoordinator> {
     match key_type {
-        GROUP => broker.groups.ensure_ready(broker).map(|_| ()).map_err(|error| {
+        GROUP => broker.groups.ensure_ready(broker).await.map(|_| ()).map_err(|error| {
             (error, "the topic __consumer_offsets could not be made; the broker's log says why".to_owned())
         }),
-        TRANSACTION => broker.transactions.ensure_ready(broker).map(|_| ()).map_err(|error| {
+        TRANSACTION => broker.transactions.ensure_ready(broker).await.map(|_| ()).map_err(|error| {
             (error, "the topic __transaction_state could not be made; the broker's log says why".to_owned())
         }),
         SHARE if version < FIRST_VERSION_WITH_SHARE => {
@@ -107,7 +107,7 @@ fn readiness(broker: &BrokerState, key_type: i8, version: i16) -> Result<(), NoC
             let message = "this cluster has no share groups (share.version is 0)".to_owned();
             Err((ErrorCode::InvalidRequest, message))
         }
-        SHARE => broker.shares.coordinator.ensure_ready(broker).map(|_| ()).map_err(|error| {
+        SHARE => broker.shares.coordinator.ensure_ready(broker).await.map(|_| ()).map_err(|error| {
             (error, "the topic __share_group_state could not be made; the broker's log says why".to_owned())
         }),
         other => Err((ErrorCode::InvalidRequest, format!("there is no type of coordinator with the number {other}"))),

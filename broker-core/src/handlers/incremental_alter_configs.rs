@@ -15,7 +15,7 @@ use rkafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlter
 
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
-use crate::controller::{ConfigResource, Decision, MetadataImage, Refusal, alter_configs};
+use crate::controller::{Decision, MetadataImage, Refusal, alter_configs};
 
 /// Changes settings.
 ///
@@ -29,7 +29,7 @@ pub async fn handle(
 ) -> Result<IncrementalAlterConfigsResponse, HandlerError> {
     let resources = request.resources;
     let named = resources.iter().map(|resource| (resource.resource_type, resource.resource_name.clone())).collect();
-    let replies = change(broker, named, request.validate_only, |_| resources.clone());
+    let replies = change(broker, named, request.validate_only, |_| resources.clone()).await;
     let responses = resources.into_iter().zip(replies).map(|(resource, reply)| AlterConfigsResourceResponse {
         error_code: reply.as_ref().map_or_else(|refusal| refusal.error.code(), |()| 0),
         error_message: reply.err().map(|refusal| refusal.message),
@@ -40,33 +40,21 @@ pub async fn handle(
     Ok(IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() })
 }
 
-/// Makes the changes that `changes` asks for in view of the present image, and puts them in force. `named` are the type
+/// Makes the changes that `changes` asks for in view of the present image. `named` are the type
 /// and the name of each resource, in the order of the changes and of the answers.
-pub(super) fn change(
+pub(super) async fn change(
     broker: &BrokerState,
     named: Vec<(i8, String)>,
     validate_only: bool,
     changes: impl FnOnce(&MetadataImage) -> Vec<AlterConfigsResource>,
 ) -> Vec<Result<(), Refusal>> {
-    let replies = broker.controller.submit(broker.clock.now_ms(), |image| {
+    let replies = broker.submit(|image| {
         let decision = alter_configs(image, &broker.config, &changes(image));
         if validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
     });
-    let replies = replies.unwrap_or_else(|error| {
+    replies.await.unwrap_or_else(|error| {
         tracing::error!(%error, "settings cannot be changed");
         let refusal = Refusal { error: ErrorCode::KafkaStorageError, message: error.to_string() };
         vec![Err(refusal); named.len()]
-    });
-    for ((resource_type, name), reply) in named.iter().zip(&replies) {
-        if reply.is_err() || validate_only {
-            continue;
-        }
-        match ConfigResource::from_number(*resource_type) {
-            ConfigResource::Topic => broker.apply_topic_config(name),
-            ConfigResource::Broker => broker.apply_broker_config(),
-            // These are looked up where they are needed.
-            ConfigResource::Group | ConfigResource::ClientMetrics | ConfigResource::Other(_) => {}
-        }
-    }
-    replies
+    })
 }

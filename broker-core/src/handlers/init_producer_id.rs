@@ -31,7 +31,7 @@ pub async fn handle(
 ) -> Result<InitProducerIdResponse, HandlerError> {
     let producer = match request.transactional_id.as_deref() {
         Some(transactional_id) => init(broker, transactional_id, &request).await,
-        None => broker.new_producer_id().map(|id| ProducerIdentity { id, epoch: 0 }),
+        None => plain(broker).await,
     };
     let error = match producer {
         Ok(_) => ErrorCode::None,
@@ -45,6 +45,12 @@ pub async fn handle(
         producer_epoch: producer.epoch,
         ..Default::default()
     })
+}
+
+/// An id for a producer without transactions.
+async fn plain(broker: &BrokerState) -> Result<ProducerIdentity, ErrorCode> {
+    TransactionHost::reserve_producer_ids(broker).await?;
+    broker.new_producer_id().map(|id| ProducerIdentity { id, epoch: 0 })
 }
 
 async fn init(

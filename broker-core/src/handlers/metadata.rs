@@ -58,7 +58,7 @@ pub async fn handle(
         }
         Some(asked) => {
             let create = request.allow_auto_topic_creation && broker.config.auto_create_topics_enable;
-            if create && create_missing(broker, &image, asked) {
+            if create && create_missing(broker, &image, asked).await {
                 image = broker.image();
             }
             asked.iter().map(|asked| answer(broker, &image, asked)).collect::<Vec<_>>()
@@ -95,9 +95,9 @@ pub(super) fn brokers<'a>(
     image: &'a MetadataImage,
 ) -> impl Iterator<Item = (i32, String, i32, Option<String>)> + 'a {
     image.brokers().iter().map(|(id, registered)| {
-        let of_listener = registered.endpoints.iter().find(|(name, ..)| **name == *context.listener);
+        let of_listener = registered.endpoints.iter().find(|it| *it.name == *context.listener);
         let (host, port) = match of_listener {
-            Some((_, host, port)) if *id != broker.config.node_id => (host.as_str(), *port),
+            Some(endpoint) if *id != broker.config.node_id => (endpoint.host.as_str(), endpoint.port),
             _ => broker.endpoint(&context.listener),
         };
         (*id, host.to_owned(), i32::from(port), registered.rack.clone())
@@ -109,11 +109,11 @@ fn all_topics(broker: &BrokerState, image: &MetadataImage) -> Vec<MetadataRespon
 }
 
 /// Creates the topics that are asked for by name and not there. Says whether there was one.
-fn create_missing(broker: &BrokerState, image: &MetadataImage, asked: &[MetadataRequestTopic]) -> bool {
+async fn create_missing(broker: &BrokerState, image: &MetadataImage, asked: &[MetadataRequestTopic]) -> bool {
     let missing = asked.iter().filter_map(|asked| asked.name.as_deref()).filter(|name| image.topic(name).is_none());
     let (internal, plain): (Vec<&str>, Vec<&str>) = missing.partition(|name| is_internal(name));
     for name in &internal {
-        if let Err(error) = broker.ensure_internal_topic(name) {
+        if let Err(error) = broker.ensure_internal_topic(name).await {
             tracing::warn!(topic = name, %error, "an internal topic was not made");
         }
     }
@@ -127,7 +127,7 @@ fn create_missing(broker: &BrokerState, image: &MetadataImage, asked: &[Metadata
         })
         .collect();
     if !topics.is_empty()
-        && let Err(error) = broker.create_topics(&topics, false)
+        && let Err(error) = broker.create_topics(&topics, false).await
     {
         tracing::error!(%error, "topics that were asked for cannot be created");
     }

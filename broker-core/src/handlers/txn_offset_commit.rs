@@ -66,7 +66,7 @@ async fn commit(
     request: &TxnOffsetCommitRequest,
     version: i16,
 ) -> Result<TxnOffsetCommitResponse, ErrorCode> {
-    let result = match broker.groups.partition_of(&**broker, &request.group_id) {
+    let result = match broker.groups.partition_of(&**broker, &request.group_id).await {
         Ok(partition) => begin(broker, request, partition, version).await,
         Err(error) => Err(error),
     };

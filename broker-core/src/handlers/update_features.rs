@@ -26,11 +26,11 @@ pub async fn handle(
     request: UpdateFeaturesRequest,
     _version: i16,
 ) -> Result<UpdateFeaturesResponse, HandlerError> {
-    let decided = broker.controller.submit(broker.clock.now_ms(), |image| {
+    let decided = broker.submit(|image| {
         let decision = update_features(image, broker.config.node_id, FEATURES, &request.feature_updates);
         if request.validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
     });
-    let refused = match decided {
+    let refused = match decided.await {
         Ok(Ok(())) => {
             let results = request.feature_updates.into_iter();
             let results =

@@ -206,8 +206,8 @@ fn clean(
     if cleaned_to == Some(round.cleaned_to()) {
         return Ok(None);
     }
-    // While topics stay as they are, for the offset must not become that of another topic with this name.
-    let _no_changes = broker.change_topics();
+    // While partitions stay as they are, for the offset must not become that of another topic with this name.
+    let _no_changes = broker.change_partitions();
     if !is_wanted() {
         return Ok(None);
     }

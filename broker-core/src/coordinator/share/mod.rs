@@ -84,8 +84,8 @@ impl ShareCoordinator {
     ///
     /// # Errors
     /// As [`InternalLog::ensure_internal_topic`], in the words of a coordinator.
-    pub fn ensure_ready(&self, log: &dyn InternalLog) -> Result<i32, ErrorCode> {
-        self.partitions.ensure_ready(log)
+    pub async fn ensure_ready(&self, log: &dyn InternalLog) -> Result<i32, ErrorCode> {
+        self.partitions.ensure_ready(log).await
     }
 
     /// Loads all states that are not loaded yet.

@@ -99,9 +99,15 @@ impl BrokerState {
 
 impl TransactionHost for BrokerState {
     fn new_producer_id(&self) -> Result<i64, ErrorCode> {
-        self.next_producer_id().map_err(|error| {
-            tracing::error!(%error, "no producer ids can be had");
-            ErrorCode::CoordinatorNotAvailable
+        self.producer_ids.take().ok_or(ErrorCode::CoordinatorLoadInProgress)
+    }
+
+    fn reserve_producer_ids(&self) -> Pin<Box<dyn Future<Output = Result<(), ErrorCode>> + Send + '_>> {
+        Box::pin(async {
+            BrokerState::reserve_producer_ids(self).await.map_err(|error| {
+                tracing::error!(%error, "no producer ids can be had");
+                ErrorCode::CoordinatorNotAvailable
+            })
         })
     }
 

@@ -27,10 +27,16 @@ use crate::{BrokerConfig, Clock, InternalLog};
 /// What the transaction coordinator needs of the broker: its log, new producer ids, and markers in partitions, which may
 /// one day lie on other brokers. [`crate::BrokerState`] implements it.
 pub trait TransactionHost: InternalLog {
-    /// A producer id that nobody has had.
+    /// Sees to it that there are producer ids, which a coordinator asks for under its lock.
     ///
     /// # Errors
     /// `COORDINATOR_NOT_AVAILABLE` where none can be had now.
+    fn reserve_producer_ids(&self) -> Pin<Box<dyn Future<Output = Result<(), ErrorCode>> + Send + '_>>;
+
+    /// A producer id that nobody has had.
+    ///
+    /// # Errors
+    /// `COORDINATOR_LOAD_IN_PROGRESS`, which clients try again, where others have taken all that were reserved.
     fn new_producer_id(&self) -> Result<i64, ErrorCode>;
 
     /// The finalized level of the feature `transaction.version`.
@@ -81,6 +87,20 @@ impl Shard for TransactionShard {
 
 type Slot = crate::coordinator::partitions::Slot<TransactionShard>;
 
+/// Decides, and once more with producer ids at hand where there were none: few decisions need one.
+async fn with_producer_ids<R>(
+    host: &dyn TransactionHost,
+    decide: &mut (dyn FnMut() -> Result<R, ErrorCode> + Send),
+) -> Result<R, ErrorCode> {
+    match decide() {
+        Err(ErrorCode::CoordinatorLoadInProgress) => {
+            host.reserve_producer_ids().await?;
+            decide()
+        }
+        decided => decided,
+    }
+}
+
 /// All transactional ids of a broker.
 ///
 /// Methods take the broker as its [`TransactionHost`]; all of one coordinator's calls are to take the same.
@@ -99,8 +119,8 @@ impl TransactionCoordinator {
     ///
     /// # Errors
     /// As [`InternalLog::ensure_internal_topic`], in the words of a coordinator.
-    pub fn ensure_ready(&self, host: &dyn TransactionHost) -> Result<i32, ErrorCode> {
-        self.partitions.ensure_ready(host)
+    pub async fn ensure_ready(&self, host: &dyn TransactionHost) -> Result<i32, ErrorCode> {
+        self.partitions.ensure_ready(host).await
     }
 
     /// Gives a transactional id to a producer.
@@ -113,14 +133,15 @@ impl TransactionCoordinator {
         request: &InitRequest<'_>,
     ) -> Result<ProducerIdentity, ErrorCode> {
         let shared = self.partitions.slot_of(host, request.transactional_id).await?;
-        let reply = {
+        let reply = with_producer_ids(host, &mut || {
             let mut slot = lock(&shared);
             let now = self.partitions.moment();
             let version = host.transaction_version();
             let decision = slot.shard.decide_init(now, request, version, &mut || host.new_producer_id())?;
             self.apply(host, &mut slot, decision.step)?;
-            decision.reply
-        };
+            Ok(decision.reply)
+        })
+        .await?;
         self.write_markers(host, &shared, request.transactional_id).await;
         reply
     }
@@ -167,7 +188,7 @@ impl TransactionCoordinator {
         client_version: i16,
     ) -> Result<ProducerIdentity, ErrorCode> {
         let shared = self.partitions.slot_of(host, transactional_id).await?;
-        let reply = {
+        let reply = with_producer_ids(host, &mut || {
             let mut slot = lock(&shared);
             let (now, server_version) = (self.partitions.moment(), host.transaction_version());
             let new_producer_id = &mut || host.new_producer_id();
@@ -181,8 +202,9 @@ impl TransactionCoordinator {
                 new_producer_id,
             )?;
             self.apply(host, &mut slot, decision.step)?;
-            decision.reply
-        };
+            Ok(decision.reply)
+        })
+        .await?;
         self.write_markers(host, &shared, transactional_id).await;
         Ok(reply)
     }

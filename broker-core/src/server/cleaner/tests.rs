@@ -25,7 +25,7 @@ async fn start(dir: &Path) -> BrokerHandle {
     Broker::start(config).await.unwrap()
 }
 
-fn create(broker: &BrokerState, policy: &str) -> Arc<Partition> {
+async fn create(broker: &BrokerState, policy: &str) -> Arc<Partition> {
     let config = |name: &str, value: &str| CreatableTopicConfig {
         name: name.into(),
         value: Some(value.into()),
@@ -42,13 +42,18 @@ fn create(broker: &BrokerState, policy: &str) -> Arc<Partition> {
         ],
         ..Default::default()
     };
-    broker.create_topics(&[topic], false).unwrap().remove(0).unwrap();
+    broker.create_topics(&[topic], false).await.unwrap().remove(0).unwrap();
     broker.partition(TOPIC, 0).unwrap()
 }
 
-fn delete(broker: &BrokerState) {
+async fn delete(broker: &BrokerState) {
     let state = DeleteTopicState { name: Some(TOPIC.to_owned()), ..Default::default() };
-    broker.delete_topics(&[state]).unwrap();
+    broker.delete_topics(&[state]).await.unwrap();
+}
+
+/// As [`delete`], from where nothing can be awaited.
+fn delete_now(broker: &BrokerState) {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(delete(broker)));
 }
 
 /// Appends records `from..to`; the value of each begins with its number.
@@ -140,15 +145,15 @@ fn checkpoint(dir: &Path) -> String {
     std::fs::read_to_string(dir.join("cleaner-offset-checkpoint")).unwrap_or_default()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_may_go_at_any_moment_of_a_round() {
     for nth in 1.. {
         let dir = tempfile::tempdir().unwrap();
         let handle = start(dir.path()).await;
         let broker = handle.state();
-        let partition = create(broker, "compact");
+        let partition = create(broker, "compact").await;
         fill(broker, &partition, 0..80);
-        let (happened, done) = clean_and(broker, &partition, nth, &|| delete(broker));
+        let (happened, done) = clean_and(broker, &partition, nth, &|| delete_now(broker));
         if !happened {
             assert!(nth > 4, "the round asks too seldom for this test");
             return;
@@ -162,7 +167,7 @@ async fn a_topic_may_go_at_any_moment_of_a_round() {
             "{nth}: a directory came back"
         );
         // Another of this name begins anew.
-        let partition = create(broker, "compact");
+        let partition = create(broker, "compact").await;
         assert_eq!(broker.dirs.cleaned_to(TOPIC, 0), None);
         assert!(found(broker, &partition).is_empty());
         handle.shutdown().await.unwrap();
@@ -174,15 +179,15 @@ async fn a_topic_of_the_same_name_knows_nothing_of_the_deleted_one_also_after_a_
     let dir = tempfile::tempdir().unwrap();
     let handle = start(dir.path()).await;
     let broker = handle.state();
-    let partition = create(broker, "compact");
+    let partition = create(broker, "compact").await;
     fill(broker, &partition, 0..50);
     assert!(clean_and(broker, &partition, usize::MAX, &|| {}).1.unwrap().is_some());
     assert!(checkpoint(dir.path()).contains(TOPIC));
     partition.with_log_mut(0, |log| log.delete_records(20)).unwrap().unwrap();
     broker.write_checkpoints().unwrap();
-    delete(broker);
+    delete(broker).await;
     assert!(!checkpoint(dir.path()).contains(TOPIC), "{}", checkpoint(dir.path()));
-    let partition = create(broker, "compact");
+    let partition = create(broker, "compact").await;
     fill(broker, &partition, 0..5);
     drop(handle);
     let handle = start(dir.path()).await;
@@ -219,7 +224,7 @@ async fn appends_deletions_and_policies_in_the_middle_of_a_round_lose_nothing() 
             let dir = tempfile::tempdir().unwrap();
             let handle = start(dir.path()).await;
             let broker = handle.state();
-            let partition = create(broker, "compact,delete");
+            let partition = create(broker, "compact,delete").await;
             fill(broker, &partition, 0..50);
             let (happened, done) = clean_and(broker, &partition, nth, &|| change(broker, &partition));
             assert!(matches!(done, Ok(_) | Err(CleanError::Stopped)), "{what} {nth}: {done:?}");
@@ -252,7 +257,7 @@ async fn a_topic_that_is_not_compacted_any_more_keeps_its_records() {
     let dir = tempfile::tempdir().unwrap();
     let handle = start(dir.path()).await;
     let broker = handle.state();
-    let partition = create(broker, "compact");
+    let partition = create(broker, "compact").await;
     fill(broker, &partition, 0..50);
     let set = |policy: &str| {
         let config = crate::log::LogConfig {

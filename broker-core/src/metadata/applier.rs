@@ -1,0 +1,89 @@
+//! The one place where the broker does what follows from the metadata.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::BrokerState;
+use crate::MetadataImage;
+use crate::controller::{ConfigResource, ImageDelta, TopicImage};
+use crate::replication::Close;
+
+/// Acts upon the committed metadata, until the broker stops.
+pub(crate) async fn run_applier(broker: Arc<BrokerState>, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = async {
+            loop {
+                let image = broker.controller.next_committed().await;
+                apply(&broker, image).await;
+            }
+        } => {}
+    }
+}
+
+/// Lets requests see the image, and does what follows from it. Every image that is committed comes here, so that a topic
+/// which was deleted and made anew has lost its logs before the new one is seen.
+async fn apply(broker: &BrokerState, image: Arc<MetadataImage>) {
+    let up_to = image.next_offset();
+    let before = broker.metadata.publish(Arc::clone(&image));
+    let delta = ImageDelta::between(&before, &image);
+    if !delta.deleted_topics.is_empty() {
+        delete_topics(broker, &delta.deleted_topics).await;
+    }
+    apply_configs(broker, &delta.configs);
+    broker.metadata.done(up_to);
+}
+
+/// Removes what is kept of topics that are no more.
+async fn delete_topics(broker: &BrokerState, deleted: &[Arc<TopicImage>]) {
+    // The offsets of a deleted topic go with it, and what share groups did with it, which needs all groups.
+    broker.groups.load_all(broker).await;
+    broker.shares.coordinator.load_all(broker).await;
+    for topic in deleted {
+        broker.shares.forget_topic(topic.id);
+        if let Err(error) = broker.shares.coordinator.forget_topic(broker, topic.id) {
+            tracing::error!(topic = %topic.name, error = error.name(), "share groups' states of a deleted topic stay");
+        }
+        if let Err(error) = broker.groups.forget_topic(broker, &topic.name, topic.id) {
+            tracing::error!(topic = %topic.name, error = error.name(), "offsets of a deleted topic stay");
+        }
+    }
+    // While the cleaner notes nothing of these partitions.
+    let _no_notes = broker.change_partitions();
+    for topic in deleted {
+        for index in (0..).take(topic.partitions.len()) {
+            if let Some(partition) = broker.registry.remove((topic.id, index))
+                && let Err(error) = partition.close(Close::Abandon)
+            {
+                tracing::warn!(topic = %topic.name, index, %error, "a deleted partition did not close well");
+            }
+            if let Err(error) = broker.dirs.remove(&topic.name, topic.id, index) {
+                tracing::error!(topic = %topic.name, index, %error, "the log of a deleted partition stays");
+            }
+        }
+    }
+    // Before another topic can have the name.
+    if let Err(error) = broker.dirs.write_checkpoints([]) {
+        tracing::error!(%error, "the checkpoints of deleted partitions stay");
+    }
+}
+
+/// Puts changed settings in force.
+fn apply_configs(broker: &BrokerState, changed: &[(ConfigResource, String)]) {
+    if changed.iter().any(|(resource, _)| *resource == ConfigResource::Broker) {
+        broker.apply_broker_config();
+        return;
+    }
+    for (resource, name) in changed {
+        match resource {
+            ConfigResource::Topic => broker.apply_topic_config(name),
+            // These are looked up where they are needed.
+            ConfigResource::Broker
+            | ConfigResource::Group
+            | ConfigResource::ClientMetrics
+            | ConfigResource::Other(_) => {}
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Producer ids that nobody has had and nobody will have. They come from the controller in blocks, which the metadata log
+//! remembers as given away before the first id of them is used.
+
+use std::ops::Range;
+use std::sync::Mutex;
+
+use rkafka_protocol::messages::ProducerIdsRecord;
+
+use crate::BrokerState;
+use crate::controller::{ControllerError, Decision, MetadataRecord};
+use crate::locks::lock;
+
+/// How many ids are taken from the controller at a time, as in Kafka.
+const BLOCK: i64 = 1000;
+/// With fewer left the next block is asked for, so that those who take an id at the same time find one each.
+const LOW: i64 = 100;
+
+/// The ids that this broker may give away.
+#[derive(Debug, Default)]
+pub(crate) struct ProducerIds {
+    /// What is left of the blocks, the older first.
+    left: Mutex<Vec<Range<i64>>>,
+    /// Held by who asks for a block.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl ProducerIds {
+    fn count(&self) -> i64 {
+        lock(&self.left).iter().map(|block| block.end - block.start).sum()
+    }
+
+    /// An id, if there is one: see [`BrokerState::reserve_producer_ids`].
+    pub fn take(&self) -> Option<i64> {
+        let mut left = lock(&self.left);
+        let block = left.first_mut()?;
+        let id = block.start;
+        block.start += 1;
+        if block.is_empty() {
+            left.remove(0);
+        }
+        Some(id)
+    }
+}
+
+impl BrokerState {
+    /// Sees to it that there are producer ids for a while.
+    ///
+    /// Cancel safety: a block may be lost, of which there are enough.
+    ///
+    /// # Errors
+    /// There is none, and the controller gives none.
+    pub(crate) async fn reserve_producer_ids(&self) -> Result<(), ControllerError> {
+        if self.producer_ids.count() >= LOW {
+            return Ok(());
+        }
+        let _one_at_a_time = self.producer_ids.asking.lock().await;
+        if self.producer_ids.count() >= LOW {
+            return Ok(());
+        }
+        match self.ask_for_producer_ids().await {
+            Ok(block) => {
+                lock(&self.producer_ids.left).push(block);
+                Ok(())
+            }
+            Err(error) if self.producer_ids.count() > 0 => {
+                tracing::warn!(%error, "no more producer ids can be had now");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn ask_for_producer_ids(&self) -> Result<Range<i64>, ControllerError> {
+        let (broker_id, broker_epoch) = (self.config.node_id, self.broker_epoch());
+        self.submit(move |image| {
+            let first = image.next_producer_id();
+            let behind = first.saturating_add(BLOCK);
+            let record = ProducerIdsRecord { broker_id, broker_epoch, next_producer_id: behind, ..Default::default() };
+            Decision { records: vec![MetadataRecord::ProducerIds(record)], reply: first..behind }
+        })
+        .await
+    }
+}
