@@ -29,9 +29,11 @@ impl Reconciliation<'_> {
             MemberState::Stable if current.epoch == self.target_epoch => self.drop_unsubscribed(current),
             MemberState::Stable => self.approach(current, current.epoch),
             MemberState::UnrevokedPartitions if self.owns_any(&current.revoking) => self.drop_unsubscribed(current),
-            // It has given up all that it was told to, and so is through with the epoch that asked for it.
-            MemberState::UnrevokedPartitions => self.approach(current, current.epoch.saturating_add(1)),
-            MemberState::UnreleasedPartitions => self.approach(current, current.epoch),
+            // Before, or because it has given up all that it was told to. Where more is to go it stays in its epoch, as
+            // with Kafka 4.3.
+            MemberState::UnrevokedPartitions | MemberState::UnreleasedPartitions => {
+                self.approach(current, current.epoch)
+            }
             // A newer broker has left it in a state that says nothing here: from what it has to the target.
             MemberState::Unknown => self.approach(current, self.target_epoch),
         }

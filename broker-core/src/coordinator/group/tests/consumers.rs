@@ -160,6 +160,27 @@ fn a_partition_moves_once_its_owner_gave_it_up() {
     assert_eq!(world.log.len(), written);
 }
 
+/// As with Kafka 4.3. What it does not say it has is free at once.
+#[test]
+fn who_has_yet_more_to_give_up_stays_in_its_epoch() {
+    let mut world = World::new();
+    world.topic("t", 4);
+    world.come_848("a", &["t"]);
+    world.come_848("b", &["t"]);
+    world.pass(2_000);
+    let all = [("t", &[0, 1, 2, 3][..])];
+    let (epoch, half) = world.go_on("a", 1, &all);
+    let half = half.expect("less than before").remove("t").expect("some");
+    assert_eq!((epoch, half.len()), (1, 2));
+    world.come_848("c", &["t"]);
+    world.come_848("d", &["t"]);
+    world.pass(2_000);
+    let (epoch, quarter) = world.go_on("a", 1, &[("t", &half)]);
+    let quarter = quarter.expect("still less").remove("t").expect("some");
+    assert_eq!((epoch, quarter.len()), (1, 1), "the second part is to go too");
+    assert_eq!(world.go_on("a", 1, &[("t", &quarter)]), (4, None));
+}
+
 #[test]
 fn who_does_not_give_up_in_time_is_out() {
     let mut world = World::new();
