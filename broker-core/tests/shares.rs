@@ -48,6 +48,7 @@ struct Member {
     id: String,
     topic_id: Uuid,
     session_epoch: i32,
+    max_wait_ms: i32,
 }
 
 impl Member {
@@ -56,7 +57,7 @@ impl Member {
         let response = client.call(&heartbeat(id, 0, Some(topic)), 1).await;
         assert_eq!(response.error_code, 0, "{:?}", response.error_message);
         let topic_id = broker.state().image().topic(topic).unwrap().id;
-        (Self { client, id: id.to_owned(), topic_id, session_epoch: 0 }, response)
+        (Self { client, id: id.to_owned(), topic_id, session_epoch: 0, max_wait_ms: 0 }, response)
     }
 
     async fn try_fetch(&mut self) -> ShareFetchResponse {
@@ -66,6 +67,7 @@ impl Member {
             group_id: Some(GROUP.to_owned()),
             member_id: Some(self.id.clone()),
             share_session_epoch: self.session_epoch,
+            max_wait_ms: self.max_wait_ms,
             max_bytes: 1 << 20,
             max_records: 500,
             batch_size: 500,
@@ -386,7 +388,7 @@ async fn who_is_in_no_group_is_given_nothing() {
     client.create_topic("t", 1, &[]).await;
     client.produce("t", 0, batch(&["a"])).await;
     let topic_id = broker.state().image().topic("t").unwrap().id;
-    let mut stranger = Member { client, id: "s".to_owned(), topic_id, session_epoch: 0 };
+    let mut stranger = Member { client, id: "s".to_owned(), topic_id, session_epoch: 0, max_wait_ms: 0 };
     let response = stranger.try_fetch().await;
     let error = ErrorCode::from_code(response.responses[0].partitions[0].error_code);
     assert_eq!((response.error_code, error), (0, ErrorCode::UnknownTopicOrPartition));
@@ -415,8 +417,53 @@ async fn without_the_feature_there_are_no_share_groups() {
     assert_eq!(offsets(&mut admin).await, Err(unsupported));
     assert_eq!(alter(&mut admin, "t", 0).await.0, unsupported);
     let topic_id = broker.state().image().topic("t").unwrap().id;
-    let mut member = Member { client: admin, id: "m".to_owned(), topic_id, session_epoch: 0 };
+    let mut member = Member { client: admin, id: "m".to_owned(), topic_id, session_epoch: 0, max_wait_ms: 0 };
     assert_eq!(member.try_fetch().await.error_code, unsupported.code());
     drop(member);
+    broker.shutdown().await.unwrap();
+}
+
+/// Of members that wait, the one that came back first had every record, for all were woken and it was the quickest.
+#[tokio::test]
+async fn members_that_wait_are_served_in_the_order_of_their_coming() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = start(dir.path()).await;
+    let mut admin = Client::connect(&broker).await;
+    admin.create_topic("t", 1, &[]).await;
+    set(&mut admin, "share.auto.offset.reset", "earliest").await;
+    let (told, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    let mut waiting = tokio::task::JoinSet::new();
+    for id in 0..3_usize {
+        let (mut member, _) = Member::join(&broker, &format!("member {id}"), "t").await;
+        member.max_wait_ms = 60_000;
+        let told = told.clone();
+        waiting.spawn(async move {
+            loop {
+                let acquired = member.fetch().await;
+                let (Some(first), Some(last)) = (acquired.keys().next(), acquired.keys().last()) else { continue };
+                let accepted = vec![ACCEPT; usize::try_from(last - first + 1).unwrap()];
+                assert_eq!(member.acknowledge(*first, &accepted).await, ErrorCode::None);
+                told.send((id, acquired.len())).unwrap();
+            }
+        });
+    }
+    let mut records = [0; 3];
+    for round in 0..30 {
+        // Time for those that came back to stand in the queue again.
+        #[expect(clippy::disallowed_methods, reason = "nobody tells from outside that a fetch waits")]
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        admin.produce("t", 0, batch(&["a"])).await;
+        let (id, count) = taken.recv().await.unwrap();
+        assert_eq!(count, 1, "in round {round}");
+        records[id] += 1;
+    }
+    assert!(records.iter().all(|count| *count >= 7), "10 of 30 would be fair: {records:?}");
+    // Whoever goes away in the queue holds up nobody.
+    waiting.shutdown().await;
+    let (mut next, _) = Member::join(&broker, "next", "t").await;
+    next.max_wait_ms = 60_000;
+    admin.produce("t", 0, batch(&["a"])).await;
+    assert_eq!(next.fetch().await.len(), 1);
+    drop((next, admin));
     broker.shutdown().await.unwrap();
 }

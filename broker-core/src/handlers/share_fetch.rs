@@ -3,7 +3,8 @@
 //! Behaviour: acknowledges records of earlier fetches, then acquires what is available in the partitions of the
 //! member's share session, whole batches of the log at a time or exactly as many records as asked for (KIP-1206).
 //! A partition that the group is
-//! not on is `UNKNOWN_TOPIC_OR_PARTITION`. Where there is nothing, waits for new records and for those that come back. A request that renews locks (KIP-1222)
+//! not on is `UNKNOWN_TOPIC_OR_PARTITION`. Where there is nothing, waits for new records and for those that come back; who
+//! has waited for longest is served first. A request that renews locks (KIP-1222)
 //! fetches nothing. The session ends with epoch -1, or with its connection.
 //! `UNSUPPORTED_VERSION` where `share.version` is not finalized at 1.
 //! Deviations: `batch_size` shapes the acquired ranges only where the batches of the log are smaller.
@@ -153,7 +154,7 @@ async fn fetch(
     let registered = Registered::new(&led);
     loop {
         registered.waiter.arm();
-        if pass(broker, &led, &key.1, max_bytes, limits, settings, answer) || has_error || answer.has_said {
+        if pass(broker, &registered, &key.1, max_bytes, limits, settings, answer) || has_error || answer.has_said {
             return;
         }
         // A partition that ended is found anew by the next fetch.
@@ -164,10 +165,10 @@ async fn fetch(
     }
 }
 
-/// Acquires what there is. Answers whether anything was, or an error was met.
+/// Acquires what there is, of partitions for which nobody has waited for longer. Answers whether anything was, or an error was met.
 fn pass(
     broker: &BrokerState,
-    led: &[Arc<Led>],
+    fetch: &Registered<'_>,
     member: &Arc<str>,
     max_bytes: usize,
     mut limits: AcquireLimits,
@@ -175,7 +176,7 @@ fn pass(
     answer: &mut Answer,
 ) -> bool {
     let (mut bytes_left, mut has_something) = (max_bytes, false);
-    for led in led {
+    for led in fetch.led.iter().filter(|led| led.is_turn_of(&fetch.waiter)) {
         if limits.max_records <= 0 || (has_something && bytes_left == 0) {
             break;
         }

@@ -16,4 +16,4 @@ pub(crate) use opening::Opening;
 pub(crate) use outcome::{AppendFailure, PartitionRead, ReadFailure};
 pub(crate) use partition::{Close, Partition};
 pub(crate) use registry::{PartitionKey, Registry};
-pub(crate) use waiters::{Waiter, Waiters};
+pub(crate) use waiters::Waiter;

@@ -50,6 +50,11 @@ impl Waiter {
         self.notify.notify_one();
     }
 
+    /// Wakes it: something happened that is not counted in bytes.
+    pub fn wake(&self) {
+        self.add(URGENT_BYTES);
+    }
+
     fn add(&self, bytes: u64) {
         let come = self.come.fetch_add(bytes, Ordering::SeqCst).saturating_add(bytes);
         if come >= self.needed.load(Ordering::SeqCst) {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::aborted::aborted_runs;
 use super::due::DueLocks;
+use super::queue::FetchQueue;
 use super::settings::{GroupShareSettings, OffsetReset};
 use super::{
     Acknowledgement, AcquireLimits, AcquiredRange, PersistedState, SharePartition, ShareSessions, StateChange,
@@ -21,7 +22,7 @@ use super::{
 use crate::config::milliseconds;
 use crate::coordinator::share::{ShareCoordinator, ShareKey, SharePlace, UNINITIALIZED_START};
 use crate::locks::lock;
-use crate::replication::{Partition, Waiter, Waiters};
+use crate::replication::{Partition, Waiter};
 use crate::{BrokerState, Clock};
 
 /// A group on a partition that this broker leads.
@@ -35,8 +36,8 @@ pub(crate) struct Led {
     /// Somebody has altered the state, or taken it away: what is here is over.
     is_over: AtomicBool,
     machine: Mutex<SharePartition>,
-    /// Fetches that wait for records to come back.
-    waiters: Waiters,
+    /// Fetches that are under way, in the order in which they came: the first is served.
+    queue: FetchQueue,
 }
 
 /// What a fetch got of a partition.
@@ -129,7 +130,7 @@ impl ShareLeader {
             state_epoch,
             is_over: AtomicBool::new(false),
             machine,
-            waiters: Waiters::default(),
+            queue: FetchQueue::default(),
         };
         let mut all = lock(&self.led);
         // Somebody else may have been quicker.
@@ -242,7 +243,7 @@ impl ShareLeader {
         }
         *machine = after;
         self.note_due(&led.key, machine);
-        led.waiters.wake();
+        led.queue.wake_first();
         Ok(())
     }
 
@@ -343,7 +344,7 @@ impl ShareLeader {
                 // It could not be kept. The locks are over all the same, and what a restart reads back is available.
                 tracing::warn!(group = %key.group_id, partition = key.partition, "expired locks were not kept");
                 machine.apply(&change);
-                led.waiters.wake();
+                led.queue.wake_first();
             }
             self.note_due(&key, &machine);
         }
@@ -358,19 +359,24 @@ impl Led {
 
     fn end(&self) {
         self.is_over.store(true, Ordering::Release);
-        self.waiters.wake();
+        self.queue.wake_all();
     }
 
-    /// Registers a fetch that waits, for new records and for those that come back.
+    /// Registers a fetch behind those that wait already, for new records and for those that come back.
     pub fn add_waiter(&self, waiter: &Arc<Waiter>) {
         self.partition.add_waiter(waiter);
-        self.waiters.add(waiter);
+        self.queue.add(waiter);
     }
 
-    /// Takes a fetch out that waited.
+    /// Takes a fetch out, whatever it got. What it left is for the next one.
     pub fn remove_waiter(&self, waiter: &Arc<Waiter>) {
         self.partition.remove_waiter(waiter);
-        self.waiters.remove(waiter);
+        self.queue.remove(waiter);
+    }
+
+    /// Whether a fetch is the one to be served: nobody has waited for longer.
+    pub fn is_turn_of(&self, waiter: &Arc<Waiter>) -> bool {
+        self.queue.is_first(waiter)
     }
 }
 

@@ -9,6 +9,7 @@ mod acquire;
 mod due;
 mod leader;
 mod partition;
+mod queue;
 mod session;
 mod settings;
 #[cfg(test)]
