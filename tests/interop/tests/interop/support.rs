@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use rkafka::client::ClientSettings as _;
+use rkafka::client::{Client, ClientConfig, ClientSettings as _};
 use rkafka::consumer::{Consumer, ConsumerConfig, ConsumerRecord, OffsetReset, Start};
 use rkafka::producer::{Producer, ProducerConfig, Record};
+use rkafka::protocol::messages::IncrementalAlterConfigsRequest;
+use rkafka::protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use rkafka_testkit::{Child, kafka_jars, kafka_tool, kafka_tool_command, skipped};
 
 pub const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
@@ -166,4 +168,24 @@ pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(done) => done,
         Err(_) => panic!("{what}: not within {LIMIT:?}"),
     }
+}
+
+/// Gives a group settings of its own.
+pub async fn configure_group(bootstrap: &str, group: &str, settings: &[(&str, &str)]) {
+    let client = Client::connect(ClientConfig::new().bootstrap_servers(bootstrap)).await.expect("a client");
+    let configs = settings.iter().map(|(name, value)| AlterableConfig {
+        name: (*name).to_owned(),
+        config_operation: 0,
+        value: Some((*value).to_owned()),
+        ..Default::default()
+    });
+    let resource = AlterConfigsResource {
+        resource_type: 32,
+        resource_name: group.to_owned(),
+        configs: configs.collect(),
+        ..Default::default()
+    };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+    let response = in_time("the group's settings", client.request_controller(request)).await.expect("an answer");
+    assert_eq!(response.responses[0].error_code, 0, "{:?}", response.responses[0].error_message);
 }

@@ -2,16 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rkafka::client::{Client, ClientConfig, CommittedOffset};
+use rkafka::client::CommittedOffset;
 use rkafka::consumer::{Consumer, TopicPartition};
-use rkafka::protocol::messages::IncrementalAlterConfigsRequest;
-use rkafka::protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use rkafka_testkit::eventually;
 
 use super::history::{Event, History, Summary};
 use super::load::Sampler;
 use super::member::{Kind, Member, Settings};
-use crate::support::{consumer_config, in_time};
+use crate::support::{configure_group, consumer_config, in_time};
 
 pub(super) const PARTITIONS: i32 = 6;
 
@@ -59,7 +57,7 @@ impl Group {
     /// A group without members.
     pub(super) async fn begin(bootstrap: &str, topic: &str, id: &str, session: &'static str) -> Self {
         let settings = [("consumer.session.timeout.ms", session), ("consumer.heartbeat.interval.ms", "400")];
-        configure(bootstrap, id, &settings).await;
+        configure_group(bootstrap, id, &settings).await;
         Self {
             bootstrap: bootstrap.to_owned(),
             topic: topic.to_owned(),
@@ -189,35 +187,6 @@ impl Group {
             samples: self.sampler.end().await,
             commits_may_fail: self.commits_may_fail,
         };
-        history
-            .lives
-            .iter()
-            .filter(|life| life.events.iter().any(|(_, event)| matches!(event, Event::Lost(_))))
-            .for_each(|life| {
-                let told =
-                    life.events.iter().filter(|(_, event)| !matches!(event, Event::Read { .. } | Event::Committed(_)));
-                super::say(&format!("{}: {:?}", life.name, told.collect::<Vec<_>>()));
-            });
         history.judge().unwrap_or_else(|wrong| panic!("group {}: {wrong}", self.id))
     }
-}
-
-/// Gives a group settings of its own.
-async fn configure(bootstrap: &str, group: &str, settings: &[(&str, &str)]) {
-    let client = Client::connect(ClientConfig::new().bootstrap_servers(bootstrap)).await.expect("a client");
-    let configs = settings.iter().map(|(name, value)| AlterableConfig {
-        name: (*name).to_owned(),
-        config_operation: 0,
-        value: Some((*value).to_owned()),
-        ..Default::default()
-    });
-    let resource = AlterConfigsResource {
-        resource_type: 32,
-        resource_name: group.to_owned(),
-        configs: configs.collect(),
-        ..Default::default()
-    };
-    let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
-    let response = in_time("the group's settings", client.request_controller(request)).await.expect("an answer");
-    assert_eq!(response.responses[0].error_code, 0, "{:?}", response.responses[0].error_message);
 }

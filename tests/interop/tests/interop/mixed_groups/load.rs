@@ -20,21 +20,21 @@ const PACE: Duration = Duration::from_millis(8);
 const LOOK: Duration = Duration::from_millis(150);
 
 /// Tasks that go on until they are ended.
-pub(super) struct Load {
+pub(crate) struct Load {
     stopped: Arc<AtomicBool>,
     sender: JoinHandle<BTreeMap<i32, Vec<String>>>,
 }
 
 impl Load {
     /// Sends numbers to the partitions in turn.
-    pub(super) fn begin(bootstrap: &str, topic: &str, partitions: i32) -> Self {
+    pub(crate) fn begin(bootstrap: &str, topic: &str, partitions: i32) -> Self {
         let stopped = Arc::new(AtomicBool::new(false));
         let sender = in_background(send(bootstrap.to_owned(), topic.to_owned(), partitions, Arc::clone(&stopped)));
         Self { stopped, sender }
     }
 
     /// The values that were acknowledged, by partition and in the order of sending.
-    pub(super) async fn end(self) -> BTreeMap<i32, Vec<String>> {
+    pub(crate) async fn end(self) -> BTreeMap<i32, Vec<String>> {
         self.stopped.store(true, Ordering::Relaxed);
         in_time("the last acknowledgements", self.sender).await.expect("no panic")
     }

@@ -9,7 +9,7 @@ mod broker_restarts;
 mod group;
 mod history;
 mod history_tests;
-mod load;
+pub(crate) mod load;
 mod member;
 mod migration;
 mod statics;
