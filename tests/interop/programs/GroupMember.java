@@ -8,6 +8,7 @@ import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.FencedInstanceIdException;
+import org.apache.kafka.common.errors.UnknownMemberIdException;
 import org.apache.kafka.common.errors.WakeupException;
 
 public class GroupMember {
@@ -57,7 +58,14 @@ public class GroupMember {
         });
         try {
             while (true) {
-                ConsumerRecords<String, String> records = consumer.poll(Duration.ofMillis(100));
+                ConsumerRecords<String, String> records;
+                try {
+                    records = consumer.poll(Duration.ofMillis(100));
+                } catch (UnknownMemberIdException error) {
+                    // The group has given it up; it joins anew by itself.
+                    say("error " + error);
+                    continue;
+                }
                 for (ConsumerRecord<String, String> record : records) {
                     say("read " + record.partition() + " " + record.offset() + " " + record.value());
                     read.put(new TopicPartition(topic, record.partition()), new OffsetAndMetadata(record.offset() + 1));

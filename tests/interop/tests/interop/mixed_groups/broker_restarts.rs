@@ -7,7 +7,7 @@ use rkafka::admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
 use rkafka::client::ClientSettings as _;
 use rkafka_testkit::{Child, RealKafka, eventually, skipped};
 
-use super::group::{Group, PARTITIONS, Protocol, SHORT_SESSION};
+use super::group::{Group, LONG_SESSION, PARTITIONS, Protocol};
 use super::load::Load;
 use super::member::Kind;
 use super::{AUTOMATIC, clock, has_all_kinds, say, turns};
@@ -116,12 +116,12 @@ async fn create_topic(bootstrap: &str, topic: &str, replicas: i16) {
 async fn brokers_go(mut brokers: Brokers, count: usize, few: usize, test: &str) {
     let bootstrap = brokers.bootstrap();
     create_topic(&bootstrap, "t", i16::try_from(count).expect("a few")).await;
-    let mut classic = Group::begin(&bootstrap, "t", "classic", SHORT_SESSION).await;
+    let mut classic = Group::begin(&bootstrap, "t", "classic", LONG_SESSION).await;
     let cooperative = Protocol::Classic("cooperative-sticky");
     classic.add(Kind::Ours, "classic-automatic", cooperative, &AUTOMATIC);
     classic.add(Kind::Java, "classic-java", cooperative, &[]);
     classic.add(Kind::Python, "classic-python", cooperative, &[]);
-    let mut consumer = Group::begin(&bootstrap, "t", "consumer", SHORT_SESSION).await;
+    let mut consumer = Group::begin(&bootstrap, "t", "consumer", LONG_SESSION).await;
     consumer.add(Kind::Ours, "consumer-ours", Protocol::Consumer, &[]);
     consumer.add(Kind::Java, "consumer-java", Protocol::Consumer, &[]);
     consumer.add(Kind::Python, "consumer-python", Protocol::Consumer, &[]);
@@ -175,7 +175,7 @@ async fn one_of_kafkas() {
     if has_all_kinds(test).await
         && let Some(brokers) = Brokers::real(1, test).await
     {
-        brokers_go(brokers, 1, 2, test).await;
+        brokers_go(brokers, 1, 1, test).await;
     }
 }
 

@@ -14,7 +14,7 @@ use crate::support::{configure_group, consumer_config, in_time};
 pub(super) const PARTITIONS: i32 = 6;
 
 /// How long a group believes in a member that is silent, in milliseconds: longer than a busy machine makes one wait.
-pub(super) const SHORT_SESSION: &str = "5000";
+pub(super) const SHORT_SESSION: &str = "4000";
 /// The same where nobody is to be given up: longer than any member is away.
 pub(super) const LONG_SESSION: &str = "55000";
 
@@ -187,6 +187,6 @@ impl Group {
             samples: self.sampler.end().await,
             commits_may_fail: self.commits_may_fail,
         };
-        history.judge().unwrap_or_else(|wrong| panic!("group {}: {wrong}", self.id))
+        history.judge().unwrap_or_else(|wrong| panic!("group {}: {wrong}{}", self.id, history.moves()))
     }
 }

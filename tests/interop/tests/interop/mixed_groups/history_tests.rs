@@ -61,7 +61,7 @@ fn what_is_planted_is_found() {
     wrong(&two(&["31 read 0 2 c", "32 read 0 3 d"]), "not its own");
     wrong(&two(&["30 assigned 2 0", "31 read 0 1 b", "32 read 0 2 c", "33 read 0 3 d"]), "was committed");
     wrong(&two(&["30 assigned 2 0", "30 assigned 2 0", "31 read 0 2 c", "32 read 0 3 d"]), "given twice");
-    wrong(&two(&["30 revoked 2 0"]), "taken and never given");
+    wrong(&two(&["30 revoked 2 0", "31 assigned 2 0"]), "taken and never given");
     // Given up in good order, and not committed.
     let silent = life("one", &["10 assigned 1 0", "11 read 0 0 a", "12 read 0 1 b", "20 revoked 1 0"], stopped);
     let again = ["30 assigned 2 0", "31 read 0 1 b", "32 read 0 2 c", "33 read 0 3 d"];

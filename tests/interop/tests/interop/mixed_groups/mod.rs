@@ -66,8 +66,8 @@ enum Way {
     Held,
 }
 
-/// One member after another goes and comes back.
-async fn members_go(cluster: &Cluster, protocol: Protocol, ways: &[Way], test: &str) {
+/// One member after another goes and comes back, in a build `few` times in all.
+async fn members_go(cluster: &Cluster, protocol: Protocol, ways: &[Way], few: usize, test: &str) {
     if !has_all_kinds(test).await {
         return;
     }
@@ -82,7 +82,7 @@ async fn members_go(cluster: &Cluster, protocol: Protocol, ways: &[Way], test: &
     group.start_all();
     group.settled("at first").await;
     let count = group.members.len();
-    for turn in 0..turns(count) {
+    for turn in 0..turns(few) {
         let (victim, way) = (turn % count, ways[(turn + turn / count) % ways.len()]);
         let when = format!("after {} was {way:?}", group.members[victim].name);
         match way {
@@ -106,20 +106,20 @@ async fn members_go(cluster: &Cluster, protocol: Protocol, ways: &[Way], test: &
 
 on_both! {
     async fn by_range(cluster: &Cluster) {
-        members_go(cluster, Protocol::Classic("range"), &[Way::Stopped, Way::Killed], "mixed_groups::by_range").await;
+        members_go(cluster, Protocol::Classic("range"), &[Way::Stopped, Way::Killed], 2, "mixed_groups::by_range").await;
     }
 }
 
 on_both! {
     async fn by_cooperative_sticky(cluster: &Cluster) {
         let ways = [Way::Killed, Way::Stopped, Way::Held];
-        members_go(cluster, Protocol::Classic("cooperative-sticky"), &ways, "mixed_groups::by_cooperative_sticky").await;
+        members_go(cluster, Protocol::Classic("cooperative-sticky"), &ways, 4, "mixed_groups::by_cooperative_sticky").await;
     }
 }
 
 on_both! {
     async fn by_the_consumer_protocol(cluster: &Cluster) {
         let ways = [Way::Held, Way::Killed, Way::Stopped];
-        members_go(cluster, Protocol::Consumer, &ways, "mixed_groups::by_the_consumer_protocol").await;
+        members_go(cluster, Protocol::Consumer, &ways, 4, "mixed_groups::by_the_consumer_protocol").await;
     }
 }
