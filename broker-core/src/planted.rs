@@ -23,7 +23,7 @@ pub enum Bug {
     RaftCommitsOlderEpoch,
     /// A vote is given without a look at how far the candidate's log goes.
     RaftVoteIgnoresLog,
-    /// A follower that parted from its leader cuts its log at its high watermark, and not by epochs (KIP-101, KIP-279).
+    /// A new follower cuts its log at its high watermark, and not where its epochs part from the leader's (KIP-101).
     RaftTruncatesToHighWatermark,
     /// What a fetch brought is appended without a look at checksums and epochs (KAFKA-18723).
     RaftAppendsUnchecked,

@@ -242,7 +242,6 @@ impl<L: RaftLog> RaftNode<L> {
     fn truncate_to_end_of(&mut self, now: Now, leaders: OffsetAndEpoch) -> Result<(), RaftError> {
         let own = self.log.end_for_epoch(leaders.epoch);
         let to = if own.epoch == leaders.epoch { own.offset.min(leaders.offset) } else { own.offset };
-        let to = if planted::is(Bug::RaftTruncatesToHighWatermark) { self.high_watermark } else { to };
         if to < self.high_watermark {
             return Err(RaftError::TruncationBelowHighWatermark {
                 leader_id: self.leader_id.unwrap_or(-1),

@@ -25,8 +25,10 @@
 //! committed is never lost or changed; the high watermark goes back on no node; a vote is on the disk before its reply;
 //! after everything heals, a leader commits.
 
+mod batches;
 mod config;
 mod describe;
+mod disk_log;
 mod election;
 mod error;
 mod fetching;
@@ -35,18 +37,22 @@ mod log;
 mod message;
 mod node;
 mod peers;
+mod quorum_state;
 mod random;
 mod requests;
 mod role;
+mod schedule;
 mod snapshots;
 mod wire;
 
 pub use config::{RaftConfig, Voter};
+pub use disk_log::{DiskLog, DiskSnapshot};
 pub use error::{AppendRefused, CallFailed, RaftError};
 pub use log::{Appended, ElectionState, OffsetAndEpoch, RaftLog, SnapshotPart, SnapshotWriter, end_for_epoch};
 pub use message::{Action, CallId, LeaderAndEpoch, RaftRequest, RaftResponse, RequestId};
 pub use node::{Now, RaftNode};
 pub use role::RoleName;
+pub use schedule::SnapshotSchedule;
 pub use snapshots::SnapshotBuilder;
 pub use wire::{METADATA_TOPIC, METADATA_TOPIC_ID};
 

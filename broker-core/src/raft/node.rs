@@ -327,6 +327,9 @@ impl<L: RaftLog> RaftNode<L> {
         self.leader_id = Some(leader_id);
         self.elections_lost = 0;
         self.persist()?;
+        if planted::is(Bug::RaftTruncatesToHighWatermark) {
+            self.log.truncate_to(self.high_watermark, now.date_ms)?;
+        }
         if self.config.is_voter() && self.log.synced_end() < self.log.end().offset {
             // To fetch from the end is to acknowledge what is before it.
             self.log.flush()?;
