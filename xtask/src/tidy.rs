@@ -80,6 +80,7 @@ pub fn run(root: &Path) -> Result<(), String> {
     licences(&metadata, &mut wrong);
     duplicates(&metadata, &mut wrong);
     unused(&metadata, &mut wrong);
+    planted(&metadata, &mut wrong);
     sources(root, root, &mut wrong)?;
     if wrong.is_empty() {
         eprintln!("tidy: rooms, licences, duplicates and sources are in order");
@@ -190,6 +191,26 @@ fn unused(metadata: &Value, wrong: &mut Vec<String>) {
             let in_code = other.replace('-', "_");
             if !code.contains(&in_code) && !NAMED_ELSEWHERE.contains(&(name, other)) {
                 wrong.push(format!("{name} depends on {other}, which none of its code names"));
+            }
+        }
+    }
+}
+
+/// Bugs that were planted for tests must be asked for, by no other feature and by no crate that depends on them.
+fn planted(metadata: &Value, wrong: &mut Vec<String>) {
+    const FEATURE: &str = "planted-bugs";
+    for package in packages(metadata).filter(|package| is_ours(package)) {
+        let name = text(package, "name");
+        for (feature, enables) in package["features"].as_object().into_iter().flatten() {
+            let mut enables = enables.as_array().into_iter().flatten().filter_map(Value::as_str);
+            if feature != FEATURE && enables.any(|enabled| enabled.ends_with(FEATURE)) {
+                wrong.push(format!("{name}: feature `{feature}` brings `{FEATURE}` with it"));
+            }
+        }
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            let mut features = dependency["features"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            if dependency["kind"].as_str() != Some("dev") && features.any(|feature| feature == FEATURE) {
+                wrong.push(format!("{name} depends on {} with `{FEATURE}`", text(dependency, "name")));
             }
         }
     }
