@@ -267,7 +267,7 @@ fn votes_are_refused_by_kafkas_errors() {
     let impossible = Ballot { end: OffsetAndEpoch { offset: 3, epoch: 5 }, ..ballot };
     assert_eq!(answer_to(request(1, impossible)), (0, code(ErrorCode::InvalidRequest), false));
     let old = Ballot { epoch: -1, ..ballot };
-    assert_eq!(answer_to(request(1, old)).2, false);
+    assert!(!answer_to(request(1, old)).2);
     let foreign = VoteRequest { cluster_id: Some("theirs".to_owned()), ..request(1, ballot) };
     assert_eq!(answer_to(foreign), (code(ErrorCode::InconsistentClusterId), 0, false));
     assert_eq!(answer_to(VoteRequest::default()), (code(ErrorCode::InvalidRequest), 0, false));
