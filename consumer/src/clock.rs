@@ -46,6 +46,27 @@ pub(crate) fn runtime() -> tokio::runtime::Handle {
     tokio::runtime::Handle::current()
 }
 
+/// A task that ends with whoever waits for it.
+pub(crate) struct Errand<T>(tokio::task::JoinHandle<T>);
+
+impl<T: Send + 'static> Errand<T> {
+    /// Runs a task on a runtime.
+    pub(crate) fn begin(runtime: &tokio::runtime::Handle, task: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(spawn_on(runtime, task))
+    }
+
+    /// What came of it; `None` where the runtime is gone. Cancel safe: the task ends then.
+    pub(crate) async fn end(mut self) -> Option<T> {
+        (&mut self.0).await.ok()
+    }
+}
+
+impl<T> Drop for Errand<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Runs a task on a runtime, wherever this is called: a consumer may be with a thread that has none. Where the runtime is
 /// gone, so is the task.
 pub(crate) fn spawn_on<T: Send + 'static>(

@@ -66,6 +66,7 @@ pub use parallel::{
 };
 pub use record::ConsumerRecord;
 pub use retry::{Burial, Cause, CauseKind, DeadLetterError, DeadLetters, LastResort, Retries};
+pub use share::all_specs as share_metric_specs;
 pub use share::{
     AcknowledgeError, AcknowledgeType, AcknowledgementMode, AcknowledgementResult, AcquireMode, DeliveredRecord,
     ShareBatch, ShareConsumer, ShareConsumerConfig, ShareConsumerError, ShareConsumerHandle, ShareRecord, ShareRecords,

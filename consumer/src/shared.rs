@@ -9,7 +9,7 @@ use rkafka_assignor::Assignor;
 use rkafka_client_core::Client;
 use tokio::sync::{Notify, mpsc};
 
-use crate::clock;
+use crate::clock::{self, Errand};
 use crate::config::{ConsumerConfig, IsolationLevel};
 use crate::driver::committer::CommitOrder;
 use crate::error::ConsumerError;
@@ -50,15 +50,6 @@ pub(crate) struct Shared {
     pub(crate) interceptors: Interceptors,
     /// Where the tasks run, and what goes over the network.
     runtime: tokio::runtime::Handle,
-}
-
-/// Ends with whoever waits for it.
-struct Errand<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for Errand<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// What the lock guards.
@@ -214,8 +205,7 @@ impl Shared {
         &self,
         question: impl Future<Output = Result<T, ConsumerError>> + Send + 'static,
     ) -> Result<T, ConsumerError> {
-        let mut answer = Errand(clock::spawn_on(&self.runtime, question));
-        (&mut answer.0).await.unwrap_or(Err(ConsumerError::Closed))
+        Errand::begin(&self.runtime, question).end().await.unwrap_or(Err(ConsumerError::Closed))
     }
 
     /// The state. A panic elsewhere while it was held leaves it as whole as it was: every change is one call.

@@ -20,25 +20,26 @@ pub(crate) struct Consumed {
 }
 
 impl Consumed {
-    pub(super) fn new(bytes: Sensor, records: Sensor) -> Self {
+    pub(crate) fn new(bytes: Sensor, records: Sensor) -> Self {
         Self { bytes, records }
     }
 }
 
 /// What was given of one response, or of one of its topics. Tells it when it is dropped.
 #[derive(Debug)]
-struct Sum {
+pub(crate) struct Sum {
     sensors: Arc<Consumed>,
     bytes: AtomicU64,
     records: AtomicU64,
 }
 
 impl Sum {
-    fn new(sensors: Arc<Consumed>) -> Self {
+    pub(crate) fn new(sensors: Arc<Consumed>) -> Self {
         Self { sensors, bytes: AtomicU64::new(0), records: AtomicU64::new(0) }
     }
 
-    fn add(&self, records: u64, bytes: u64) {
+    /// The application was given so much.
+    pub(crate) fn add(&self, records: u64, bytes: u64) {
         self.records.fetch_add(records, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }

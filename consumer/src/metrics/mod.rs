@@ -16,7 +16,7 @@ mod consumed;
 mod listener;
 mod specs;
 
-pub(crate) use consumed::{Consumed, Tallies, Tally};
+pub(crate) use consumed::{Consumed, Sum, Tallies, Tally};
 pub(crate) use listener::TimedListener;
 pub use specs::all as all_specs;
 

@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_core::Stream;
+use rkafka_client_core::metrics::ClientKind;
 use rkafka_client_core::{Client, ClientOptions, Error, ErrorKind};
 use rkafka_protocol::records::{DecompressArena, RecordCursor, RecordError};
 use tokio::sync::oneshot;
@@ -61,6 +62,8 @@ pub struct ShareConsumer {
     took: bool,
     /// The application is in a call that waits.
     is_waiting: bool,
+    /// Since when the application has waited for a chunk, and how long after the time before.
+    began: Option<(Instant, Option<Duration>)>,
     tasks: Option<Tasks>,
 }
 
@@ -93,6 +96,7 @@ impl Waits for ShareConsumer {
         if std::mem::take(&mut self.is_waiting) {
             self.shared.lock().waker = None;
         }
+        self.end_wait();
     }
 }
 
@@ -111,9 +115,12 @@ impl ShareConsumer {
     /// As [`connect`](Self::connect).
     pub async fn connect_with(config: ShareConsumerConfig, options: ClientOptions) -> ShareResult<Self> {
         config.validate()?;
-        let client = Client::connect_with(config.client.clone(), options.allow_auto_create_topics(false))
-            .await
-            .map_err(|source| ShareConsumerError::Client { doing: "finding the cluster", source })?;
+        let client = Client::connect_with(
+            config.client.clone(),
+            options.allow_auto_create_topics(false).kind(ClientKind::Consumer),
+        )
+        .await
+        .map_err(|source| ShareConsumerError::Client { doing: "finding the cluster", source })?;
         let arena = DecompressArena::new(config.max_decompressed_batch_bytes);
         let group_id = config.group_id.clone().unwrap_or_default();
         let shared = Arc::new(Shared::new(config, client, group_id, uuid::Uuid::new_v4().to_string()));
@@ -133,6 +140,7 @@ impl ShareConsumer {
             handed: None,
             took: false,
             is_waiting: false,
+            began: None,
             tasks: Some(tasks),
         })
     }
@@ -381,8 +389,26 @@ impl ShareConsumer {
         }
     }
 
-    /// Takes the next chunk, under the lock.
+    /// Takes the next chunk, and measures how long that takes.
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<ShareResult<()>> {
+        if self.began.is_none() {
+            let now = clock::now();
+            self.began = Some((now, self.shared.metrics.poll_began(now)));
+        }
+        let polled = ready!(self.poll_inbox(context));
+        self.end_wait();
+        Poll::Ready(polled)
+    }
+
+    fn end_wait(&mut self) {
+        if let Some((began, between)) = self.began.take() {
+            let now = clock::now();
+            self.shared.metrics.poll_ended(now, now.saturating_duration_since(began), between);
+        }
+    }
+
+    /// Takes the next chunk, under the lock.
+    fn poll_inbox(&mut self, context: &mut Context<'_>) -> Poll<ShareResult<()>> {
         if self.shared.is_closed() {
             return Poll::Ready(Err(ShareConsumerError::Closed));
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rkafka_client_core::metrics::MetricsSnapshot;
 use tokio::sync::oneshot;
 
 use super::acknowledgement::{AcknowledgeError, AcknowledgeType, AcknowledgementResult};
@@ -12,6 +13,7 @@ use super::error::{ShareConsumerError, ShareResult};
 use super::machine::hold::Hold;
 use super::machine::session::Session;
 use super::shared::Shared;
+use crate::clock::{self, Errand};
 use crate::subscription::TopicPartition;
 
 /// A share consumer as other tasks see it: it acknowledges and commits, and reads nothing. Cheap to clone. It outlives
@@ -44,6 +46,12 @@ impl ShareConsumerHandle {
         let mut all: Vec<_> = state.assignment.iter().map(|place| state.partition(*place)).collect();
         all.sort();
         all
+    }
+
+    /// What this consumer measures of itself, under Kafka's own names: see
+    /// [`share_metric_specs`](crate::share_metric_specs). Never waits; no record costs anything for it.
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.shared.metrics.snapshot(clock::now())
     }
 
     /// How long the brokers let a member keep a record (`share.record.lock.duration.ms` of the group); `None` before the
@@ -159,11 +167,13 @@ impl ShareConsumerHandle {
         self.shared.publish();
         self.shared.leaders.notify_waiters();
         let limit = self.shared.config.client.default_api_timeout;
+        // On the consumer's own runtime, for the caller may have none.
+        let waiting = Errand::begin(&self.shared.runtime, async move { tokio::time::timeout(limit, answer).await });
         Ok(async move {
-            match tokio::time::timeout(limit, answer).await {
-                Ok(Ok(results)) => Ok(results),
-                Ok(Err(_)) => Err(ShareConsumerError::Closed),
-                Err(_) => Err(ShareConsumerError::Client {
+            match waiting.end().await {
+                Some(Ok(Ok(results))) => Ok(results),
+                None | Some(Ok(Err(_))) => Err(ShareConsumerError::Closed),
+                Some(Err(_)) => Err(ShareConsumerError::Client {
                     doing: "committing acknowledgements",
                     source: rkafka_client_core::Error::new(
                         rkafka_client_core::ErrorKind::Timeout,

@@ -13,6 +13,7 @@ mod driver;
 mod error;
 mod handle;
 mod machine;
+mod metrics;
 mod shared;
 mod unpack;
 
@@ -22,3 +23,4 @@ pub use config::{AcknowledgementMode, AcquireMode, ShareConsumerConfig};
 pub use consumer::ShareConsumer;
 pub use error::{ShareConsumerError, ShareResult};
 pub use handle::ShareConsumerHandle;
+pub use metrics::all_specs;

@@ -1,6 +1,7 @@
 //! What the application's side and the tasks of a share consumer share.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -15,7 +16,9 @@ use super::config::{AcknowledgementMode, AcquireMode, ShareConsumerConfig};
 use super::error::ShareConsumerError;
 use super::machine::ledger::NOBODY;
 use super::machine::session::{Event, Hunger, Place, Session, SessionTerms};
+use super::metrics::ShareMetrics;
 use super::unpack::ShareChunk;
+use crate::clock;
 use crate::error::PartitionError;
 
 /// What the application has called with what became of acknowledgements.
@@ -42,6 +45,9 @@ pub(crate) struct Shared {
     /// The metadata is known to be old.
     pub(crate) stale: AtomicBool,
     closed: AtomicBool,
+    pub(crate) metrics: ShareMetrics,
+    /// Where the tasks run.
+    pub(crate) runtime: tokio::runtime::Handle,
 }
 
 impl std::fmt::Debug for Shared {
@@ -229,6 +235,8 @@ impl State {
 impl Shared {
     pub(crate) fn new(config: ShareConsumerConfig, client: Client, group_id: String, member_id: String) -> Self {
         Self {
+            metrics: ShareMetrics::new(client.shared().metrics().clone()),
+            runtime: clock::runtime(),
             config,
             client,
             group_id,
@@ -278,6 +286,7 @@ impl Shared {
         let callback = self.callback.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut for_callback = Vec::new();
         let mut is_stale = false;
+        let now = clock::now();
         {
             let mut state = self.lock();
             let (mut outcomes, mut events) = (Vec::new(), Vec::new());
@@ -286,6 +295,8 @@ impl Shared {
                 events.extend(session.take_events());
             }
             for outcome in outcomes {
+                let records = outcome.offsets.iter().map(|(first, last)| last.saturating_sub(*first).saturating_add(1));
+                self.metrics.acknowledged(now, records.fold(0, i64::saturating_add), outcome.result.is_err());
                 if outcome.commit == NOBODY {
                     // Holes, and records that the application never saw: whatever it is, the broker sees to them.
                     continue;
@@ -332,7 +343,10 @@ impl Shared {
         }
         if let Some(callback) = callback {
             for result in &for_callback {
-                callback(result);
+                // The application's code must not end the task that calls it.
+                if catch_unwind(AssertUnwindSafe(|| callback(result))).is_err() {
+                    tracing::error!("the acknowledgement callback panicked");
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ use super::batch::{Acquired, ShareBatch};
 use super::machine::hold::Hold;
 use super::machine::ledger::GAP;
 use crate::machine::marks::Marks;
+use crate::metrics::Sum;
 use crate::record::SharedBatch;
 
 /// What one answer brought of one partition.
@@ -21,6 +22,8 @@ pub(crate) struct ShareChunk {
     pub(crate) records: Bytes,
     /// What is this member's of them, ascending.
     pub(crate) acquired: Arc<[Acquired]>,
+    /// Where what is given of it is added up.
+    pub(crate) sum: Arc<Sum>,
 }
 
 impl ShareChunk {
@@ -137,6 +140,10 @@ impl ShareUnpacker {
             if !is_whole && !self.remark_holes(&decoded, base, last) {
                 continue;
             }
+            let mine =
+                self.chunk.acquired.iter().map(|run| (run.last.min(last) - run.first.max(base) + 1).max(0)).sum();
+            let records = i64::min(mine, i64::from(header.record_count));
+            self.chunk.sum.add(records.unsigned_abs(), decoded.records_bytes().len() as u64);
             let (topic, partition) = (Arc::clone(&self.chunk.topic), self.chunk.hold.place.partition);
             return Ok(Some(ShareBatch {
                 shared: Arc::new(SharedBatch {

@@ -4,8 +4,11 @@ use rkafka_protocol::records::{
 };
 use uuid::Uuid;
 
+use rkafka_client_core::metrics::{ClientKind, Metrics};
+
 use super::*;
 use crate::share::machine::session::Place;
+use crate::share::metrics::ShareMetrics;
 
 const RELEASE: i8 = 2;
 
@@ -38,6 +41,7 @@ fn unpacker(records: &[Vec<u8>], acquired: &[(i64, i64)], check_crcs: bool) -> S
         topic: "t".into(),
         records: records.concat().into(),
         acquired: acquired.into(),
+        sum: ShareMetrics::new(Metrics::new(&rkafka_client_core::ClientConfig::new(), ClientKind::Consumer)).sum(),
     };
     ShareUnpacker::new(chunk, check_crcs)
 }

@@ -3,6 +3,39 @@
 
 use super::java_metrics::MISSING;
 
+/// Group and name of each of those that Java's `ShareFetchMetricsRegistry`, `HeartbeatMetricsManager`,
+/// `ShareRebalanceMetricsManager` and `KafkaShareConsumerMetrics` declare.
+pub const SHARE_CONSUMER: &[(&str, &str)] = &[
+    ("consumer-share-fetch-manager-metrics", "acknowledgements-error-rate"),
+    ("consumer-share-fetch-manager-metrics", "acknowledgements-error-total"),
+    ("consumer-share-fetch-manager-metrics", "acknowledgements-send-rate"),
+    ("consumer-share-fetch-manager-metrics", "acknowledgements-send-total"),
+    ("consumer-share-fetch-manager-metrics", "bytes-consumed-rate"),
+    ("consumer-share-fetch-manager-metrics", "bytes-consumed-total"),
+    ("consumer-share-fetch-manager-metrics", "fetch-latency-avg"),
+    ("consumer-share-fetch-manager-metrics", "fetch-latency-max"),
+    ("consumer-share-fetch-manager-metrics", "fetch-rate"),
+    ("consumer-share-fetch-manager-metrics", "fetch-size-avg"),
+    ("consumer-share-fetch-manager-metrics", "fetch-size-max"),
+    ("consumer-share-fetch-manager-metrics", "fetch-throttle-time-avg"),
+    ("consumer-share-fetch-manager-metrics", "fetch-throttle-time-max"),
+    ("consumer-share-fetch-manager-metrics", "fetch-total"),
+    ("consumer-share-fetch-manager-metrics", "records-consumed-rate"),
+    ("consumer-share-fetch-manager-metrics", "records-consumed-total"),
+    ("consumer-share-fetch-manager-metrics", "records-per-request-avg"),
+    ("consumer-share-fetch-manager-metrics", "records-per-request-max"),
+    ("consumer-share-coordinator-metrics", "heartbeat-rate"),
+    ("consumer-share-coordinator-metrics", "heartbeat-response-time-max"),
+    ("consumer-share-coordinator-metrics", "heartbeat-total"),
+    ("consumer-share-coordinator-metrics", "last-heartbeat-seconds-ago"),
+    ("consumer-share-coordinator-metrics", "rebalance-rate-per-hour"),
+    ("consumer-share-coordinator-metrics", "rebalance-total"),
+    ("consumer-share-metrics", "last-poll-seconds-ago"),
+    ("consumer-share-metrics", "poll-idle-ratio-avg"),
+    ("consumer-share-metrics", "time-between-poll-avg"),
+    ("consumer-share-metrics", "time-between-poll-max"),
+];
+
 /// Group and name of each of Java's.
 pub const CONSUMER: &[(&str, &str)] = &[
     ("app-info", "commit-id"),

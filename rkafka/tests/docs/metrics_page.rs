@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use rkafka::client::metrics::{ClientKind, RecordingLevel, Spec, Stat, client_specs};
-use rkafka::consumer::metric_specs as consumer_specs;
+use rkafka::consumer::{metric_specs as consumer_specs, share_metric_specs};
 use rkafka::producer::producer_specs;
 
-use super::java_consumer_metrics::{CONSUMER, missing as missing_of_consumer};
+use super::java_consumer_metrics::{CONSUMER, SHARE_CONSUMER, missing as missing_of_consumer};
 use super::java_metrics::{MISSING, PRODUCER};
 
 const HEAD: &str = "# Metrics
 
-Generated from the declarations; do not edit. `Producer::metrics()`, `ConsumerHandle::metrics()` and `Client::metrics()`
-give them, sorted by group, name and tags; `MetricsSnapshot::prometheus_text()` writes them as Prometheus reads them, under the names that the JMX exporter
+Generated from the declarations; do not edit. `Producer::metrics()`, `ConsumerHandle::metrics()`,
+`ShareConsumerHandle::metrics()` and `Client::metrics()` give them, sorted by group, name and tags; `MetricsSnapshot::prometheus_text()` writes them as Prometheus reads them, under the names that the JMX exporter
 gives to Kafka's own clients.
 
 Names, groups and tags are Kafka's. Every metric has the tag `client-id`. What is windowed looks back over
@@ -31,6 +31,8 @@ Where a value is not quite Java's:
 - A consumer's `bytes-consumed-*` and `fetch-size-*` are of records that are not compressed, and are told once the application
   has been given all that one fetch brought. What a consumer measures of the application's calls is measured once per fetched
   chunk, not per call; `records-lag` and `records-lead` are read when somebody looks.
+- A share consumer's `bytes-consumed-*` and `fetch-size-*` are of whole batches, though some of their records may be another
+  member's; `acknowledgements-*` are told when it is known what became of them.
 
 ## A record's way, stage by stage
 
@@ -108,8 +110,17 @@ pub fn text() -> String {
     for (name, reason) in missing_of_consumer() {
         writeln!(out, "| `{name}` | {reason} |").expect("a String takes all");
     }
+    let of_shares = share_metric_specs();
+    for group in SHARE_GROUPS {
+        let specs = of_shares.iter().copied().filter(|spec| spec.group(ClientKind::Consumer) == *group);
+        out += &table(&format!("`{group}`"), "Of a share consumer.\n\n", &specs.collect::<Vec<_>>());
+    }
     out
 }
+
+/// The groups of a share consumer, beside those of its connections.
+const SHARE_GROUPS: &[&str] =
+    &["consumer-share-fetch-manager-metrics", "consumer-share-coordinator-metrics", "consumer-share-metrics"];
 
 /// Each of Java's metrics is here, in its group, or is missing for a reason; and what is not Java's says so.
 fn compare(kind: ClientKind, ours: Vec<&Spec>, javas: &[(&str, &str)], missing: &[(&str, &str)]) {
@@ -137,6 +148,11 @@ fn compare(kind: ClientKind, ours: Vec<&Spec>, javas: &[(&str, &str)], missing: 
 #[test]
 fn the_metrics_of_javas_producer_are_here_or_missing_for_a_reason() {
     compare(ClientKind::Producer, client_specs().chain(producer_specs()).collect(), PRODUCER, MISSING);
+}
+
+#[test]
+fn the_metrics_of_javas_share_consumer_are_here() {
+    compare(ClientKind::Consumer, share_metric_specs(), SHARE_CONSUMER, &[]);
 }
 
 #[test]

@@ -187,8 +187,12 @@ async fn exchange(
                 ..ShareFetchRequest::default()
             };
             link.enqueue(&request, version)?;
+            let sent = clock::now();
             let response = answer(link, config.client.request_timeout.saturating_add(max_wait)).await?;
-            Ok(Reply::Fetched(response.decode::<ShareFetchRequest>()?))
+            let response = response.decode::<ShareFetchRequest>()?;
+            let now = clock::now();
+            shared.metrics.fetched(now, now.saturating_duration_since(sent), response.throttle_time_ms);
+            Ok(Reply::Fetched(response))
         }
         Order::Acknowledge { epoch, sayings, renews } => {
             let version = link.version_for::<ShareAcknowledgeRequest>(i16::MAX)?;
@@ -349,10 +353,11 @@ fn take_fetched(shared: &Shared, broker: i32, response: ShareFetchResponse, now:
     let mut state = shared.lock();
     let Some(session) = state.sessions.get_mut(&broker) else { return };
     let holds = session.on_answer(now, answer);
+    let sum = shared.metrics.sum();
     for (hold, (records, acquired)) in holds.into_iter().zip(brought) {
         let Some(hold) = hold else { continue };
         let topic = state.partition(hold.place).topic;
-        state.push(ShareChunk { hold, topic, records, acquired });
+        state.push(ShareChunk { hold, topic, records, acquired, sum: Arc::clone(&sum) });
     }
 }
 

@@ -97,6 +97,7 @@ fn refused(shared: &Shared, code: ErrorCode, message: Option<String>) -> ShareCo
 
 fn assign(shared: &Shared, places: Vec<Place>) {
     tracing::debug!(group = %shared.group_id, member = %shared.member_id, partitions = places.len(), "assigned");
+    shared.metrics.assigned(clock::now());
     shared.lock().assignment = places.into_iter().collect();
     shared.steward.notify_one();
 }
@@ -143,7 +144,14 @@ async fn ask(shared: &Shared, heartbeat: Heartbeat) -> Result<ShareGroupHeartbea
         subscribed_topic_names: heartbeat.topics,
         ..ShareGroupHeartbeatRequest::default()
     };
-    connection.request(request, i16::MAX, shared.config.client.request_timeout).await
+    let sent = clock::now();
+    shared.metrics.heartbeat_sent(sent);
+    let answer = connection.request(request, i16::MAX, shared.config.client.request_timeout).await;
+    let now = clock::now();
+    if answer.is_ok() {
+        shared.metrics.heartbeat_answered(now, now.saturating_duration_since(sent));
+    }
+    answer
 }
 
 fn read(response: ShareGroupHeartbeatResponse) -> Answer {
