@@ -1,13 +1,26 @@
 //! The admin client itself: a client, and what every operation needs of it.
 
+use std::future::Future;
 use std::time::Duration;
 
-use rkafka_client_core::{Client, Lane, Result, RetryPolicy, Target};
-use rkafka_protocol::wire::Request;
+use rkafka_client_core::{Client, Error, ErrorKind, Result, RetryPolicy};
 
 use crate::AdminConfig;
 
 /// An admin client. Cheap to clone; clones share their connections.
+///
+/// Each operation is a value with `timeout` and its options, which is carried out when it is awaited:
+/// `admin.create_topics([topic]).validate_only(true).await`. It goes to the broker that it belongs to (the controller, a
+/// coordinator, a leader, each broker), and is tried again there or elsewhere where that can help, until the timeout,
+/// `default.api.timeout.ms` by default. What is unknown to the cluster is reported soon, after a few attempts at most.
+///
+/// **Results.** Where an operation is about several items, each has a result of its own ([`PerItem`](crate::PerItem)),
+/// also one that no broker said anything of in time. The operation as a whole fails only where that is so of all of them:
+/// the cluster cannot be reached, knows no such request ([`ErrorKind::UnsupportedVersion`]), or the client is closed.
+///
+/// **Cancel safety.** Operations that read can be dropped at any time. One that changes something may have been carried
+/// out, in part or whole, when it is dropped or times out; [`Error::maybe_written`] says so of an error. A change whose
+/// answer was lost is sent again, so that it may find its own doing: a topic that exists already, for example.
 #[derive(Debug, Clone)]
 pub struct Admin {
     client: Client,
@@ -35,26 +48,29 @@ impl Admin {
         &self.client
     }
 
-    pub(crate) fn policy(&self) -> RetryPolicy {
-        self.client.retry_policy()
+    /// Retries for as long as `limit`.
+    pub(crate) fn policy(&self, limit: Duration) -> RetryPolicy {
+        RetryPolicy::new(self.client.config().retry_policy(), limit)
     }
 
-    /// How long an operation may take, its retries included.
+    /// How long an operation may take that says nothing else, its retries included.
     pub(crate) fn timeout(&self) -> Duration {
         self.client.config().default_api_timeout
     }
 
-    pub(crate) async fn any_request<R: Request + Send + 'static>(&self, request: R) -> Result<R::Response> {
-        self.client.request_any(request).await
+    /// How long a broker may take for a request, in milliseconds: it has to answer before the connection is given up.
+    pub(crate) fn broker_time(&self, limit: Duration) -> i32 {
+        let time = self.client.config().request_timeout.min(limit);
+        i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
     }
 
-    pub(crate) async fn controller_request<R: Request + Send + 'static>(&self, request: R) -> Result<R::Response> {
-        self.client.request_controller(request).await
-    }
-
-    /// Whether the broker that takes requests to the controller knows `version` of a request.
-    pub(crate) async fn controller_knows<R: Request>(&self, version: i16) -> Result<bool> {
-        let connection = self.client.connection(&Target::Controller, Lane::Control).await?;
-        Ok(connection.versions().highest::<R>(i16::MAX).is_ok_and(|newest| newest >= version))
+    /// Bounds what is made of several steps, of which each has the whole time.
+    pub(crate) async fn within<T>(&self, limit: Duration, steps: impl Future<Output = Result<T>>) -> Result<T> {
+        match tokio::time::timeout(limit, steps).await {
+            Ok(result) => result,
+            Err(_) => {
+                Err(Error::new(ErrorKind::Timeout, format!("no success within {limit:?}")).with_maybe_written(true))
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "a program prints")]
 
-use rkafka::admin::{Admin, AdminConfig, ConfigSource, CreateTopicsOptions, NewTopic};
+use rkafka::admin::{Admin, AdminConfig, ConfigResource, ConfigSource, NewTopic};
 use rkafka::client::ClientSettings as _;
 use rkafka_examples::{Cluster, Failure};
 
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Failure> {
 
     let name = cluster.unique("payments");
     let topic = NewTopic::new(&name).partitions(2).config("retention.ms", "86400000");
-    for (name, outcome) in admin.create_topics(&[topic], CreateTopicsOptions::default()).await? {
+    for (name, outcome) in admin.create_topics(&[topic]).await? {
         // One topic may fail where others succeed: each has a result of its own.
         println!("created {name} with {:?} partitions", outcome?.partitions);
     }
@@ -35,9 +35,9 @@ async fn main() -> Result<(), Failure> {
             );
         }
     }
-    for (name, outcome) in admin.describe_topic_configs(&[&name]).await? {
+    for (resource, outcome) in admin.describe_configs([ConfigResource::topic(&name)]).await? {
         for entry in outcome?.iter().filter(|entry| entry.source == ConfigSource::Topic) {
-            println!("{name}: {} = {}", entry.name, entry.value.as_deref().unwrap_or("-"));
+            println!("{resource}: {} = {}", entry.name, entry.value.as_deref().unwrap_or("-"));
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use rkafka::admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
+use rkafka::admin::{Admin, AdminConfig, NewTopic};
 use rkafka::client::ClientSettings as _;
 use rkafka::consumer::{Consumer, ConsumerConfig, ConsumerRecord, OffsetReset};
 use rkafka::producer::{Producer, ProducerConfig, Record};
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Failure> {
     let topic = cluster.unique("clicks");
     let admin = Admin::connect(AdminConfig::new().bootstrap_servers(cluster.bootstrap())).await?;
     let new = NewTopic::new(&topic).partitions(4);
-    for (_, outcome) in admin.create_topics(&[new], CreateTopicsOptions::default()).await? {
+    for (_, outcome) in admin.create_topics(&[new]).await? {
         outcome?;
     }
 

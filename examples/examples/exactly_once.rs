@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use rkafka::ExactlyOnce;
-use rkafka::admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
+use rkafka::admin::{Admin, AdminConfig, NewTopic};
 use rkafka::client::ClientSettings as _;
 use rkafka::consumer::{Consumer, ConsumerConfig, IsolationLevel, OffsetReset, Start};
 use rkafka::producer::{Producer, ProducerConfig, Record, TransactionalProducer};
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Failure> {
     let (orders, bills) = (cluster.unique("orders"), cluster.unique("bills"));
     let admin = Admin::connect(AdminConfig::new().bootstrap_servers(cluster.bootstrap())).await?;
     let new = [NewTopic::new(&orders).partitions(2), NewTopic::new(&bills).partitions(1)];
-    for (_, outcome) in admin.create_topics(&new, CreateTopicsOptions::default()).await? {
+    for (_, outcome) in admin.create_topics(&new).await? {
         outcome?;
     }
     let producer = Producer::new(ProducerConfig::new().bootstrap_servers(cluster.bootstrap())).await?;

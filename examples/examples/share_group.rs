@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use rkafka::admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
+use rkafka::admin::{Admin, AdminConfig, NewTopic};
 use rkafka::client::{Client, ClientConfig, ClientSettings as _};
 use rkafka::consumer::{AcknowledgeType, AcknowledgementMode, ShareConsumer, ShareConsumerConfig, ShareRecord};
 use rkafka::producer::{Producer, ProducerConfig, Record};
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Failure> {
     let (topic, group) = (cluster.unique("jobs"), cluster.unique("workers"));
     let admin = Admin::connect(AdminConfig::new().bootstrap_servers(cluster.bootstrap())).await?;
     let new = NewTopic::new(&topic).partitions(1);
-    for (_, outcome) in admin.create_topics(&[new], CreateTopicsOptions::default()).await? {
+    for (_, outcome) in admin.create_topics(&[new]).await? {
         outcome?;
     }
     begin_at_the_beginning(&cluster, &group).await?;

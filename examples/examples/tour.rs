@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use rkafka::admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
+use rkafka::admin::{Admin, AdminConfig, NewTopic};
 use rkafka::client::ClientSettings as _;
 use rkafka::consumer::{Consumer, ConsumerConfig, OffsetReset};
 use rkafka::producer::{CompressionType, Producer, ProducerConfig, Record};
@@ -42,7 +42,7 @@ async fn tour() -> Result<(), Failure> {
     let topic = cluster.unique("rkafka-tour");
     let admin = Admin::connect(AdminConfig::new().bootstrap_servers(cluster.bootstrap())).await?;
     let new = NewTopic::new(&topic).partitions(PARTITIONS);
-    for (_, outcome) in admin.create_topics(&[new], CreateTopicsOptions::default()).await? {
+    for (_, outcome) in admin.create_topics(&[new]).await? {
         outcome?;
     }
 

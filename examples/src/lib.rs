@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use rkafka::admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
+use rkafka::admin::{Admin, AdminConfig, NewTopic};
 use rkafka::broker::{Broker, BrokerError, BrokerHandle};
 use rkafka::client::ClientSettings as _;
 use rkafka::producer::{Producer, ProducerConfig, Record};
@@ -60,7 +60,7 @@ impl Cluster {
     ) -> Result<(), Failure> {
         let admin = Admin::connect(AdminConfig::new().bootstrap_servers(self.bootstrap())).await?;
         let new = NewTopic::new(topic).partitions(partitions);
-        for (_, outcome) in admin.create_topics(&[new], CreateTopicsOptions::default()).await? {
+        for (_, outcome) in admin.create_topics(&[new]).await? {
             outcome?;
         }
         let producer = Producer::new(ProducerConfig::new().bootstrap_servers(self.bootstrap())).await?;

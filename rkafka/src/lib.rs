@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `producer` | [`producer`] | sends records: idempotent, batched, compressed |
 //! | `consumer` | [`consumer`] | reads records: in a group, or partitions of its own choice |
-//! | `admin` | [`admin`] | topics, settings and the cluster |
+//! | `admin` | [`admin`] | topics, settings, groups, offsets, replicas, transactions, users and the cluster |
 //! | `schema-registry` | `schema_registry` | a schema registry's client, and Avro |
 //! | `broker` | `broker` | a broker to embed in a test or a program |
 //! | `json` | [`serialization`] | JSON for keys and values, by serde |
@@ -59,7 +59,7 @@ pub mod prelude {
     #[cfg(all(feature = "producer", feature = "consumer"))]
     pub use crate::{ExactlyOnce, ExactlyOnceError, Processor};
     #[cfg(feature = "admin")]
-    pub use rkafka_admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
+    pub use rkafka_admin::{Admin, AdminConfig, NewTopic};
     pub use rkafka_client_core::{ClientConfig, ClientSettings};
     #[cfg(feature = "consumer")]
     pub use rkafka_consumer::{

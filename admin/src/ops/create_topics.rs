@@ -1,15 +1,17 @@
-//! Creating topics. Source: CreateTopics (API key 19), KIP-4; KIP-525 for what comes back.
+//! Creating topics. Source: CreateTopics (API key 19), KIP-4; KIP-525 for what comes back, KIP-599 for the quota.
 
-use std::time::Duration;
+use std::borrow::Borrow;
 
-use rkafka_client_core::{Error, ErrorCode, Result, retry};
+use rkafka_client_core::{Error, Result};
 use rkafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use rkafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
 use super::PerItem;
-use crate::{Admin, TopicId};
+use crate::driver::{Answers, Operation, Place};
+use crate::operation::operation;
+use crate::{Admin, ConfigEntry, TopicId};
 
 /// A topic to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,23 +98,6 @@ impl NewTopic {
     }
 }
 
-/// How topics are created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct CreateTopicsOptions {
-    /// Let the broker check everything and create nothing.
-    pub validate_only: bool,
-}
-
-impl CreateTopicsOptions {
-    /// Lets the broker check everything and create nothing.
-    #[must_use]
-    pub const fn validate_only(mut self, validate_only: bool) -> Self {
-        self.validate_only = validate_only;
-        self
-    }
-}
-
 /// A topic that was created, or that would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -123,52 +108,90 @@ pub struct CreatedTopic {
     pub partitions: Option<i32>,
     /// How many replicas each has; `None` where the broker did not say.
     pub replication_factor: Option<i16>,
+    /// Its settings with where each comes from; `None` where this client may not see them, or the broker is older than
+    /// Kafka 2.4.
+    pub configs: Option<Vec<ConfigEntry>>,
+}
+
+operation! {
+    /// What [`Admin::create_topics`] gives.
+    pub struct CreateTopics => PerItem<CreatedTopic> {
+        topics: Vec<NewTopic>,
+    }
+    options {
+        /// Whether the broker only checks everything, and creates nothing. Default: it creates.
+        validate_only: bool = false,
+    }
+}
+
+struct Job<'a> {
+    topics: &'a [NewTopic],
+    timeout_ms: i32,
+    validate_only: bool,
+}
+
+impl Operation for Job<'_> {
+    type Key = String;
+    type Value = CreatedTopic;
+    type Request = CreateTopicsRequest;
+
+    fn place(&self, _topic: &String) -> Place {
+        Place::Controller
+    }
+
+    fn request(&self, _version: i16, names: &[String]) -> Result<CreateTopicsRequest> {
+        Ok(CreateTopicsRequest {
+            topics: self.topics.iter().filter(|topic| names.contains(&topic.name)).map(NewTopic::to_wire).collect(),
+            timeout_ms: self.timeout_ms,
+            validate_only: self.validate_only,
+            ..Default::default()
+        })
+    }
+
+    fn read(&self, _names: &[String], response: CreateTopicsResponse) -> Answers<String, CreatedTopic> {
+        let topics = response.topics.into_iter().map(|topic| {
+            let outcome = Error::check_with(topic.error_code, topic.error_message.as_deref()).map(|()| CreatedTopic {
+                id: (!topic.topic_id.is_nil()).then_some(topic.topic_id),
+                partitions: (topic.num_partitions >= 0).then_some(topic.num_partitions),
+                replication_factor: (topic.replication_factor >= 0).then_some(topic.replication_factor),
+                configs: topic
+                    .configs
+                    .filter(|_| topic.topic_config_error_code == 0)
+                    .map(|configs| configs.into_iter().map(ConfigEntry::from).collect()),
+            });
+            (topic.name, outcome)
+        });
+        Ok(topics.collect())
+    }
+
+    fn about(&self, topic: &String, error: Error) -> Error {
+        error.with_topic(topic)
+    }
+}
+
+impl CreateTopics<'_> {
+    async fn run(self) -> Result<PerItem<CreatedTopic>> {
+        let job = Job {
+            topics: &self.topics,
+            timeout_ms: self.admin.broker_time(self.limit),
+            validate_only: self.validate_only,
+        };
+        self.admin.run(&job, self.topics.iter().map(|topic| topic.name.clone()), self.limit).await
+    }
 }
 
 impl Admin {
     /// Creates topics.
     ///
-    /// A topic that exists is an error of its own, [`ErrorCode::TopicAlreadyExists`]; the others are created all the
-    /// same. After a lost answer the request is sent again, so a topic may be reported as existing that this very call
-    /// created.
+    /// A topic that exists is an error of its own, [`TopicAlreadyExists`](crate::ErrorCode::TopicAlreadyExists); the
+    /// others are created all the same. After a lost answer the request is sent again, so a topic may be reported as
+    /// existing that this very call created. A name that is given twice is an error of that name.
     ///
-    /// Cancel safety: the request may have been carried out.
+    /// Cancel safety: the topics may have been created.
     ///
     /// # Errors
-    /// The cluster cannot be reached within `default.api.timeout.ms`. What concerns one topic is in its item.
-    pub async fn create_topics(
-        &self,
-        topics: &[NewTopic],
-        options: CreateTopicsOptions,
-    ) -> Result<PerItem<CreatedTopic>> {
-        let response = retry(self.policy(), |_| async {
-            let request = CreateTopicsRequest {
-                topics: topics.iter().map(NewTopic::to_wire).collect(),
-                timeout_ms: i32::try_from(self.timeout().min(Duration::from_secs(60)).as_millis()).unwrap_or(i32::MAX),
-                validate_only: options.validate_only,
-                ..Default::default()
-            };
-            let response: CreateTopicsResponse = self.controller_request(request).await?;
-            // Only what says that the controller has moved is worth asking anew as a whole.
-            match response.topics.iter().find(|topic| topic.error_code == ErrorCode::NotController.code()) {
-                Some(_) => Err(Error::broker_error(ErrorCode::NotController)),
-                None => Ok(response),
-            }
-        })
-        .await?;
-        Ok(response
-            .topics
-            .into_iter()
-            .map(|topic| {
-                let outcome = Error::check_with(topic.error_code, topic.error_message.as_deref())
-                    .map_err(|error| error.with_topic(topic.name.clone()))
-                    .map(|()| CreatedTopic {
-                        id: (!topic.topic_id.is_nil()).then_some(topic.topic_id),
-                        partitions: (topic.num_partitions >= 0).then_some(topic.num_partitions),
-                        replication_factor: (topic.replication_factor >= 0).then_some(topic.replication_factor),
-                    });
-                (topic.name, outcome)
-            })
-            .collect())
+    /// See [`Admin`]. What concerns one topic is in its item.
+    pub fn create_topics(&self, topics: impl IntoIterator<Item: Borrow<NewTopic>>) -> CreateTopics<'_> {
+        CreateTopics::new(self, topics.into_iter().map(|topic| topic.borrow().clone()).collect())
     }
 }

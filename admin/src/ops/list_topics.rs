@@ -1,8 +1,10 @@
 //! The topics of a cluster. Source: Metadata (API key 3).
 
-use rkafka_client_core::{Result, retry};
+use rkafka_client_core::Result;
 use rkafka_protocol::messages::{MetadataRequest, MetadataResponse};
 
+use crate::operation::operation;
+use crate::single::To;
 use crate::{Admin, TopicId};
 
 /// A topic in a list.
@@ -19,33 +21,40 @@ pub struct TopicListing {
     pub partitions: usize,
 }
 
+operation! {
+    /// What [`Admin::list_topics`] gives.
+    pub struct ListTopics => Vec<TopicListing> {}
+}
+
+impl ListTopics<'_> {
+    async fn run(self) -> Result<Vec<TopicListing>> {
+        let build = |_| MetadataRequest { topics: None, allow_auto_topic_creation: false, ..Default::default() };
+        self.admin.ask(To::Any, self.limit, &[], build, read).await
+    }
+}
+
+fn read(response: MetadataResponse) -> Result<Vec<TopicListing>> {
+    let topics = response.topics.into_iter().filter(|topic| topic.error_code == 0).filter_map(|topic| {
+        Some(TopicListing {
+            name: topic.name?,
+            id: (!topic.topic_id.is_nil()).then_some(topic.topic_id),
+            internal: topic.is_internal,
+            partitions: topic.partitions.len(),
+        })
+    });
+    let mut topics: Vec<TopicListing> = topics.collect();
+    topics.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(topics)
+}
+
 impl Admin {
     /// The topics that this client may see, by name. Internal ones are among them.
     ///
     /// Cancel safe.
     ///
     /// # Errors
-    /// The cluster cannot be reached within `default.api.timeout.ms`.
-    pub async fn list_topics(&self) -> Result<Vec<TopicListing>> {
-        let response: MetadataResponse = retry(self.policy(), |_| async {
-            let request = MetadataRequest { topics: None, allow_auto_topic_creation: false, ..Default::default() };
-            self.any_request(request).await
-        })
-        .await?;
-        let mut topics: Vec<TopicListing> = response
-            .topics
-            .into_iter()
-            .filter(|topic| topic.error_code == 0)
-            .filter_map(|topic| {
-                Some(TopicListing {
-                    name: topic.name?,
-                    id: (!topic.topic_id.is_nil()).then_some(topic.topic_id),
-                    internal: topic.is_internal,
-                    partitions: topic.partitions.len(),
-                })
-            })
-            .collect();
-        topics.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(topics)
+    /// See [`Admin`].
+    pub fn list_topics(&self) -> ListTopics<'_> {
+        ListTopics::new(self)
     }
 }

@@ -13,7 +13,7 @@ mod tally;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rkafka::admin::{Admin, CreateTopicsOptions, ErrorCode, NewTopic};
+use rkafka::admin::{Admin, ErrorCode, NewTopic};
 use rkafka::client::ClientOptions;
 use rkafka::producer::{Producer, ProducerConfig, TopicHandle};
 
@@ -145,7 +145,7 @@ async fn topic(producer: &Producer, args: &Produce) -> Result<TopicHandle, Failu
 
 async fn create(admin: &Admin, args: &Produce) -> Result<(), Failure> {
     let name = args.topic.as_str();
-    let mut outcomes = admin.create_topics(&[NewTopic::new(name)], CreateTopicsOptions::default()).await?;
+    let mut outcomes = admin.create_topics(&[NewTopic::new(name)]).await?;
     match outcomes.remove(name) {
         // Somebody else was faster.
         Some(Err(error)) if error.code() != Some(ErrorCode::TopicAlreadyExists) => {

@@ -1,6 +1,6 @@
 //! `rkafka topics create`.
 
-use rkafka::admin::{CreateTopicsOptions, CreatedTopic, ErrorCode, NewTopic};
+use rkafka::admin::{CreatedTopic, ErrorCode, NewTopic};
 
 use crate::args::CreateTopic;
 use crate::exit::{Exit, Failure};
@@ -16,8 +16,7 @@ pub async fn run(args: &CreateTopic) -> Result<Exit, Failure> {
         topic = topic.config(name, value);
     }
     let admin = connect::admin(&args.connection).await?;
-    let options = CreateTopicsOptions::default().validate_only(args.dry_run);
-    let mut outcomes = admin.create_topics(&[topic], options).await?;
+    let mut outcomes = admin.create_topics([topic]).validate_only(args.dry_run).await?;
     let outcome = outcomes
         .remove(&args.topic)
         .ok_or_else(|| Failure::failed(format!("the broker did not say whether it created `{}`", args.topic)))?;

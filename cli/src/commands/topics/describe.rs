@@ -1,6 +1,6 @@
 //! `rkafka topics describe`.
 
-use rkafka::admin::{Admin, ConfigEntry, ConfigSource, TopicDescription};
+use rkafka::admin::{Admin, ConfigEntry, ConfigResource, ConfigSource, TopicDescription};
 use serde_json::{Map, Value, json};
 
 use super::table::columns;
@@ -46,10 +46,10 @@ pub async fn run(admin: &Admin, args: &DescribeTopics) -> Result<Exit, Failure> 
 
 /// Adds the settings. Who may see a topic may not see its settings; the rest is printed all the same.
 async fn add_configs(admin: &Admin, described: &mut [Described], outcome: &mut Outcome) -> Result<(), Failure> {
-    let names: Vec<String> = described.iter().map(|described| described.topic.name.clone()).collect();
-    let mut results = admin.describe_topic_configs(&names).await?;
+    let resources = described.iter().map(|described| ConfigResource::topic(&described.topic.name));
+    let mut results = admin.describe_configs(resources).await?;
     for described in described {
-        match results.remove(&described.topic.name) {
+        match results.remove(&ConfigResource::topic(&described.topic.name)) {
             Some(Ok(configs)) => described.configs = not_default(configs),
             Some(Err(error)) => outcome.failed(&failure(admin, &described.topic.name, error).await),
             None => {}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rkafka::admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
+use rkafka::admin::{Admin, AdminConfig, NewTopic};
 use rkafka::producer::{
     ClientSettings as _, CompressionType, Producer, ProducerConfig, ProducerError, Record, TransactionalProducer,
 };
@@ -123,7 +123,7 @@ on_both! {
         let admin = Admin::connect(AdminConfig::new().bootstrap_servers(bootstrap.as_str())).await.expect("an admin");
         in_time("the deletion", admin.delete_topics(&[&topic])).await.expect("deleted");
         let between = producer.send(Record::to(&topic).value("between")).await.expect("accepted");
-        in_time("the creation", admin.create_topics(&[NewTopic::new(&topic).partitions(1)], CreateTopicsOptions::default())).await.expect("created");
+        in_time("the creation", admin.create_topics(&[NewTopic::new(&topic).partitions(1)])).await.expect("created");
         in_time("the acknowledgement", between).await.expect("written");
         let delivery = producer.send(Record::to(&topic).value("after")).await.expect("accepted");
         in_time("the acknowledgement", delivery).await.expect("written");

@@ -1,7 +1,7 @@
 //! Reading from the replica of one's own rack (KIP-392), on three brokers of Apache Kafka: the embedded broker has no
 //! followers.
 
-use rkafka::admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
+use rkafka::admin::{Admin, AdminConfig, NewTopic};
 use rkafka::client::{Client, ClientConfig, ClientSettings as _, Topics};
 use rkafka::consumer::{Consumer, Start};
 use rkafka::producer::Record;
@@ -41,7 +41,7 @@ async fn the_replica_of_ones_own_rack_is_read_and_the_leader_where_it_dies() {
     let admin = Admin::connect(AdminConfig::new().bootstrap_servers(bootstrap.clone())).await.expect("an admin client");
     eventually("a topic on three brokers", || async {
         let topic = NewTopic::new("near").partitions(1).replication_factor(3);
-        let created = admin.create_topics(&[topic], CreateTopicsOptions::default()).await;
+        let created = admin.create_topics(&[topic]).await;
         let created = created.map_err(|error| error.to_string())?.into_values().collect::<Result<Vec<_>, _>>();
         created.map(drop).map_err(|error| error.to_string())
     })

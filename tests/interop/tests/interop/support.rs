@@ -163,7 +163,7 @@ pub fn headers_text(record: &ConsumerRecord) -> String {
 }
 
 /// What must happen within [`LIMIT`].
-pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub async fn in_time<T>(what: &str, future: impl IntoFuture<Output = T>) -> T {
     match tokio::time::timeout(LIMIT, future).await {
         Ok(done) => done,
         Err(_) => panic!("{what}: not within {LIMIT:?}"),

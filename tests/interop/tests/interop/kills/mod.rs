@@ -9,7 +9,7 @@ mod load;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rkafka::admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
+use rkafka::admin::{Admin, AdminConfig, NewTopic};
 use rkafka::client::{Client, ClientConfig, ClientSettings as _, Topics};
 use rkafka_testkit::{RealKafka, eventually, skipped};
 use tokio::task::JoinSet;
@@ -101,7 +101,7 @@ async fn create_topics(bootstrap: &str) {
         let topic = NewTopic::new(name).partitions(PARTITIONS).replication_factor(BROKERS as i16);
         topic.config("min.insync.replicas", "2")
     });
-    let created = admin.create_topics(&topics, CreateTopicsOptions::default()).await.expect("topics can be created");
+    let created = admin.create_topics(&topics).await.expect("topics can be created");
     for (name, created) in created {
         if let Err(error) = created {
             panic!("{name}: {error}");
