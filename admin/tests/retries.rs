@@ -12,6 +12,8 @@ use rkafka_admin::{
     Admin, ErrorCode, ErrorKind, NewTopic, OffsetSpec, RecordsToDelete, TopicPartition, TransactionState,
 };
 use rkafka_client_core::{Client, ClientConfig};
+// The scripted brokers are reached over its streams.
+use rkafka_net as _;
 use rkafka_protocol::ApiKey;
 use rkafka_protocol::messages::api_versions_response::ApiVersion;
 use rkafka_protocol::messages::create_topics_response::CreatableTopicResult;

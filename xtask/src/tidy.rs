@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rkafka-client-core", &["rkafka-protocol", "rkafka-config", "rkafka-net"]),
     ("rkafka-producer", &["rkafka-protocol", "rkafka-config", "rkafka-net", "rkafka-client-core"]),
     ("rkafka-consumer", &["rkafka-protocol", "rkafka-config", "rkafka-net", "rkafka-client-core", "rkafka-assignor"]),
-    ("rkafka-admin", &["rkafka-protocol", "rkafka-config", "rkafka-client-core"]),
+    ("rkafka-admin", &["rkafka-protocol", "rkafka-config", "rkafka-net", "rkafka-client-core"]),
     // The broker knows no client.
     ("rkafka-broker-core", &["rkafka-protocol", "rkafka-config", "rkafka-net", "rkafka-assignor"]),
     (
