@@ -36,6 +36,9 @@ fn answer<R: Request>(asked: &Asked, response: &R::Response) -> Option<Vec<u8>> 
     Some(Conversation::encoded::<R>(asked, response))
 }
 
+/// Which broker was asked of what, one after another.
+type Seen = Arc<Mutex<Vec<(i32, Vec<String>)>>>;
+
 /// Silence: the request is read, and nothing comes back.
 const SILENCE: Option<Vec<u8>> = Some(Vec::new());
 
@@ -131,7 +134,7 @@ fn coordinators(asked: &Asked, of: impl Fn(&str) -> Result<i32, ErrorCode>) -> O
 #[tokio::test(start_paused = true)]
 async fn groups_go_to_their_coordinators_which_may_move_and_load() {
     let net = FakeNet::new();
-    let seen: Arc<Mutex<Vec<(i32, Vec<String>)>>> = Arc::default();
+    let seen: Seen = Arc::default();
     let log = Arc::clone(&seen);
     let moved = AtomicUsize::new(0);
     serve(&net, &[], move |node, asked| {
@@ -261,7 +264,7 @@ fn created(asked: &Asked, outcome: impl Fn(&str) -> ErrorCode) -> Option<Vec<u8>
 #[tokio::test(start_paused = true)]
 async fn the_controller_moves_and_throttles_and_each_topic_is_made_once() {
     let net = FakeNet::new();
-    let seen: Arc<Mutex<Vec<(i32, Vec<String>)>>> = Arc::default();
+    let seen: Seen = Arc::default();
     let log = Arc::clone(&seen);
     serve(&net, &[], move |node, asked| {
         if is::<MetadataRequest>(asked) {
