@@ -136,7 +136,7 @@ async fn brokers_go(mut brokers: Brokers, count: usize, few: usize, test: &str) 
     }
     for turn in 0..turns(few) {
         let begun = clock();
-        let (victim, is_killed) = (turn % count, (turn + turn / count).is_multiple_of(2));
+        let (victim, is_killed) = (turn % count, turn.is_multiple_of(2));
         brokers = brokers.end(victim, is_killed).await;
         let ended = clock() - begun;
         if count > 1 {

@@ -187,6 +187,16 @@ impl Group {
             samples: self.sampler.end().await,
             commits_may_fail: self.commits_may_fail,
         };
-        history.judge().unwrap_or_else(|wrong| panic!("group {}: {wrong}{}", self.id, history.moves()))
+        let summary = match history.judge() {
+            Ok(summary) => summary,
+            Err(wrong) => {
+                let said = self.folder.keep();
+                panic!("group {}: {wrong}{}what everybody said is in {}", self.id, history.moves(), said.display());
+            }
+        };
+        if summary.lost > 0 {
+            super::say(&history.moves());
+        }
+        summary
     }
 }

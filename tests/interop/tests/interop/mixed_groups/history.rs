@@ -326,20 +326,21 @@ impl History {
 
     /// Every owner begins where all before it is done, and not before what was committed.
     fn judge_beginnings(&self, partition: i32, spans: &[Span], done: &DoneBy, wrong: &mut Vec<String>) {
-        let mut committed: Vec<(u64, i64)> = Vec::new();
+        let mut committed: Vec<(u64, i64, &str)> = Vec::new();
         for (at, event) in self.lives.iter().flat_map(|life| &life.events) {
             if let Event::Committed(offsets) = event {
                 let of_this = offsets.iter().filter(|(place, _)| *place == partition);
-                committed.extend(of_this.map(|(_, offset)| (*at, *offset)));
+                committed.extend(of_this.map(|(_, offset)| (*at, *offset, "by who did it")));
             }
         }
         let told = self.samples.iter().filter(|sample| sample.partition == partition);
-        committed.extend(told.map(|sample| (sample.answered, sample.offset)));
+        committed.extend(told.map(|sample| (sample.answered, sample.offset, "by the group")));
         if !self.commits_may_fail {
             // Who gives up in good order has committed.
             let orderly = spans.iter().filter(|span| matches!(span.close, Close::Revoked | Close::Stopped));
             let orderly = orderly.filter(|span| !span.had_errors);
-            committed.extend(orderly.filter_map(|span| span.last.map(|last| (span.to, last + 1))));
+            committed
+                .extend(orderly.filter_map(|span| span.last.map(|last| (span.to, last + 1, "by its orderly end"))));
         }
         for span in spans {
             let Some((at, first)) = span.first else { continue };
@@ -347,9 +348,10 @@ impl History {
                 wrong.push(format!("{partition}: {} begins at {first}, and not all before is read", self.who(span)));
             }
             // Of one moment it is not known what came first.
-            let known = committed.iter().filter(|(when, _)| *when < span.from).map(|(_, offset)| *offset).max();
-            if known.is_some_and(|known| first < known) {
-                wrong.push(format!("{partition}: {} begins at {first}, {known:?} was committed", self.who(span)));
+            let known = committed.iter().filter(|(when, ..)| *when < span.from).max_by_key(|(_, offset, _)| *offset);
+            if let Some((when, offset, by)) = known.filter(|(_, offset, _)| first < *offset) {
+                let who = self.who(span);
+                wrong.push(format!("{partition}: {who} begins at {first}, {offset} was committed at {when} {by}"));
             }
         }
     }
