@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use rkafka::admin::{Admin, AdminConfig, CreateTopicsOptions, NewTopic};
+use rkafka::admin::{Admin, AdminConfig, NewTopic};
 use rkafka::client::ClientSettings as _;
 use rkafka_testkit::{Child, RealKafka, eventually, skipped};
 
@@ -106,7 +106,7 @@ async fn create_topic(bootstrap: &str, topic: &str, replicas: i16) {
     let admin = Admin::connect(AdminConfig::new().bootstrap_servers(bootstrap)).await.expect("an admin");
     let topics = [NewTopic::new(topic).partitions(PARTITIONS).replication_factor(replicas)];
     eventually("the topic", || async {
-        let created = admin.create_topics(&topics, CreateTopicsOptions::default()).await;
+        let created = admin.create_topics(&topics).await;
         let created = created.map_err(|error| error.to_string())?;
         created.into_iter().try_for_each(|(_, created)| created.map(drop).map_err(|error| error.to_string()))
     })
