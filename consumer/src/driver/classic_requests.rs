@@ -114,11 +114,12 @@ pub(super) async fn join(shared: &Shared, joining: Joining) -> Result<Joined, Fa
     })
 }
 
-/// Shares the partitions out, as the leader.
+/// Shares the partitions out, as the leader; or notes only how many there are, where the assignment that there is stays.
 pub(super) async fn assign(
     shared: &Shared,
     protocol: &str,
     joined: Vec<JoinedMember>,
+    is_kept: bool,
 ) -> Result<Vec<(String, Bytes)>, Failure> {
     let Some(assignor) = shared.assignors.iter().find(|assignor| assignor.name() == protocol) else {
         tracing::error!(protocol, "the coordinator chose an assignor that this member did not offer");
@@ -164,6 +165,10 @@ pub(super) async fn assign(
             (topic, count)
         })
         .collect();
+    if is_kept {
+        shared.lock().shared_out = Some(counts);
+        return Ok(Vec::new());
+    }
     let mut partitions: TopicPartitions =
         counts.iter().map(|(topic, count)| (topic.clone(), i32::try_from(*count).unwrap_or(i32::MAX))).collect();
     if members.iter().any(|member| member.rack.is_some()) {

@@ -226,9 +226,10 @@ impl MemberTask {
                 let joining = Joining { member_id, generation, owned, remembered };
                 events.spawn(async move { Event::Join(classic_requests::join(&shared, joining).await) });
             }
-            Action::Assign { protocol, members } => {
-                events
-                    .spawn(async move { Event::Assigned(classic_requests::assign(&shared, &protocol, members).await) });
+            Action::Assign { protocol, members, is_kept } => {
+                events.spawn(async move {
+                    Event::Assigned(classic_requests::assign(&shared, &protocol, members, is_kept).await)
+                });
             }
             Action::Sync { generation, member_id, protocol, assignments } => {
                 events.spawn(async move {

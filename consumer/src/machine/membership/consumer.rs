@@ -129,6 +129,11 @@ impl ConsumerMember {
         self.state
     }
 
+    #[cfg(test)]
+    pub(crate) fn member_id(&self) -> &str {
+        &self.member_id
+    }
+
     /// The member id and epoch to commit under; `None` outside of the group.
     pub(crate) fn identity(&self) -> Option<(i32, &str)> {
         (self.state == State::Joined).then_some((self.epoch, self.member_id.as_str()))

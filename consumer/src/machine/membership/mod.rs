@@ -8,16 +8,16 @@ use crate::subscription::{GroupMembershipOperation, TopicPartition};
 
 pub(crate) mod classic;
 #[cfg(test)]
+mod classic_any_tests;
+#[cfg(test)]
 mod classic_tests;
 pub(crate) mod consumer;
 #[cfg(test)]
+mod consumer_any_tests;
+#[cfg(test)]
 mod consumer_tests;
 #[cfg(test)]
-mod model_classic;
-#[cfg(test)]
-mod model_consumer;
-#[cfg(test)]
-mod ownership_tests;
+mod ownership;
 mod state;
 pub(crate) mod terms;
 
@@ -48,6 +48,11 @@ impl Membership {
     /// The member id and the generation, or member epoch, to commit under; `None` outside of one.
     pub(crate) fn identity(&self) -> Option<(i32, &str)> {
         both!(self, machine => machine.identity())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn member_id(&self) -> &str {
+        both!(self, machine => machine.member_id())
     }
 
     /// Whether nothing more will happen.

@@ -54,6 +54,9 @@ pub(crate) enum Action {
         protocol: String,
         /// The members and their subscriptions.
         members: Vec<JoinedMember>,
+        /// Whether the assignment that there is stays: the leader is a static member that is back (KIP-814). Nothing is
+        /// to be worked out, but the topics are to be watched from here on.
+        is_kept: bool,
     },
     /// Send SyncGroup; answer by `on_sync`.
     Sync {

@@ -117,4 +117,15 @@ impl ConsumerMember {
             self.owned.extend(places);
         }
     }
+
+    /// What is being begun with.
+    #[cfg(test)]
+    pub(crate) fn beginning_with(&self) -> impl Iterator<Item = (&(Uuid, i32), &TopicPartition)> {
+        match &self.step {
+            Step::Installing { places, .. } => Some(places),
+            _ => None,
+        }
+        .into_iter()
+        .flatten()
+    }
 }
