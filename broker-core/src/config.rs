@@ -159,8 +159,7 @@ settings! {
         /// How many replicas a partition gets that was created without saying so.
         "default.replication.factor" => default_replication_factor: i16 = 1,
             in 1..=1, because "this broker is alone, and a partition has one replica per broker at most";
-        /// How many replicas must be in sync for a write with `acks=all` to be taken. A partition has one replica here, so
-        /// that more than 1 refuses such writes.
+        /// How many replicas must be in sync for a write with `acks=all` to be taken: no more than the partition has.
         "min.insync.replicas" => min_insync_replicas: i32 = 1, in 1.., because "the leader itself is one";
         /// Whether topics can be deleted.
         "delete.topic.enable" => delete_topic_enable: bool = true;
@@ -453,6 +452,30 @@ settings! {
         /// The most bytes that the answer to one fetch holds, whatever the consumer asks for.
         "fetch.max.bytes" => fetch_max_bytes: i32 = 57_671_680,
             in 1024.., because "smaller answers do not move a consumer on";
+        /// For how long a replica in sync may be without all that the leader has, until it no longer counts as in sync.
+        "replica.lag.time.max.ms" => replica_lag_time_max: Duration = Duration::from_secs(30),
+            in Duration::from_millis(2).., because "a follower is always a moment behind";
+        /// For how long a leader waits for `replica.fetch.min.bytes` until it answers a follower.
+        "replica.fetch.wait.max.ms" => replica_fetch_wait_max: Duration = Duration::from_millis(500);
+        /// With how many bytes a leader answers a follower at once.
+        "replica.fetch.min.bytes" => replica_fetch_min_bytes: i32 = 1,
+            in 0.., because "the answer has no fewer than none";
+        /// How many bytes of one partition a follower asks for at a time; a batch that is larger comes all the same.
+        "replica.fetch.max.bytes" => replica_fetch_max_bytes: i32 = 1_048_576,
+            in 0.., because "the answer has no fewer than none";
+        /// How many bytes a follower asks a leader for at a time.
+        "replica.fetch.response.max.bytes" => replica_fetch_response_max_bytes: i32 = 10_485_760,
+            in 0.., because "the answer has no fewer than none";
+        /// How long a follower waits after an error before it asks for the partition again.
+        "replica.fetch.backoff.ms" => replica_fetch_backoff: Duration = Duration::from_secs(1);
+        /// How long a leader may take to answer a follower, the connection included.
+        "replica.socket.timeout.ms" => replica_socket_timeout: Duration = Duration::from_secs(30),
+            in Duration::from_millis(1).., because "an answer takes time";
+        /// How many connections a follower fetches by from each leader, with its partitions spread over them.
+        "num.replica.fetchers" => num_replica_fetchers: u16 = 1, in 1..=1_000, because "who follows must fetch";
+        /// How often the high watermarks of partitions with several replicas are written down.
+        "replica.high.watermark.checkpoint.interval.ms" => replica_high_watermark_checkpoint_interval: Duration =
+            Duration::from_secs(5), in Duration::from_millis(1).., because "it is done again and again";
     }
     validate = validate;
 }

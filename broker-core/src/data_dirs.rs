@@ -93,10 +93,14 @@ struct Checkpoints {
     recovery_points: Offsets,
     log_starts: Offsets,
     cleaned_to: Offsets,
+    /// Of partitions with other replicas only: the high watermark of a sole replica is the end of its log.
+    high_watermarks: Offsets,
     /// True when the files of recovery points and log starts do not hold the offsets as they are.
     changed: bool,
     /// True when the cleaner's file does not.
     cleaned_changed: bool,
+    /// True when the file of the high watermarks does not.
+    high_watermarks_changed: bool,
     /// True when the directory may belong to another broker by now.
     given_up: bool,
 }
@@ -250,10 +254,10 @@ impl DataDirs {
             }
             // Checkpoints of partitions that are not there were left by a stop in the middle of a deletion.
             let mut offsets = lock(&dir.offsets);
-            let Checkpoints { recovery_points, log_starts, cleaned_to, .. } = &mut *offsets;
+            let Checkpoints { recovery_points, log_starts, cleaned_to, high_watermarks, .. } = &mut *offsets;
             let counts = |a: &Offsets, b: &Offsets| a.len() + b.len();
             let (others, cleaned) = (counts(recovery_points, log_starts), cleaned_to.len());
-            for known in [&mut *recovery_points, log_starts, cleaned_to] {
+            for known in [&mut *recovery_points, log_starts, cleaned_to, high_watermarks] {
                 known.retain(|key, _| placed.get(key) == Some(&at));
             }
             let is_changed = others != counts(recovery_points, log_starts);
@@ -346,7 +350,7 @@ impl DataDirs {
             recovery_point: offsets.recovery_points.get(&key).copied().unwrap_or(0),
             log_start_offset: offsets.log_starts.get(&key).copied().unwrap_or(0),
             cleaned_to: offsets.cleaned_to.get(&key).copied().unwrap_or(0),
-            high_watermark: i64::MAX,
+            high_watermark: offsets.high_watermarks.get(&key).copied().unwrap_or(0),
         };
         (checkpoints::partition_dir(&dir.path, topic, index), Arc::clone(&dir.log_dir), state)
     }
@@ -381,6 +385,7 @@ impl DataDirs {
             let mut offsets = lock(&dir.offsets);
             offsets.changed |= offsets.recovery_points.remove(&key).is_some();
             offsets.changed |= offsets.log_starts.remove(&key).is_some();
+            offsets.high_watermarks_changed |= offsets.high_watermarks.remove(&key).is_some();
             offsets.cleaned_changed |= offsets.cleaned_to.remove(&key).is_some();
         }
         let path = checkpoints::partition_dir(&dir.path, topic, index);
@@ -427,12 +432,29 @@ impl DataDirs {
         first_error.map_or(Ok(()), Err)
     }
 
+    /// Takes note of high watermarks, for the next [`DataDirs::write_checkpoints`]: topic, index, offset.
+    pub fn note_high_watermarks(&self, known: impl IntoIterator<Item = (String, i32, i64)>) {
+        let placed = lock(&self.placed);
+        for (topic, index, high_watermark) in known {
+            let key = (topic, index);
+            let Some(dir) = placed.get(&key).and_then(|at| self.dirs.get(*at)) else { continue };
+            let mut offsets = lock(&dir.offsets);
+            offsets.high_watermarks_changed |= offsets.high_watermarks.get(&key) != Some(&high_watermark);
+            offsets.high_watermarks.insert(key, high_watermark);
+        }
+    }
+
     fn write_checkpoints_of(&self, dir: &DataDir) -> Result<(), LogError> {
         let mut offsets = lock(&dir.offsets);
         let (storage, path) = (self.storage.as_ref(), &dir.path);
         if offsets.cleaned_changed && !offsets.given_up {
             checkpoints::write_offsets(storage, path, checkpoints::CLEANER_OFFSET_FILE, &offsets.cleaned_to)?;
             offsets.cleaned_changed = false;
+        }
+        if offsets.high_watermarks_changed && !offsets.given_up {
+            let known = &offsets.high_watermarks;
+            checkpoints::write_offsets(storage, path, checkpoints::HIGH_WATERMARK_FILE, known)?;
+            offsets.high_watermarks_changed = false;
         }
         // Most often nothing has changed, and a file costs three syncs.
         if offsets.given_up || !offsets.changed {
@@ -570,5 +592,13 @@ fn read_checkpoints(storage: &dyn Storage, dir: &Path) -> Result<Checkpoints, Lo
         }
         other => other?,
     };
-    Ok(Checkpoints { recovery_points, log_starts, cleaned_to, changed: false, cleaned_changed: false, given_up: false })
+    let high_watermarks = match checkpoints::read_offsets(storage, dir, checkpoints::HIGH_WATERMARK_FILE) {
+        // The leader tells what it is, or the followers tell the leader.
+        Err(error @ LogError::Corrupt { .. }) => {
+            tracing::warn!(dir = %dir.display(), %error, "the high watermarks are passed over");
+            Offsets::new()
+        }
+        other => other?,
+    };
+    Ok(Checkpoints { recovery_points, log_starts, cleaned_to, high_watermarks, ..Checkpoints::default() })
 }

@@ -251,7 +251,7 @@ impl InternalLog for BrokerState {
             tracing::warn!(topic, partition, ?marker, error = %failure.message, "a transaction marker was not written");
             failure.error
         })?;
-        self.unsynced.note(&found, appended.last_offset + 1);
+        self.unsynced.note(&found, &appended);
         Ok(())
     }
 
@@ -342,7 +342,7 @@ fn append(
         tracing::warn!(%topic, partition, bytes, bytes_max, "an internal record is larger than max.message.bytes");
         return Err(ErrorCode::MessageTooLarge);
     }
-    let mut options = BatchOptions::at(0, found.leader_epoch);
+    let mut options = BatchOptions::at(0, found.led_epoch()?);
     if let Some(TransactionalProducer { id, epoch, .. }) = producer {
         let attributes = options.attributes.with_transactional(true);
         options = options.with_attributes(attributes).with_producer(id, epoch, COORDINATOR_SEQUENCE);
@@ -360,7 +360,7 @@ fn append(
         tracing::error!(%topic, partition, error = %failure.message, "internal records were not appended");
         failure.error
     })?;
-    broker.unsynced.note(&found, appended.last_offset + 1);
+    broker.unsynced.note(&found, &appended);
     Ok(appended.base_offset)
 }
 

@@ -29,6 +29,27 @@ pub enum Bug {
     RaftAppendsUnchecked,
     /// A leader that no majority hears goes on leading.
     RaftIgnoresQuorumLoss,
+    /// A new follower cuts its log at its high watermark and appends there, whatever its leader has (KIP-101).
+    TruncateToWatermark,
+    /// A follower cuts its log where its leader's epoch ends, without asking whether it knows that epoch itself
+    /// (KIP-279).
+    TruncateWithoutOwnEpochs,
+    /// A follower joins the set in sync once it has the high watermark of a new leader, which may lie behind what was
+    /// acknowledged (KAFKA-7128).
+    JoinByWatermarkOnly,
+    /// The high watermark moves while fewer replicas are in sync than `min.insync.replicas` says (KAFKA-19996).
+    WatermarkUnderMinIsr,
+    /// The high watermark waits for the committed set in sync only, and not for whom the controller may have taken in
+    /// (KIP-497).
+    WatermarkOfCommittedIsr,
+    /// A fetch of a broker's earlier life counts for its present one, whose log may be shorter (KIP-903).
+    StaleBrokerEpochCounts,
+    /// A follower appends a batch without a look at its checksum (KAFKA-18723).
+    FollowerSkipsChecksum,
+    /// A write that waits in one leader epoch is acknowledged by the high watermark of a later one (KAFKA-20634).
+    WaitOutlivesLeadership,
+    /// What is known of producers outlives the records that were cut away, so that a retry is taken for a duplicate.
+    ProducersOutliveTruncation,
 }
 
 impl Bug {
@@ -43,6 +64,15 @@ impl Bug {
         Bug::RaftTruncatesToHighWatermark,
         Bug::RaftAppendsUnchecked,
         Bug::RaftIgnoresQuorumLoss,
+        Bug::TruncateToWatermark,
+        Bug::TruncateWithoutOwnEpochs,
+        Bug::JoinByWatermarkOnly,
+        Bug::WatermarkUnderMinIsr,
+        Bug::WatermarkOfCommittedIsr,
+        Bug::StaleBrokerEpochCounts,
+        Bug::FollowerSkipsChecksum,
+        Bug::WaitOutlivesLeadership,
+        Bug::ProducersOutliveTruncation,
     ];
 }
 

@@ -1,17 +1,18 @@
 //! What all connections of a broker share.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::create_topics_request::CreatableTopic;
 use rkafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, milliseconds};
 use crate::controller::{
     Committed, ConfigResource, Controller, ControllerError, CreatedTopic, Decision, DeletedTopic, MetadataImage,
-    Placement, Refusal, TopicImage, broker_config, create_topics, delete_topics, topic_config,
+    PartitionImage, Placement, Refusal, TopicChange, TopicImage, broker_config, create_topics, delete_topics, topic_config,
 };
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::data_dirs::DataDirs;
@@ -19,12 +20,20 @@ use crate::fetch::FetchSessions;
 use crate::locks::{lock, read, write};
 use crate::log::TransactionMarker;
 use crate::metadata::{AppliedMetadata, ProducerIds};
-use crate::replication::{Close, Opening, Partition, Registry};
+use crate::peer::PeerClient;
+use crate::replication::{
+    AlterPartitionSink, Close, FetcherContext, FetcherSettings, Fetchers, IsrProposal, Opening, Partition, PartitionKey,
+    Registry,
+};
 use crate::server::Endpoint;
 use crate::share::ShareLeader;
 use crate::telemetry::Telemetry;
 use crate::unsynced::Unsynced;
 use crate::{Clock, InternalLog, OFFSETS_TOPIC};
+
+fn is_follower(node: i32, partition: &PartitionImage) -> bool {
+    partition.leader != node && partition.replicas.contains(&node)
+}
 
 /// From how many partitions on their files are synced all at once when the broker stops.
 const SYNC_EVERYTHING_FROM: usize = 100;
@@ -53,9 +62,13 @@ pub struct BrokerState {
     pub(crate) shares: ShareLeader,
     /// The metrics that clients push.
     pub(crate) telemetry: Telemetry,
-    pub(crate) broker_epoch: AtomicI64,
+    pub(crate) broker_epoch: Arc<AtomicI64>,
     pub(crate) registry: Registry,
     pub(crate) unsynced: Unsynced,
+    /// Where changes of the set in sync are asked for.
+    pub(crate) isr_changes: OnceLock<Arc<dyn AlterPartitionSink>>,
+    /// What fetches the partitions that this broker follows; not there while the broker is alone.
+    fetchers: OnceLock<Fetchers>,
     /// Held while partitions go, and while something is noted about one that must not become another's.
     partition_changes: Mutex<()>,
     pub(crate) producer_ids: ProducerIds,
@@ -88,9 +101,11 @@ impl BrokerState {
             controller,
             endpoints,
             telemetry: Telemetry::default(),
-            broker_epoch: AtomicI64::new(-1),
+            broker_epoch: Arc::new(AtomicI64::new(-1)),
             registry: Registry::default(),
             unsynced: Unsynced::default(),
+            isr_changes: OnceLock::new(),
+            fetchers: OnceLock::new(),
             partition_changes: Mutex::new(()),
             producer_ids: ProducerIds::default(),
             connections: AtomicUsize::new(0),
@@ -156,7 +171,7 @@ impl BrokerState {
 
     /// The partition that a topic's image has at `index`.
     pub(crate) fn partition_of(&self, topic: &TopicImage, index: i32) -> Option<Arc<Partition>> {
-        let leader_epoch = topic.partition(index)?.leader_epoch;
+        let role = topic.partition(index)?;
         let key = (topic.id, index);
         if let Some(partition) = self.registry.get(key) {
             return Some(partition);
@@ -174,13 +189,106 @@ impl BrokerState {
                 config: topic_config::log_config(&self.effective_config(), set.map(|set| &**set)),
                 state,
             };
-            Some(Partition::new(Arc::clone(&topic.name), topic.id, index, leader_epoch, opening))
+            let partition = Partition::new(Arc::clone(&topic.name), topic.id, index, opening);
+            self.assume_role(&partition, role);
+            Some(partition)
         })
+    }
+
+    /// Has a partition take over the role that the metadata gives to this broker. Says whether a new leader epoch began.
+    pub(crate) fn assume_role(&self, partition: &Partition, role: &PartitionImage) -> bool {
+        let lag_max_ms = milliseconds(self.config.replica_lag_time_max);
+        partition.assume(self.config.node_id, role, lag_max_ms, self.clock.now_ms())
     }
 
     /// Whether nobody has asked for the partition's log since the start.
     pub(crate) fn is_asleep(&self, topic: &TopicImage, index: i32) -> bool {
         self.registry.get((topic.id, index)).is_none_or(|partition| partition.is_asleep())
+    }
+
+    /// Has the partitions that this broker follows fetched from their leaders from now on, until it stops. Needs a
+    /// runtime; a broker that is alone needs none of it.
+    #[expect(dead_code, reason = "called once a broker of several starts")]
+    pub(crate) fn follow_with(&self, peers: Arc<dyn PeerClient>, stop: watch::Receiver<bool>) {
+        let fetchers = self.fetchers.get_or_init(|| {
+            Fetchers::new(FetcherContext {
+                node: self.config.node_id,
+                peers,
+                broker_epoch: Arc::clone(&self.broker_epoch),
+                clock: self.clock.clone(),
+                settings: FetcherSettings::of(&self.config),
+                per_leader: self.config.num_replica_fetchers,
+                within: self.config.replica_socket_timeout,
+                stop,
+            })
+        });
+        let image = self.image();
+        for topic in image.topics() {
+            for (index, partition) in (0..).zip(&topic.partitions) {
+                if is_follower(self.config.node_id, partition)
+                    && let Some(partition) = self.partition_of(topic, index)
+                {
+                    fetchers.follow(&partition);
+                }
+            }
+        }
+    }
+
+    /// Takes the roles over that the metadata gives to this broker.
+    pub(crate) fn apply_roles(&self, changed: &[TopicChange]) {
+        for change in changed.iter().flat_map(TopicChange::partitions) {
+            // Where this broker leads alone, or has no replica, the partition is made when somebody asks for it.
+            let known = self.registry.get((change.topic.id, change.index));
+            let partition = match known {
+                Some(partition) => {
+                    self.assume_role(&partition, change.after);
+                    partition
+                }
+                None if is_follower(self.config.node_id, change.after) && self.fetchers.get().is_some() => {
+                    let Some(partition) = self.partition_of(change.topic, change.index) else { continue };
+                    partition
+                }
+                None => continue,
+            };
+            if let Some(fetchers) = self.fetchers.get() {
+                fetchers.follow(&partition);
+            }
+        }
+    }
+
+    /// Fetches a partition no more that is deleted.
+    pub(crate) fn forget_follower(&self, key: PartitionKey) {
+        if let Some(fetchers) = self.fetchers.get() {
+            fetchers.forget(key);
+        }
+    }
+
+    /// Asks the controller to take those out of the set in sync that lag.
+    pub(crate) fn shrink_isrs(&self) {
+        let now_ms = self.clock.now_ms();
+        for partition in self.known_partitions() {
+            if let Some(proposal) = partition.propose_shrinkage(now_ms) {
+                self.propose_isr(&partition, proposal);
+            }
+        }
+    }
+
+    /// Asks the controller for a change of the set in sync.
+    pub(crate) fn propose_isr(&self, partition: &Arc<Partition>, proposal: IsrProposal) {
+        match self.isr_changes.get() {
+            Some(sink) => sink.propose(partition, proposal),
+            None => {
+                // Before the broker has found its controller. The next fetch of the follower asks again.
+                let _ = partition.isr_answered(&proposal, &Err(ErrorCode::OperationNotAttempted));
+            }
+        }
+    }
+
+    /// Whether the controller would have a broker, with the epoch in which it fetches, in sync: it is registered with that
+    /// epoch, and not fenced.
+    pub(crate) fn is_isr_eligible(&self, broker: i32, epoch: i64) -> bool {
+        let image = self.image();
+        image.brokers().get(&broker).is_some_and(|known| !known.fenced && (epoch < 0 || epoch == known.epoch))
     }
 
     /// The partition of this name.
@@ -219,6 +327,10 @@ impl BrokerState {
 
     /// Writes what is known of the logs' recovery points and starts to the checkpoints.
     pub(crate) fn write_checkpoints(&self) -> Result<(), crate::log::LogError> {
+        self.dirs.note_high_watermarks(self.known_partitions().into_iter().filter_map(|partition| {
+            let high_watermark = partition.watermark_to_keep()?;
+            Some((partition.topic.to_string(), partition.index, high_watermark))
+        }));
         let known = self.known_partitions().into_iter().filter_map(|partition| {
             let (recovery_point, start) = partition.if_open(|log| (log.recovery_point(), log.log_start_offset()))?;
             Some((partition.topic.to_string(), partition.index, recovery_point, start))
@@ -337,6 +449,10 @@ impl BrokerState {
             self.dirs.settle(&self.image());
         }
         let partitions = self.registry.close();
+        self.dirs.note_high_watermarks(partitions.iter().filter_map(|partition| {
+            let high_watermark = partition.watermark_to_keep()?;
+            Some((partition.topic.to_string(), partition.index, high_watermark))
+        }));
         let how = match clean {
             false => Close::Abandon,
             // One sync of the whole file system is dear where others write to it, and cheap beside thousands of syncs.

@@ -10,27 +10,29 @@ use std::sync::{Arc, Mutex};
 use rkafka_protocol::ErrorCode;
 
 use crate::locks::lock;
-use crate::replication::Partition;
+use crate::replication::{Appended, Partition};
 
 /// The internal partitions whose ends are not on the disk.
 #[derive(Debug, Default)]
 pub(crate) struct Unsynced {
-    /// Each partition once, with the offset behind its last append. There are few.
-    appends: Mutex<Vec<(Arc<Partition>, i64)>>,
+    /// Each partition and leader epoch once, with the offset behind the last append. There are few.
+    appends: Mutex<Vec<(Arc<Partition>, i32, i64)>>,
     /// How often something that was noted turned out to be lost.
     failures: AtomicU64,
 }
 
 impl Unsynced {
-    /// Notes an append that ends at `up_to`. Without group commit there is nothing to note.
-    pub fn note(&self, partition: &Arc<Partition>, up_to: i64) {
-        if partition.is_committed(up_to) {
+    /// Notes an append. Without group commit and followers there is nothing to note.
+    pub fn note(&self, partition: &Arc<Partition>, appended: &Appended) {
+        let (epoch, up_to) = (appended.leader_epoch, appended.last_offset + 1);
+        if partition.is_committed(epoch, up_to) {
             return;
         }
         let mut appends = lock(&self.appends);
-        match appends.iter_mut().find(|(known, _)| Arc::ptr_eq(known, partition)) {
-            Some((_, known)) => *known = up_to.max(*known),
-            None => appends.push((Arc::clone(partition), up_to)),
+        match appends.iter_mut().find(|(known, known_epoch, _)| Arc::ptr_eq(known, partition) && *known_epoch == epoch)
+        {
+            Some((_, _, known)) => *known = up_to.max(*known),
+            None => appends.push((Arc::clone(partition), epoch, up_to)),
         }
     }
 
@@ -61,16 +63,18 @@ impl Unsynced {
             return Ok(());
         }
         let mut result = Ok(());
-        for (partition, up_to) in &waited_for {
-            result = result.and(partition.committed(*up_to).await);
+        for (partition, epoch, up_to) in &waited_for {
+            result = result.and(partition.committed(*epoch, *up_to).await);
         }
         if result.is_err() {
             // Before it goes out, so that who does not find it any more learns of it.
             self.failures.fetch_add(1, Ordering::AcqRel);
         }
         // What failed goes out too: its partition takes no more, and answers of others need not wait for it.
-        let is_done = |(partition, up_to): &(Arc<Partition>, i64)| {
-            waited_for.iter().any(|(known, known_up_to)| Arc::ptr_eq(known, partition) && up_to <= known_up_to)
+        let is_done = |(partition, epoch, up_to): &(Arc<Partition>, i32, i64)| {
+            waited_for.iter().any(|(known, known_epoch, known_up_to)| {
+                Arc::ptr_eq(known, partition) && epoch == known_epoch && up_to <= known_up_to
+            })
         };
         lock(&self.appends).retain(|append| !is_done(append));
         result
@@ -97,12 +101,12 @@ mod tests {
             config: LogConfig { group_commit: true, ..LogConfig::default() },
             state: OpenState::clean(),
         };
-        let partition = Partition::new("t".into(), Uuid::from_u128(7), 0, 0, opening);
+        let partition = Partition::alone("t".into(), Uuid::from_u128(7), 0, 0, opening);
         let unsynced = Unsynced::default();
         let append = || {
             let batch = encode_batch(Vec::new(), BatchOptions::default(), 1, [(None, Some(&b"v"[..]))]).unwrap();
             let appended = partition.append_internal(&mut batch.into_bytes(), None, 1).unwrap();
-            unsynced.note(&partition, appended.last_offset + 1);
+            unsynced.note(&partition, &appended);
         };
         append();
         unsynced.committed().await.unwrap();

@@ -16,7 +16,7 @@ use crate::BrokerState;
 use crate::controller::MetadataImage;
 use crate::locks::lock;
 use crate::log::Log;
-use crate::replication::{Partition, PartitionRead, ReadFailure, Waiter};
+use crate::replication::{FollowerAsk, FollowerFetch, Partition, PartitionRead, ReadFailure, Waiter};
 
 /// A session of at least so many partitions stays registered with them between its fetches. A smaller one registers only
 /// while it waits, so that clients which went without a word cost the producers nothing.
@@ -63,6 +63,7 @@ impl FetchSessions {
         &self,
         request: &mut FetchRequest,
         uses_topic_ids: bool,
+        is_follower: bool,
         now_ms: i64,
     ) -> Result<(SharedSession, Turn), ErrorCode> {
         let id = request.session_id;
@@ -71,7 +72,7 @@ impl FetchSessions {
                 let ended = self.cache().remove(id);
                 drop(ended);
             }
-            let mut session = FetchSession::new(uses_topic_ids);
+            let mut session = FetchSession::new(uses_topic_ids, is_follower);
             session.ask(std::mem::take(&mut request.topics));
             let wants_session = request.session_epoch == INITIAL_EPOCH;
             return Ok((Arc::new(Mutex::new(session)), Turn::Whole { wants_session }));
@@ -118,12 +119,20 @@ impl FetchSessions {
 pub(crate) struct Wants {
     pub max_bytes: usize,
     pub read_committed: bool,
-    /// The broker that asks, -1 for a consumer.
-    pub replica_id: i32,
+    /// The broker that asks and the epoch of its registration, or `None` for a consumer.
+    pub follower: Option<(i32, i64)>,
+    /// Whether only the leader will do.
+    pub leader_only: bool,
     /// Whether the client can read zstd.
     pub reads_zstd: bool,
     /// Whether only what is new is told.
     pub only_new: bool,
+}
+
+impl Wants {
+    fn may_read(&self, partition: &Partition) -> Result<(), ErrorCode> {
+        if self.leader_only { partition.check_leader() } else { partition.check_replica() }
+    }
 }
 
 /// What one pass over the partitions found.
@@ -146,11 +155,14 @@ pub(crate) struct FetchSession {
     is_registered: bool,
     /// How many fetches wait. It is one at most, but for a client that gave one up and came again.
     waiting: usize,
+    /// A follower's session waits for the end of the log, a consumer's for the high watermark.
+    is_follower: bool,
 }
 
 impl FetchSession {
-    fn new(uses_topic_ids: bool) -> Self {
-        Self { session: Session::new(uses_topic_ids), waiter: Arc::default(), is_registered: false, waiting: 0 }
+    fn new(uses_topic_ids: bool, is_follower: bool) -> Self {
+        let session = Session::new(uses_topic_ids);
+        Self { session, waiter: Arc::default(), is_registered: false, waiting: 0, is_follower }
     }
 
     fn key(&self, name: &str, id: Uuid) -> TopicKey {
@@ -166,6 +178,7 @@ impl FetchSession {
                     max_bytes: partition.partition_max_bytes,
                     leader_epoch: partition.current_leader_epoch,
                     last_fetched_epoch: partition.last_fetched_epoch,
+                    log_start_offset: partition.log_start_offset,
                 };
                 (partition.partition, asked)
             });
@@ -175,10 +188,10 @@ impl FetchSession {
 
     fn forget(&mut self, name: &str, id: Uuid, partitions: &[i32]) {
         let key = self.key(name, id);
-        let Self { session, waiter, is_registered, .. } = self;
+        let Self { session, waiter, is_registered, is_follower, .. } = self;
         session.forget(&key, partitions, |partition| {
             if *is_registered {
-                partition.remove_waiter(waiter);
+                partition.remove_waiter(waiter, *is_follower);
             }
         });
     }
@@ -193,7 +206,7 @@ impl FetchSession {
         self.waiting += 1;
         if !self.is_registered {
             self.is_registered = true;
-            self.session.handles().for_each(|partition| partition.add_waiter(&self.waiter));
+            self.session.handles().for_each(|partition| partition.add_waiter(&self.waiter, self.is_follower));
         }
     }
 
@@ -207,7 +220,7 @@ impl FetchSession {
 
     fn unregister(&mut self) {
         if std::mem::take(&mut self.is_registered) {
-            self.session.handles().for_each(|partition| partition.remove_waiter(&self.waiter));
+            self.session.handles().for_each(|partition| partition.remove_waiter(&self.waiter, self.is_follower));
         }
     }
 
@@ -221,12 +234,14 @@ impl FetchSession {
             next = self.session.after(slot);
             let Some((entry, topic)) = self.session.at_mut(slot) else { break };
             if wants.only_new
+                && wants.follower.is_none()
                 && let Some(partition) = &entry.handle
             {
                 // Most partitions of most fetches: this is what a large session costs.
                 let (high_watermark, log_start_offset) = partition.bounds();
                 if entry.is_at_rest(high_watermark, log_start_offset)
                     && partition.check_epoch(entry.asked.leader_epoch).is_ok()
+                    && wants.may_read(partition).is_ok()
                 {
                     pass.readable += 1;
                     continue;
@@ -238,14 +253,14 @@ impl FetchSession {
             if let Some(partition) = entry.handle.take_if(|partition| partition.is_closed()) {
                 was_closed = true;
                 if self.is_registered {
-                    partition.remove_waiter(&self.waiter);
+                    partition.remove_waiter(&self.waiter, self.is_follower);
                 }
             }
             if entry.handle.is_none() {
                 match find(broker, &image, topic, entry.partition) {
                     Ok(partition) => {
                         if self.is_registered {
-                            partition.add_waiter(&self.waiter);
+                            partition.add_waiter(&self.waiter, self.is_follower);
                         }
                         entry.handle = Some(partition);
                     }
@@ -261,7 +276,7 @@ impl FetchSession {
             }
             let Some(partition) = &entry.handle else { continue };
             pass.readable += 1;
-            let data = match reading.read(partition, &entry.asked) {
+            let data = match reading.read(broker, partition, &entry.asked) {
                 Ok(data) => PartitionData { partition_index: entry.partition, ..data },
                 Err(failure) => {
                     pass.is_urgent = true;
@@ -343,13 +358,16 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn read(&self, partition: &Partition, asked: &Asked) -> Result<PartitionData, ReadFailure> {
+    fn read(
+        &self,
+        broker: &BrokerState,
+        partition: &Arc<Partition>,
+        asked: &Asked,
+    ) -> Result<PartitionData, ReadFailure> {
         partition.check_epoch(asked.leader_epoch).map_err(ReadFailure::new)?;
-        if self.wants.replica_id >= 0 {
-            // No other broker has a replica. As Kafka has it, one that knows the epoch knows more than this broker.
-            let knows_epoch = asked.leader_epoch >= 0;
-            let error = if knows_epoch { ErrorCode::UnknownLeaderEpoch } else { ErrorCode::NotLeaderOrFollower };
-            return Err(ReadFailure::new(error));
+        self.wants.may_read(partition).map_err(ReadFailure::new)?;
+        if let Some((replica, broker_epoch)) = self.wants.follower {
+            return self.read_for_follower(broker, partition, asked, replica, broker_epoch);
         }
         if !self.wants.reads_zstd {
             let is_zstd = |log: &Log| log.config().compression == Some(Compression::Zstd);
@@ -364,9 +382,48 @@ impl Reading<'_> {
             let diverging_epoch = EpochEndOffset { epoch, end_offset, ..Default::default() };
             return Ok(PartitionData { diverging_epoch, ..data_of(partition.read_nothing()) });
         }
-        let max_bytes = usize::try_from(asked.max_bytes).unwrap_or(0).min(self.left);
         let read_committed = self.wants.read_committed;
-        partition.read(asked.fetch_offset, max_bytes, self.is_first, read_committed, self.now_ms).map(data_of)
+        partition.read(asked.fetch_offset, self.max_bytes(asked), self.is_first, read_committed, self.now_ms).map(data_of)
+    }
+
+    fn max_bytes(&self, asked: &Asked) -> usize {
+        usize::try_from(asked.max_bytes).unwrap_or(0).min(self.left)
+    }
+
+    fn read_for_follower(
+        &self,
+        broker: &BrokerState,
+        partition: &Arc<Partition>,
+        asked: &Asked,
+        replica: i32,
+        broker_epoch: i64,
+    ) -> Result<PartitionData, ReadFailure> {
+        let ask = FollowerAsk {
+            fetch: FollowerFetch {
+                replica,
+                broker_epoch,
+                offset: asked.fetch_offset,
+                log_start_offset: asked.log_start_offset,
+                now_ms: self.now_ms,
+            },
+            last_fetched_epoch: asked.last_fetched_epoch,
+            max_bytes: self.max_bytes(asked),
+            min_one_batch: self.is_first,
+        };
+        let found = partition.read_for_follower(&ask, |id, epoch| broker.is_isr_eligible(id, epoch));
+        let found = found.map_err(|failure| match failure.error {
+            // As Kafka has it: who knows no epoch cannot know more than this broker.
+            ErrorCode::UnknownLeaderEpoch if asked.leader_epoch < 0 => ReadFailure::new(ErrorCode::NotLeaderOrFollower),
+            _ => failure,
+        })?;
+        if let Some(proposal) = found.proposal {
+            broker.propose_isr(partition, proposal);
+        }
+        let mut data = data_of(found.read);
+        if let Some((epoch, end_offset)) = found.diverging {
+            data.diverging_epoch = EpochEndOffset { epoch, end_offset, ..Default::default() };
+        }
+        Ok(data)
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct Asked {
     pub leader_epoch: i32,
     /// The epoch of the last record that the client has, -1 where it does not say.
     pub last_fetched_epoch: i32,
+    /// The start of the log of a follower, -1 of a consumer.
+    pub log_start_offset: i64,
 }
 
 /// What an answer says of a partition, as far as the session cares.

@@ -8,7 +8,7 @@ use super::cache::MIN_EVICTION_MS;
 use super::*;
 
 fn asked(fetch_offset: i64) -> Asked {
-    Asked { fetch_offset, max_bytes: 1, leader_epoch: -1, last_fetched_epoch: -1 }
+    Asked { fetch_offset, max_bytes: 1, leader_epoch: -1, last_fetched_epoch: -1, log_start_offset: -1 }
 }
 
 fn key(topic: u8) -> TopicKey {

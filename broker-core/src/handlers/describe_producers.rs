@@ -42,6 +42,7 @@ pub async fn handle(
 
 fn describe(broker: &BrokerState, topic: &str, index: i32) -> Result<Vec<ProducerState>, ErrorCode> {
     let partition = broker.partition(topic, index)?;
+    partition.check_leader()?;
     partition.with_log(broker.clock.now_ms(), |log| {
         log.producers()
             .iter()

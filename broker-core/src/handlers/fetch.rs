@@ -4,9 +4,10 @@
 //! for (KIP-74). A fetch that finds less than `min.bytes` waits until records come, the topic goes, or `max.wait.ms` is
 //! over. Sessions (KIP-227) are kept up to `max.incremental.fetch.session.cache.slots`, with Kafka's rules of who gives
 //! way, and name topics by id or by name, never both.
-//! Deviations: the cache of sessions is one, and not eight that share the slots. There are no followers, so fetches of
-//! replicas are refused, and the consumer's rack makes no difference.
-//! KIPs: 74, 98, 227, 320, 392, 516, 595, 951
+//! The leader answers, and from version 11 on any replica, up to its own high watermark. A follower reads to the end of
+//! the log, and by its offset the leader knows what it has.
+//! Deviations: the cache of sessions is one, and not eight that share the slots. The consumer's rack makes no difference.
+//! KIPs: 74, 98, 227, 320, 392, 516, 595, 903, 951
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use super::{HandlerError, RequestContext};
 use crate::BrokerState;
 use crate::fetch::{NO_SESSION, Pass, SharedSession, Topic, TopicKey, Turn, Wants, locked};
 
+/// The first version by which consumers may read any replica (KIP-392).
+const FIRST_OF_ANY_REPLICA: i16 = 11;
 /// The first version that names topics by id.
 const FIRST_WITH_TOPIC_ID: i16 = 13;
 /// The first version whose clients know `KAFKA_STORAGE_ERROR`.
@@ -43,7 +46,10 @@ pub async fn handle(
     version: i16,
 ) -> Result<FetchResponse, HandlerError> {
     let uses_topic_ids = version >= FIRST_WITH_TOPIC_ID;
-    let opened = broker.fetch_sessions.open(&mut request, uses_topic_ids, broker.clock.now_ms());
+    let replica_id = if version >= 15 { request.replica_state.replica_id } else { request.replica_id };
+    let follower = (replica_id >= 0).then_some((replica_id, request.replica_state.replica_epoch));
+    let opened =
+        broker.fetch_sessions.open(&mut request, uses_topic_ids, follower.is_some(), broker.clock.now_ms());
     let (session, turn) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -55,7 +61,8 @@ pub async fn handle(
     let wants = Wants {
         max_bytes: usize::try_from(request.max_bytes.min(broker.config.fetch_max_bytes)).unwrap_or(0),
         read_committed: request.isolation_level == READ_COMMITTED,
-        replica_id: if version >= 15 { request.replica_state.replica_id } else { request.replica_id },
+        follower,
+        leader_only: follower.is_some() || version < FIRST_OF_ANY_REPLICA,
         reads_zstd: version >= FIRST_WITH_ZSTD,
         only_new: matches!(turn, Turn::Incremental { .. }),
     };
@@ -73,7 +80,7 @@ pub async fn handle(
     state.note(&pass);
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     let mut last_key: Option<&TopicKey> = None;
-    let mut names_leader = false;
+    let mut leaders: Vec<i32> = Vec::new();
     for (slot, mut data) in pass.found {
         let Some((_, topic)) = state.session.at(slot) else { continue };
         if version < FIRST_WITH_STORAGE_ERROR && data.error_code == ErrorCode::KafkaStorageError.code() {
@@ -82,7 +89,9 @@ pub async fn handle(
         if version >= FIRST_WITH_LEADER
             && let Some(leader) = current_leader(broker, topic, data.partition_index, data.error_code)
         {
-            names_leader = true;
+            if !leaders.contains(&leader.leader_id) {
+                leaders.push(leader.leader_id);
+            }
             data.current_leader = leader;
         }
         match responses.last_mut() {
@@ -106,11 +115,11 @@ pub async fn handle(
     let session_id = match turn {
         Turn::Whole { wants_session: false } => NO_SESSION,
         Turn::Whole { wants_session: true } => {
-            broker.fetch_sessions.keep(&session, wants.replica_id >= 0, broker.clock.now_ms())
+            broker.fetch_sessions.keep(&session, follower.is_some(), broker.clock.now_ms())
         }
         Turn::Incremental { id, .. } => id,
     };
-    let node_endpoints = if names_leader { vec![own_endpoint(broker, context)] } else { Vec::new() };
+    let node_endpoints = leaders.into_iter().filter_map(|leader| endpoint(broker, context, leader)).collect();
     Ok(FetchResponse { session_id, responses, node_endpoints, ..Default::default() })
 }
 
@@ -184,17 +193,22 @@ fn current_leader(broker: &BrokerState, topic: &Topic, partition: i32, error_cod
         TopicKey::Name(name) => name.as_str(),
         TopicKey::Id(_) => topic.name.as_deref()?,
     };
-    let leader_epoch = broker.image().topic(name)?.partition(partition)?.leader_epoch;
-    Some(LeaderIdAndEpoch { leader_id: broker.config.node_id, leader_epoch, ..Default::default() })
+    let image = broker.image();
+    let found = image.topic(name)?.partition(partition)?;
+    Some(LeaderIdAndEpoch { leader_id: found.leader, leader_epoch: found.leader_epoch, ..Default::default() })
 }
 
-fn own_endpoint(broker: &BrokerState, context: &RequestContext) -> NodeEndpoint {
-    let (host, port) = broker.endpoint(&context.listener);
-    NodeEndpoint {
-        node_id: broker.config.node_id,
-        host: host.to_owned(),
-        port: i32::from(port),
-        rack: None,
-        ..Default::default()
-    }
+/// Where a broker is reached by the clients of this listener.
+fn endpoint(broker: &BrokerState, context: &RequestContext, node_id: i32) -> Option<NodeEndpoint> {
+    let image = broker.image();
+    let known = image.brokers().get(&node_id);
+    let (host, port) = if node_id == broker.config.node_id {
+        let (host, port) = broker.endpoint(&context.listener);
+        (host.to_owned(), port)
+    } else {
+        let endpoint = known?.endpoints.iter().find(|endpoint| *endpoint.name == *context.listener)?;
+        (endpoint.host.clone(), endpoint.port)
+    };
+    let rack = known.and_then(|known| known.rack.clone());
+    Some(NodeEndpoint { node_id, host, port: i32::from(port), rack, ..Default::default() })
 }

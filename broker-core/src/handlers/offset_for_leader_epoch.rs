@@ -46,7 +46,7 @@ pub async fn handle(
 fn find(broker: &BrokerState, topic: &str, asked: &OffsetForLeaderPartition) -> Result<(i32, i64), ErrorCode> {
     let partition = broker.partition(topic, asked.partition)?;
     partition.check_epoch(asked.current_leader_epoch)?;
-    let epoch = partition.leader_epoch;
+    let epoch = partition.led_epoch()?;
     partition.with_log(broker.clock.now_ms(), |log| {
         if asked.leader_epoch == epoch {
             return (epoch, log.log_end_offset());

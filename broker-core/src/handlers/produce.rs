@@ -1,8 +1,9 @@
 //! API: Produce (0)
 //! Versions: 3-13
 //! Behaviour: each partition's one batch is checked by its header, its checksum and every record in it, gets its offset,
-//! and is appended as it came, or compressed anew where `compression.type` says otherwise. With `log.flush.policy=group`, `acks=1` and `acks=all` are answered once the batch is on the disk, by
-//! `REQUEST_TIMED_OUT` where `timeout.ms` is over before. With `acks=0` there is no response, and an error closes the connection. Version 0 is advertised for
+//! and is appended as it came, or compressed anew where `compression.type` says otherwise. `acks=all` is answered once all replicas in sync have the batch, and with
+//! `log.flush.policy=group` `acks=1` and `acks=all` once it is on the disk; by `REQUEST_TIMED_OUT` where `timeout.ms` is over
+//! before. Fewer replicas in sync than `min.insync.replicas` (or all, where there are fewer) refuse `acks=all`. With `acks=0` there is no response, and an error closes the connection. Version 0 is advertised for
 //! librdkafka's sake (KAFKA-18659), and versions 0 to 2 are refused, as in Kafka 4.
 //! A transaction's first batch in a partition waits until the transaction coordinator has the partition in it: before
 //! version 12 it must be there, from then on it is added (KIP-890).
@@ -32,17 +33,18 @@ use super::{HandlerError, RequestContext};
 use crate::BrokerState;
 use crate::controller::TopicImage;
 use crate::log::{AppendInfo, VerificationGuard};
-use crate::replication::{AppendFailure, Partition};
+use crate::replication::{AppendFailure, Appended, Partition};
 
 /// The first version that names topics by id.
 const FIRST_WITH_TOPIC_ID: i16 = 13;
 /// The first version whose clients can read zstd.
 const FIRST_WITH_ZSTD: i16 = 7;
-/// A batch that is in the log and not yet on the disk, with the place of its answer.
-struct Unsynced {
+/// A batch that is in the log and not yet as safe as its producer wants it, with the place of its answer.
+struct Unacknowledged {
     topic_at: usize,
     partition_at: usize,
     partition: Arc<Partition>,
+    leader_epoch: i32,
     up_to: i64,
 }
 
@@ -75,7 +77,7 @@ pub async fn handle(
     let is_nobodys = transactional_id.is_none() && produce_admission::has_transactional_records(&topic_data);
     let mut first_error = None;
     let mut responses = Vec::with_capacity(topic_data.len());
-    let mut unsynced = Vec::new();
+    let mut unacknowledged = Vec::new();
     let mut seen = BTreeSet::new();
     for topic in topic_data {
         let found = if by_id { image.topic_by_id(topic.topic_id) } else { image.topic(&topic.name) };
@@ -94,10 +96,14 @@ pub async fn handle(
                 produce(broker, context, found.map(|found| &**found), data, &admissions, (version, acks), now_ms)
             };
             match &result {
-                Ok((info, partition)) if acks != 0 && !partition.is_committed(info.last_offset + 1) => {
-                    let (topic_at, partition_at) = (responses.len(), partition_responses.len());
-                    let (partition, up_to) = (Arc::clone(partition), info.last_offset + 1);
-                    unsynced.push(Unsynced { topic_at, partition_at, partition, up_to });
+                Ok((appended, partition)) if !is_done(partition, appended, acks) => {
+                    unacknowledged.push(Unacknowledged {
+                        topic_at: responses.len(),
+                        partition_at: partition_responses.len(),
+                        partition: Arc::clone(partition),
+                        leader_epoch: appended.leader_epoch,
+                        up_to: appended.last_offset + 1,
+                    });
                 }
                 Ok(_) => {}
                 Err(failure) => {
@@ -105,7 +111,7 @@ pub async fn handle(
                     first_error.get_or_insert(failure.error);
                 }
             }
-            partition_responses.push(response_of(index, result.map(|(info, _)| info)));
+            partition_responses.push(response_of(index, result.map(|(appended, _)| appended.info)));
         }
         responses.push(TopicProduceResponse {
             name: topic.name,
@@ -120,24 +126,46 @@ pub async fn handle(
             Some(error) => HandlerError::Close(format!("produce with acks=0 failed with {}", error.name())),
         });
     }
-    if !unsynced.is_empty() {
+    if !unacknowledged.is_empty() {
         let wait = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
-        await_sync(unsynced, broker.clock.now() + wait, &mut responses).await;
+        acknowledge(unacknowledged, acks, broker.clock.now() + wait, &mut responses).await;
     }
     Ok(ProduceResponse { responses, ..Default::default() })
 }
 
-/// With group commit, waits until the batches are on the disk. What is not by then is not acknowledged.
-async fn await_sync(unsynced: Vec<Unsynced>, deadline: Instant, responses: &mut [TopicProduceResponse]) {
-    for Unsynced { topic_at, partition_at, partition, up_to } in unsynced {
-        let error = match timeout_at(deadline, partition.committed(up_to)).await {
+/// Whether a batch is already where its producer wants to know it before it is answered.
+fn is_done(partition: &Partition, appended: &Appended, acks: i16) -> bool {
+    let up_to = appended.last_offset + 1;
+    match acks {
+        0 => true,
+        1 => partition.is_kept(up_to),
+        _ => partition.is_committed(appended.leader_epoch, up_to),
+    }
+}
+
+/// Waits until the batches are on the disk, with group commit, and with `acks=all` on all replicas in sync. What is not
+/// by then is not acknowledged.
+async fn acknowledge(
+    waiting: Vec<Unacknowledged>,
+    acks: i16,
+    deadline: Instant,
+    responses: &mut [TopicProduceResponse],
+) {
+    for Unacknowledged { topic_at, partition_at, partition, leader_epoch, up_to } in waiting {
+        let done = async {
+            match acks {
+                1 => partition.kept(leader_epoch, up_to).await,
+                _ => partition.acknowledged(leader_epoch, up_to).await,
+            }
+        };
+        let error = match timeout_at(deadline, done).await {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => error,
             Err(_) => ErrorCode::RequestTimedOut,
         };
         let response = responses.get_mut(topic_at).and_then(|topic| topic.partition_responses.get_mut(partition_at));
         if let Some(response) = response {
-            let message = Some(format!("the records are not known to be on the disk: {}", error.message()));
+            let message = Some(format!("the records are not known to be kept: {}", error.message()));
             *response = PartitionProduceResponse {
                 index: response.index,
                 error_code: error.code(),
@@ -191,7 +219,7 @@ fn produce(
     admissions: &Admissions,
     (version, acks): (i16, i16),
     now_ms: i64,
-) -> Result<(AppendInfo, Arc<Partition>), AppendFailure> {
+) -> Result<(Appended, Arc<Partition>), AppendFailure> {
     let Some(topic) = topic else {
         let error =
             if version >= FIRST_WITH_TOPIC_ID { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
@@ -207,12 +235,13 @@ fn produce(
     if topic.is_internal() && context.client_id != "__admin_client" {
         return refuse(ErrorCode::InvalidTopicException, format!("Cannot append to internal topic {}", topic.name));
     }
-    let in_sync = topic.partition(data.index).map_or(0, |partition| partition.isr.len());
-    if acks == -1 && usize::try_from(partition.min_insync_replicas()).is_ok_and(|least| in_sync < least) {
+    if acks == -1
+        && let Some((in_sync, least)) = partition.shortage()
+    {
         return refuse(
             ErrorCode::NotEnoughReplicas,
             format!(
-                "{}-{} has {in_sync} replica in sync, and min.insync.replicas={} for acks=all",
+                "{}-{} has {in_sync} replicas in sync, and acks=all needs {least} by min.insync.replicas={}",
                 topic.name,
                 data.index,
                 partition.min_insync_replicas()
@@ -225,7 +254,7 @@ fn produce(
         Ok(guard) => guard,
         Err(error) => return refuse(error, format!("the partition is not in the transaction: {}", error.message())),
     };
-    append(&partition, records, guard, now_ms).map(|info| (info, partition))
+    append(&partition, records, guard, now_ms).map(|appended| (appended, partition))
 }
 
 /// Kafka's rules for what a Produce request of this version may hold.
@@ -268,7 +297,7 @@ fn append(
     records: Bytes,
     guard: Option<VerificationGuard>,
     now_ms: i64,
-) -> Result<AppendInfo, AppendFailure> {
+) -> Result<Appended, AppendFailure> {
     match records.try_into_mut() {
         Ok(mut owned) => partition.append(&mut owned, guard, now_ms),
         Err(shared) => SCRATCH.with_borrow_mut(|scratch| {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::error::LogError;
+use crate::planted::{self, Bug};
 use super::log_impl::Log;
 use super::segment::{
     self, DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, Segment, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX,
@@ -18,6 +19,9 @@ impl Log {
     pub fn truncate_to(&mut self, offset: i64, now_ms: i64) -> Result<i64, LogError> {
         self.check_online()?;
         if offset >= self.log_end_offset {
+            // An epoch may begin at the end and have no record: that of a leader that was deposed before its first. Its
+            // successor knows nothing of it.
+            self.epochs_changed |= self.epochs.truncate_from_end(self.log_end_offset);
             return Ok(self.log_end_offset);
         }
         if offset <= self.log_start_offset {
@@ -81,7 +85,9 @@ impl Log {
         // that are gone. Not before the cut either, for until then they are there.
         self.epochs_changed |= self.epochs.truncate_from_end(new_end);
         self.write_epochs()?;
-        self.rebuild_producers()?;
+        if !planted::is(Bug::ProducersOutliveTruncation) {
+            self.rebuild_producers()?;
+        }
         Ok(new_end)
     }
 

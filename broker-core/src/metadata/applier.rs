@@ -32,6 +32,7 @@ async fn apply(broker: &BrokerState, image: Arc<MetadataImage>) {
     if !delta.deleted_topics.is_empty() {
         delete_topics(broker, &delta.deleted_topics).await;
     }
+    broker.apply_roles(&delta.changed_topics);
     apply_configs(broker, &delta.configs);
     broker.metadata.done(up_to);
 }
@@ -54,6 +55,7 @@ async fn delete_topics(broker: &BrokerState, deleted: &[Arc<TopicImage>]) {
     let _no_notes = broker.change_partitions();
     for topic in deleted {
         for index in (0..).take(topic.partitions.len()) {
+            broker.forget_follower((topic.id, index));
             if let Some(partition) = broker.registry.remove((topic.id, index))
                 && let Err(error) = partition.close(Close::Abandon)
             {

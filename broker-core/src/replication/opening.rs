@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::log_dir::LogDir;
 use super::partition::Partition;
+use super::role::Role;
 use crate::log::{Log, LogConfig, LogError, OpenState, checkpoints};
 use crate::storage::Storage;
 
@@ -23,7 +24,7 @@ pub(crate) struct Opening {
 
 impl Opening {
     /// Opens the log of `partition`, and sees to it that the directory is that of its topic.
-    pub(super) fn open(&self, partition: &Partition, now_ms: i64) -> Result<Log, LogError> {
+    pub(super) fn open(&self, partition: &Partition, role: &mut Role, now_ms: i64) -> Result<Log, LogError> {
         let storage = &self.storage;
         let mut state = self.state;
         match checkpoints::read_partition_metadata(storage.as_ref(), &self.dir)? {
@@ -38,6 +39,12 @@ impl Opening {
             }
             None => self.bind_directory(partition.topic_id)?,
         }
+        if let Role::Leader(book) = role
+            && book.is_alone()
+        {
+            // Nobody else has anything, so all that is here is replicated.
+            state.high_watermark = i64::MAX;
+        }
         let (mut log, report) = Log::open(Arc::clone(storage), self.dir.clone(), self.config.clone(), state, now_ms)?;
         if report.truncated_bytes > 0 || report.segments_removed > 0 {
             tracing::warn!(
@@ -50,7 +57,10 @@ impl Opening {
                 "the log was cut off behind its last valid batch"
             );
         }
-        log.begin_leader_epoch(partition.leader_epoch);
+        if let Role::Leader(book) = role {
+            log.begin_leader_epoch(book.leader_epoch());
+            book.begin_at(log.log_end_offset());
+        }
         if log.config().group_commit && log.synced_end() < log.log_end_offset() {
             // What an earlier broker wrote and did not sync is for readers once it is synced.
             log.flush()?;

@@ -3,7 +3,23 @@
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
 
-use crate::log::{AbortedTransaction, AppendError};
+use crate::log::{AbortedTransaction, AppendError, AppendInfo};
+
+/// Where records went, and in which epoch of this broker's leadership: what waits for them to be replicated waits for no
+/// other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Appended {
+    pub info: AppendInfo,
+    pub leader_epoch: i32,
+}
+
+impl std::ops::Deref for Appended {
+    type Target = AppendInfo;
+
+    fn deref(&self) -> &AppendInfo {
+        &self.info
+    }
+}
 
 /// Why records were not appended.
 #[derive(Debug)]

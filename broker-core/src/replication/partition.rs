@@ -11,13 +11,15 @@ use uuid::Uuid;
 
 use super::log_dir::LogDir;
 use super::opening::Opening;
-use super::outcome::{AppendFailure, PartitionRead, ReadFailure};
+use super::outcome::{AppendFailure, Appended, PartitionRead, ReadFailure};
+use super::role::{Role, RoleWord};
 use super::waiters::{Waiter, Waiters};
 use crate::log::{AppendError, AppendInfo, Log, LogConfig, LogError, RecordRules, RecordValidator, VerificationGuard};
+use crate::planted::{self, Bug};
 use crate::storage::is_out_of_space;
 
 #[derive(Debug)]
-enum LogState {
+pub(super) enum LogState {
     /// Nobody has asked for the log yet.
     Unopened(Box<Opening>),
     Open(Box<Log>),
@@ -25,6 +27,13 @@ enum LogState {
     Failed(String),
     /// The partition is gone, or the broker stops.
     Closed,
+}
+
+/// What lies under the partition's lock.
+#[derive(Debug)]
+pub(super) struct State {
+    pub log: LogState,
+    pub role: Role,
 }
 
 /// How a partition ends.
@@ -43,14 +52,14 @@ thread_local! {
     static VALIDATOR: RefCell<RecordValidator> = RefCell::new(RecordValidator::default());
 }
 
-/// A partition that this broker leads.
+/// A partition of which this broker has a replica.
 #[derive(Debug)]
 pub(crate) struct Partition {
     pub topic: Arc<str>,
     pub topic_id: Uuid,
     pub index: i32,
-    pub leader_epoch: i32,
-    log: RwLock<LogState>,
+    pub(super) role: RoleWord,
+    pub(super) state: RwLock<State>,
     log_dir: Arc<LogDir>,
     /// `min.insync.replicas`.
     min_insync_replicas: AtomicI32,
@@ -59,6 +68,11 @@ pub(crate) struct Partition {
     /// Up to where a read_committed consumer may read; never beyond the high watermark, -1 until the log is open.
     last_stable_offset: AtomicI64,
     log_start_offset: AtomicI64,
+    /// How far the log counts as this broker's own copy: to its end, or with group commit to what is synced; -1 until
+    /// the log is open.
+    own_end: AtomicI64,
+    /// Whether this broker leads, and there are other replicas.
+    has_followers: AtomicBool,
     /// When a flush is due that nobody waits for, in milliseconds since the epoch; `i64::MAX` for none.
     flush_due_ms: AtomicI64,
     /// True while the partition is queued for its directory's thread, which syncs for group commit.
@@ -70,23 +84,28 @@ pub(crate) struct Partition {
     me: Weak<Partition>,
     /// Set when the partition ends, and never taken back.
     closed: AtomicBool,
-    waiters: Waiters,
+    /// Who waits for the high watermark, or for the end of the partition's role.
+    pub(super) waiters: Waiters,
+    /// Followers' fetches, which wait for the end of the log.
+    pub(super) follower_waiters: Waiters,
 }
 
 impl Partition {
-    /// A partition whose log is opened when it is first needed.
-    pub fn new(topic: Arc<str>, topic_id: Uuid, index: i32, leader_epoch: i32, opening: Opening) -> Arc<Self> {
+    /// A partition whose log is opened when it is first needed. It has no role until it is told.
+    pub fn new(topic: Arc<str>, topic_id: Uuid, index: i32, opening: Opening) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             topic,
             topic_id,
             index,
-            leader_epoch,
+            role: RoleWord::new(),
             log_dir: Arc::clone(&opening.log_dir),
             min_insync_replicas: AtomicI32::new(opening.config.min_insync_replicas),
-            log: RwLock::new(LogState::Unopened(Box::new(opening))),
+            state: RwLock::new(State { log: LogState::Unopened(Box::new(opening)), role: Role::None }),
             high_watermark: AtomicI64::new(-1),
             last_stable_offset: AtomicI64::new(-1),
             log_start_offset: AtomicI64::new(-1),
+            own_end: AtomicI64::new(-1),
+            has_followers: AtomicBool::new(false),
             flush_due_ms: AtomicI64::new(i64::MAX),
             is_sync_queued: AtomicBool::new(false),
             has_files: AtomicBool::new(false),
@@ -94,17 +113,16 @@ impl Partition {
             me: Weak::clone(me),
             closed: AtomicBool::new(false),
             waiters: Waiters::default(),
+            follower_waiters: Waiters::default(),
         })
     }
 
-    /// Checks the epoch that a client believes the leader to have; -1 says that it does not know.
-    pub fn check_epoch(&self, current_leader_epoch: i32) -> Result<(), ErrorCode> {
-        match current_leader_epoch {
-            -1 => Ok(()),
-            older if older < self.leader_epoch => Err(ErrorCode::FencedLeaderEpoch),
-            newer if newer > self.leader_epoch => Err(ErrorCode::UnknownLeaderEpoch),
-            _ => Ok(()),
-        }
+    /// As [`Partition::new`], of which this broker has the only replica.
+    #[cfg(test)]
+    pub fn alone(topic: Arc<str>, topic_id: Uuid, index: i32, leader_epoch: i32, opening: Opening) -> Arc<Self> {
+        let partition = Self::new(topic, topic_id, index, opening);
+        partition.become_leader(&super::Leadership::alone(0, leader_epoch), 0);
+        partition
     }
 
     /// Lets `read` look at the log, opening it first where needed.
@@ -115,8 +133,8 @@ impl Partition {
         self.check_dir()?;
         self.note_use();
         {
-            let state = self.log.read().map_err(|_| ErrorCode::KafkaStorageError)?;
-            match &*state {
+            let state = self.state.read().map_err(|_| ErrorCode::KafkaStorageError)?;
+            match &state.log {
                 LogState::Open(log) => return Ok(read(log)),
                 LogState::Failed(_) => return Err(ErrorCode::KafkaStorageError),
                 LogState::Closed => return Err(ErrorCode::NotLeaderOrFollower),
@@ -133,19 +151,30 @@ impl Partition {
     /// # Errors
     /// As [`Partition::with_log`].
     pub fn with_log_mut<R>(&self, now_ms: i64, change: impl FnOnce(&mut Log) -> R) -> Result<R, ErrorCode> {
+        self.with_state(now_ms, |log, _| change(log)).map(|(result, _)| result)
+    }
+
+    /// As [`Partition::with_log_mut`], with the role that this broker has meanwhile. Says too whether readers may see
+    /// more by it.
+    pub(super) fn with_state<R>(
+        &self,
+        now_ms: i64,
+        change: impl FnOnce(&mut Log, &mut Role) -> R,
+    ) -> Result<(R, bool), ErrorCode> {
         self.check_dir()?;
         self.note_use();
-        let mut state = self.log.write().map_err(|_| ErrorCode::KafkaStorageError)?;
-        if let LogState::Unopened(opening) = &*state
-            && let Some(opened) = self.open(opening, now_ms)
+        let mut state = self.state.write().map_err(|_| ErrorCode::KafkaStorageError)?;
+        let state = &mut *state;
+        if let LogState::Unopened(opening) = &state.log
+            && let Some(opened) = self.open(opening, &mut state.role, now_ms)
         {
-            *state = opened;
+            state.log = opened;
         }
-        match &mut *state {
+        match &mut state.log {
             LogState::Open(log) => {
-                let result = change(log);
-                self.publish(log);
-                Ok(result)
+                let result = change(log, &mut state.role);
+                let moved = self.publish(log, &mut state.role);
+                Ok((result, moved))
             }
             LogState::Failed(_) | LogState::Unopened(_) => Err(ErrorCode::KafkaStorageError),
             LogState::Closed => Err(ErrorCode::NotLeaderOrFollower),
@@ -165,27 +194,54 @@ impl Partition {
         if self.is_used.swap(false, Ordering::Relaxed) {
             return false;
         }
-        match self.log.try_write().as_deref_mut() {
-            Ok(LogState::Open(log)) => log.release_files(),
-            Ok(_) => {}
-            Err(_) => return false,
+        let Ok(mut state) = self.state.try_write() else { return false };
+        if let LogState::Open(log) = &mut state.log {
+            log.release_files();
         }
         self.has_files.store(false, Ordering::Release);
         true
     }
 
     /// Lets all know what became of the log: its bounds, and that its disk failed. Says whether readers may see more.
-    fn publish(&self, log: &mut Log) -> bool {
+    fn publish(&self, log: &mut Log, role: &mut Role) -> bool {
         if let Some(reason) = log.offline_reason() {
             self.log_dir.fail(reason);
         }
-        // There is no other replica to wait for. With group commit the disk is what is waited for.
-        log.set_high_watermark(if log.config().group_commit { log.synced_end() } else { log.log_end_offset() });
+        // With group commit the disk is what is waited for.
+        let own_end = if log.config().group_commit { log.synced_end() } else { log.log_end_offset() };
+        if let Role::Leader(book) = role {
+            let least = log.config().min_insync_replicas;
+            if let Some(replicated) = book.high_watermark(own_end, log.log_end_offset(), least) {
+                log.set_high_watermark(replicated);
+            }
+        }
         let high_watermark = log.high_watermark();
+        self.own_end.store(own_end, Ordering::Release);
         self.log_start_offset.store(log.log_start_offset(), Ordering::Release);
         let before = self.high_watermark.swap(high_watermark, Ordering::AcqRel);
         self.last_stable_offset.store(log.last_stable_offset(), Ordering::Release);
         before < high_watermark
+    }
+
+    /// As [`Partition::publish`], where the log is open; and whether there are other replicas.
+    pub(super) fn publish_state(&self, state: &mut State) -> bool {
+        if let LogState::Open(log) = &mut state.log { self.publish(log, &mut state.role) } else { false }
+    }
+
+    /// Notes whether there are followers to wait for.
+    pub(super) fn note_followers(&self, has_followers: bool) {
+        self.has_followers.store(has_followers, Ordering::Release);
+    }
+
+    /// Whether this broker leads, and there are other replicas. Takes no lock.
+    pub fn is_replicated(&self) -> bool {
+        self.has_followers.load(Ordering::Acquire)
+    }
+
+    /// Wakes everybody, for a role is over.
+    pub(super) fn wake_all(&self) {
+        self.waiters.wake();
+        self.follower_waiters.wake();
     }
 
     /// Whether the disk works.
@@ -200,8 +256,8 @@ impl Partition {
     }
 
     /// `None` where there was no room to open the log, which may be tried again.
-    fn open(&self, opening: &Opening, now_ms: i64) -> Option<LogState> {
-        match opening.open(self, now_ms) {
+    fn open(&self, opening: &Opening, role: &mut Role, now_ms: i64) -> Option<LogState> {
+        match opening.open(self, role, now_ms) {
             Ok(log) => Some(LogState::Open(Box::new(log))),
             Err(error) => {
                 tracing::error!(topic = %self.topic, partition = self.index, %error, "the log cannot be opened");
@@ -228,7 +284,7 @@ impl Partition {
         records: &mut [u8],
         guard: Option<VerificationGuard>,
         now_ms: i64,
-    ) -> Result<AppendInfo, AppendFailure> {
+    ) -> Result<Appended, AppendFailure> {
         let rules = self.with_log(now_ms, |log| RecordRules::of(log.config())).map_err(AppendFailure::of)?;
         // Records are walked before the log is locked, which others wait for.
         let name = format_args!("{}-{}", self.topic, self.index);
@@ -236,8 +292,8 @@ impl Partition {
         let mut rewritten = rewritten
             .map_err(|error| AppendFailure { log_start_offset: self.bounds().1, ..AppendFailure::from(error) })?;
         let records = rewritten.as_deref_mut().unwrap_or(records);
-        self.append_with(Some(records.len()), now_ms, |log| {
-            log.append_as_leader(records, guard, self.leader_epoch, now_ms)
+        self.append_with(Some(records.len()), now_ms, |log, leader_epoch| {
+            log.append_as_leader(records, guard, leader_epoch, now_ms)
         })
     }
 
@@ -251,9 +307,9 @@ impl Partition {
         records: &mut [u8],
         guard: Option<VerificationGuard>,
         now_ms: i64,
-    ) -> Result<AppendInfo, AppendFailure> {
-        self.append_with(Some(records.len()), now_ms, |log| {
-            log.append_internal(records, guard, self.leader_epoch, now_ms)
+    ) -> Result<Appended, AppendFailure> {
+        self.append_with(Some(records.len()), now_ms, |log, leader_epoch| {
+            log.append_internal(records, guard, leader_epoch, now_ms)
         })
     }
 
@@ -262,29 +318,43 @@ impl Partition {
         &self,
         bytes: Option<usize>,
         now_ms: i64,
-        append: impl FnOnce(&mut Log) -> Result<AppendInfo, AppendError>,
-    ) -> Result<AppendInfo, AppendFailure> {
-        let appended = self.with_log_mut(now_ms, |log| match append(log) {
-            Ok(info) => {
-                let is_unsynced = log.config().group_commit && log.synced_end() < log.log_end_offset();
-                Ok((info, log.config().flush_ms, is_unsynced))
+        append: impl FnOnce(&mut Log, i32) -> Result<AppendInfo, AppendError>,
+    ) -> Result<Appended, AppendFailure> {
+        let appended = self.with_state(now_ms, |log, role| {
+            let Role::Leader(book) = role else { return Err(AppendFailure::of(ErrorCode::NotLeaderOrFollower)) };
+            book.note_time(now_ms);
+            match append(log, book.leader_epoch()) {
+                Ok(info) => {
+                    let is_unsynced = log.config().group_commit && log.synced_end() < log.log_end_offset();
+                    let appended = Appended { info, leader_epoch: book.leader_epoch() };
+                    Ok((appended, log.config().flush_ms, is_unsynced, book.is_alone()))
+                }
+                Err(error) => {
+                    Err(AppendFailure { log_start_offset: log.log_start_offset(), ..AppendFailure::from(error) })
+                }
             }
-            Err(error) => Err(AppendFailure { log_start_offset: log.log_start_offset(), ..AppendFailure::from(error) }),
         });
-        let (info, flush_ms, sync) = appended.unwrap_or_else(|error| Err(AppendFailure::of(error)))?;
-        if info.rolled || flush_ms < i64::MAX {
-            let due_ms = if info.rolled { now_ms } else { now_ms.saturating_add(flush_ms) };
+        let (appended, moved) = appended.map_err(AppendFailure::of)?;
+        let (appended, flush_ms, sync, is_alone) = appended?;
+        if appended.rolled || flush_ms < i64::MAX {
+            let due_ms = if appended.rolled { now_ms } else { now_ms.saturating_add(flush_ms) };
             self.flush_due_ms.fetch_min(due_ms, Ordering::AcqRel);
         }
         if sync {
             self.sync_soon();
-        } else if !info.duplicate {
+        }
+        if !appended.duplicate {
+            if !is_alone {
+                self.follower_waiters.wake_for(bytes.map_or(u64::MAX, |bytes| bytes as u64));
+            }
+            // With followers or group commit, readers see it later.
             match bytes {
+                _ if !moved => {}
                 Some(bytes) => self.waiters.wake_for(bytes as u64),
                 None => self.waiters.wake(),
             }
         }
-        Ok(info)
+        Ok(appended)
     }
 
     /// Has the log synced by its directory's thread.
@@ -303,35 +373,70 @@ impl Partition {
         self.flush()
     }
 
-    /// Whether readers may see, and producers count on, all below `offset`. Takes no lock.
-    pub fn is_committed(&self, offset: i64) -> bool {
+    /// Whether readers may see, and producers count on, all below `offset` as it was appended in `leader_epoch`. Takes no
+    /// lock.
+    pub fn is_committed(&self, leader_epoch: i32, offset: i64) -> bool {
+        // In this order: a high watermark that was read before the epoch is seen to stand is of that epoch.
         self.high_watermark.load(Ordering::Acquire) >= offset
+            && (self.role.led_epoch() == Some(leader_epoch) || planted::is(Bug::WaitOutlivesLeadership))
     }
 
-    /// Waits until readers may see all below `offset`, an offset up to which the log was appended to. Without group
-    /// commit that is so at once.
+    /// Whether this broker's own copy of all below `offset` is what the settings ask for.
+    pub fn is_kept(&self, offset: i64) -> bool {
+        self.own_end.load(Ordering::Acquire) >= offset
+    }
+
+    /// Waits until readers may see all below `offset`, an offset up to which the log was appended to in `leader_epoch`.
+    /// Without followers and group commit that is so at once.
     ///
     /// Cancel safe.
     ///
     /// # Errors
-    /// `KAFKA_STORAGE_ERROR` where the disk failed, `NOT_LEADER_OR_FOLLOWER` where the partition is closed: whether the
-    /// records are there is not known then.
-    pub async fn committed(&self, offset: i64) -> Result<(), ErrorCode> {
-        if self.is_committed(offset) {
+    /// `KAFKA_STORAGE_ERROR` where the disk failed, `NOT_LEADER_OR_FOLLOWER` where this broker leads no longer, or in
+    /// another epoch: whether the records are there is not known then.
+    pub async fn committed(&self, leader_epoch: i32, offset: i64) -> Result<(), ErrorCode> {
+        self.wait_until(leader_epoch, || self.is_committed(leader_epoch, offset)).await
+    }
+
+    /// As [`Partition::committed`], but for this broker's own copy alone: what `acks=1` asks for.
+    ///
+    /// # Errors
+    /// As [`Partition::committed`].
+    pub async fn kept(&self, leader_epoch: i32, offset: i64) -> Result<(), ErrorCode> {
+        self.wait_until(leader_epoch, || self.is_kept(offset)).await
+    }
+
+    /// As [`Partition::committed`], and sees to it that enough replicas are in sync: what `acks=all` asks for.
+    ///
+    /// # Errors
+    /// As [`Partition::committed`]; `NOT_ENOUGH_REPLICAS_AFTER_APPEND` where replicas went out of sync since the append.
+    pub async fn acknowledged(&self, leader_epoch: i32, offset: i64) -> Result<(), ErrorCode> {
+        self.committed(leader_epoch, offset).await?;
+        match self.shortage() {
+            Some(_) => Err(ErrorCode::NotEnoughReplicasAfterAppend),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn wait_until(&self, leader_epoch: i32, is_done: impl Fn() -> bool) -> Result<(), ErrorCode> {
+        if is_done() {
             return Ok(());
         }
         let waiter = Registered::new(&self.waiters);
         loop {
             // What happens from here on wakes; what happened before is looked for first.
             waiter.waiter.arm();
-            if self.is_committed(offset) {
+            if is_done() {
                 return Ok(());
             }
             self.check_dir()?;
-            match self.log.read().as_deref() {
-                Ok(LogState::Closed) => return Err(ErrorCode::NotLeaderOrFollower),
-                Ok(LogState::Failed(_)) | Err(_) => return Err(ErrorCode::KafkaStorageError),
-                Ok(LogState::Open(_) | LogState::Unopened(_)) => {}
+            if self.role.led_epoch() != Some(leader_epoch) && !planted::is(Bug::WaitOutlivesLeadership) {
+                return Err(ErrorCode::NotLeaderOrFollower);
+            }
+            match self.state.read().map(|state| matches!(state.log, LogState::Closed)) {
+                Ok(false) => {}
+                Ok(true) => return Err(ErrorCode::NotLeaderOrFollower),
+                Err(_) => return Err(ErrorCode::KafkaStorageError),
             }
             waiter.woken().await;
         }
@@ -433,7 +538,7 @@ impl Partition {
             if fetch_offset < log.log_start_offset() {
                 return Err(out_of_range);
             }
-            let end = if last_fetched_epoch == self.leader_epoch {
+            let end = if last_fetched_epoch == self.leader_epoch() {
                 Some((last_fetched_epoch, log.log_end_offset()))
             } else {
                 log.end_offset_for_epoch(last_fetched_epoch)
@@ -444,14 +549,15 @@ impl Partition {
         found.unwrap_or_else(|error| Err(ReadFailure::new(error)))
     }
 
-    /// Registers a fetch that waits. The caller reads once more after this, and removes it in the end.
-    pub fn add_waiter(&self, waiter: &Arc<Waiter>) {
-        self.waiters.add(waiter);
+    /// Registers a fetch that waits, of a follower or not. The caller reads once more after this, and removes it in the
+    /// end.
+    pub fn add_waiter(&self, waiter: &Arc<Waiter>, is_follower: bool) {
+        if is_follower { &self.follower_waiters } else { &self.waiters }.add(waiter);
     }
 
     /// Takes a fetch out that waited.
-    pub fn remove_waiter(&self, waiter: &Arc<Waiter>) {
-        self.waiters.remove(waiter);
+    pub fn remove_waiter(&self, waiter: &Arc<Waiter>, is_follower: bool) {
+        if is_follower { &self.follower_waiters } else { &self.waiters }.remove(waiter);
     }
 
     /// `min.insync.replicas`.
@@ -462,8 +568,8 @@ impl Partition {
     /// Puts new settings in force.
     pub fn set_config(&self, config: LogConfig) {
         self.min_insync_replicas.store(config.min_insync_replicas, Ordering::Relaxed);
-        if let Ok(mut state) = self.log.write() {
-            match &mut *state {
+        if let Ok(mut state) = self.state.write() {
+            match &mut state.log {
                 LogState::Open(log) => log.set_config(config),
                 LogState::Unopened(opening) => opening.config = config,
                 LogState::Failed(_) | LogState::Closed => {}
@@ -474,10 +580,14 @@ impl Partition {
     /// Looks at the log only if it is open and its disk works: what is asleep stays so.
     pub fn if_open<R>(&self, change: impl FnOnce(&mut Log) -> R) -> Option<R> {
         self.check_dir().ok()?;
-        let mut state = self.log.write().ok()?;
-        let LogState::Open(log) = &mut *state else { return None };
+        let mut state = self.state.write().ok()?;
+        let state = &mut *state;
+        let LogState::Open(log) = &mut state.log else { return None };
+        let own_end = self.own_end.load(Ordering::Relaxed);
         let result = change(log);
-        if self.publish(log) {
+        let moved = self.publish(log, &mut state.role);
+        // Who asked for this broker's own copy only waits for no high watermark.
+        if moved || own_end < self.own_end.load(Ordering::Relaxed) {
             self.waiters.wake();
         }
         Some(result)
@@ -485,7 +595,7 @@ impl Partition {
 
     /// Whether nobody has asked for the log yet, so that it costs no memory and no files.
     pub fn is_asleep(&self) -> bool {
-        self.log.read().is_ok_and(|state| matches!(*state, LogState::Unopened(_)))
+        self.state.read().is_ok_and(|state| matches!(state.log, LogState::Unopened(_)))
     }
 
     /// Whether a flush is due that nobody waits for; true once.
@@ -503,7 +613,7 @@ impl Partition {
         let flushed = self.try_flush();
         if flushed.is_err() || self.log_dir.failure().is_some() {
             // Who waits for the records to be durable waits in vain.
-            self.waiters.wake();
+            self.wake_all();
         }
         flushed
     }
@@ -521,19 +631,20 @@ impl Partition {
     /// # Errors
     /// The log could not be left in good order.
     pub fn close(&self, how: Close) -> Result<Option<(i64, i64)>, LogError> {
-        let state = match self.log.write() {
-            Ok(mut state) => std::mem::replace(&mut *state, LogState::Closed),
+        let state = match self.state.write() {
+            Ok(mut state) => std::mem::replace(&mut state.log, LogState::Closed),
             // A panic while the log was changed: what is on the disk is for the recovery to judge.
             Err(poisoned) => {
-                *poisoned.into_inner() = LogState::Closed;
+                poisoned.into_inner().log = LogState::Closed;
                 let reason = "a change of the log did not come to its end".to_owned();
                 return Err(LogError::Offline { dir: PathBuf::from(format!("{}-{}", self.topic, self.index)), reason });
             }
         };
         self.high_watermark.store(-1, Ordering::Release);
         self.last_stable_offset.store(-1, Ordering::Release);
+        self.own_end.store(-1, Ordering::Release);
         self.closed.store(true, Ordering::Release);
-        self.waiters.wake();
+        self.wake_all();
         if self.log_dir.failure().is_some() {
             // Nothing is to be written there any more; the next start recovers what it finds.
             return Ok(None);

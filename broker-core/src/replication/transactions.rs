@@ -2,9 +2,9 @@
 
 use rkafka_protocol::ErrorCode;
 
-use super::outcome::AppendFailure;
+use super::outcome::{AppendFailure, Appended};
 use super::partition::Partition;
-use crate::log::{AppendInfo, TransactionMarker, VerificationGuard};
+use crate::log::{TransactionMarker, VerificationGuard};
 
 impl Partition {
     /// Ends a producer's transaction in this partition.
@@ -12,8 +12,8 @@ impl Partition {
     /// # Errors
     /// `INVALID_PRODUCER_EPOCH` or `TRANSACTION_COORDINATOR_FENCED` for a marker that comes too late, and as
     /// [`Partition::append`].
-    pub fn append_marker(&self, marker: &TransactionMarker, now_ms: i64) -> Result<AppendInfo, AppendFailure> {
-        self.append_with(None, now_ms, |log| log.append_marker(marker, self.leader_epoch, now_ms))
+    pub fn append_marker(&self, marker: &TransactionMarker, now_ms: i64) -> Result<Appended, AppendFailure> {
+        self.append_with(None, now_ms, |log, leader_epoch| log.append_marker(marker, leader_epoch, now_ms))
     }
 
     /// Asks for permission to append a batch that would begin a transaction, before the transaction coordinator is asked;
@@ -73,7 +73,7 @@ mod tests {
             config,
             state: OpenState::clean(),
         };
-        Partition::new("t".into(), Uuid::from_u128(7), 0, 3, opening)
+        Partition::alone("t".into(), Uuid::from_u128(7), 0, 3, opening)
     }
 
     fn records(options: BatchOptions) -> Vec<u8> {
@@ -98,7 +98,7 @@ mod tests {
         partition.append(&mut transactional(producer_id, sequence), guard, NOW_MS).unwrap();
     }
 
-    fn end(partition: &Partition, producer_id: i64, commit: bool) -> Result<AppendInfo, AppendFailure> {
+    fn end(partition: &Partition, producer_id: i64, commit: bool) -> Result<Appended, AppendFailure> {
         let (producer_epoch, coordinator_epoch, transaction_version) = (0, 5, 1);
         let marker = TransactionMarker { producer_id, producer_epoch, coordinator_epoch, commit, transaction_version };
         partition.append_marker(&marker, NOW_MS)
@@ -141,7 +141,7 @@ mod tests {
         let partition = partition(LogConfig::default());
         begin(&partition, 1, 0);
         let waiter = Arc::new(Waiter::default());
-        partition.add_waiter(&waiter);
+        partition.add_waiter(&waiter, false);
         waiter.arm();
         let mut wait = pin!(waiter.woken(1 << 30));
         let mut context = Context::from_waker(Waker::noop());
@@ -150,7 +150,7 @@ mod tests {
         assert!(wait.as_mut().poll(&mut context).is_pending());
         end(&partition, 1, true).unwrap();
         assert!(wait.as_mut().poll(&mut context).is_ready());
-        partition.remove_waiter(&waiter);
+        partition.remove_waiter(&waiter, false);
     }
 
     #[test]

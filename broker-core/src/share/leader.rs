@@ -237,7 +237,7 @@ impl ShareLeader {
                 broker,
                 &led.place,
                 &led.key,
-                (led.partition.leader_epoch, led.state_epoch),
+                (led.partition.leader_epoch(), led.state_epoch),
                 &after,
             )?;
         }
@@ -364,13 +364,13 @@ impl Led {
 
     /// Registers a fetch behind those that wait already, for new records and for those that come back.
     pub fn add_waiter(&self, waiter: &Arc<Waiter>) {
-        self.partition.add_waiter(waiter);
+        self.partition.add_waiter(waiter, false);
         self.queue.add(waiter);
     }
 
     /// Takes a fetch out, whatever it got. What it left is for the next one.
     pub fn remove_waiter(&self, waiter: &Arc<Waiter>) {
-        self.partition.remove_waiter(waiter);
+        self.partition.remove_waiter(waiter, false);
         self.queue.remove(waiter);
     }
 

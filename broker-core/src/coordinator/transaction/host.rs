@@ -118,7 +118,7 @@ impl TransactionHost for BrokerState {
     fn coordinator_epoch(&self, partition: i32) -> Result<i32, ErrorCode> {
         let partition = self.partition(TRANSACTIONS_TOPIC, partition)?;
         partition.check_dir()?;
-        Ok(partition.leader_epoch)
+        partition.led_epoch()
     }
 
     fn write_marker(&self, topic: &str, partition: i32, marker: &TransactionMarker) -> Result<(), ErrorCode> {

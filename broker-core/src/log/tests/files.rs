@@ -189,3 +189,14 @@ fn the_same_code_runs_on_a_file_system() {
     log.delete_records(20).unwrap();
     assert_eq!(log.log_start_offset(), 20);
 }
+
+#[test]
+fn an_epoch_without_records_goes_with_a_truncation_to_the_end() {
+    let (mut log, _) = open_in(&memory(), &LogConfig::default(), OpenState::clean());
+    log.append_as_leader(&mut batch(1, 5), None, 3, NOW_MS).unwrap();
+    // That of a leader which is deposed before its first record, and whose successor says that epoch 3 ends here.
+    log.begin_leader_epoch(5);
+    assert_eq!(log.latest_epoch(), Some(5));
+    assert_eq!(log.truncate_to(1, NOW_MS).unwrap(), 1);
+    assert_eq!(log.latest_epoch(), Some(3), "else a follower would ask for the end of epoch 5 for ever");
+}
