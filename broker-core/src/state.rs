@@ -12,7 +12,8 @@ use uuid::Uuid;
 use crate::config::{BrokerConfig, milliseconds};
 use crate::controller::{
     Committed, ConfigResource, Controller, ControllerError, CreatedTopic, Decision, DeletedTopic, MetadataImage,
-    PartitionImage, Placement, Refusal, TopicChange, TopicImage, broker_config, create_topics, delete_topics, topic_config,
+    PartitionImage, Placement, Refusal, TopicChange, TopicImage, broker_config, create_topics, delete_topics,
+    topic_config,
 };
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::data_dirs::DataDirs;
@@ -22,8 +23,8 @@ use crate::log::TransactionMarker;
 use crate::metadata::{AppliedMetadata, ProducerIds};
 use crate::peer::PeerClient;
 use crate::replication::{
-    AlterPartitionSink, Close, FetcherContext, FetcherSettings, Fetchers, IsrProposal, Opening, Partition, PartitionKey,
-    Registry,
+    AlterPartitionSink, Close, FetcherContext, FetcherSettings, Fetchers, IsrProposal, Opening, Partition,
+    PartitionKey, Registry,
 };
 use crate::server::Endpoint;
 use crate::share::ShareLeader;

@@ -383,7 +383,9 @@ impl Reading<'_> {
             return Ok(PartitionData { diverging_epoch, ..data_of(partition.read_nothing()) });
         }
         let read_committed = self.wants.read_committed;
-        partition.read(asked.fetch_offset, self.max_bytes(asked), self.is_first, read_committed, self.now_ms).map(data_of)
+        partition
+            .read(asked.fetch_offset, self.max_bytes(asked), self.is_first, read_committed, self.now_ms)
+            .map(data_of)
     }
 
     fn max_bytes(&self, asked: &Asked) -> usize {

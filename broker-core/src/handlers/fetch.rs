@@ -48,8 +48,7 @@ pub async fn handle(
     let uses_topic_ids = version >= FIRST_WITH_TOPIC_ID;
     let replica_id = if version >= 15 { request.replica_state.replica_id } else { request.replica_id };
     let follower = (replica_id >= 0).then_some((replica_id, request.replica_state.replica_epoch));
-    let opened =
-        broker.fetch_sessions.open(&mut request, uses_topic_ids, follower.is_some(), broker.clock.now_ms());
+    let opened = broker.fetch_sessions.open(&mut request, uses_topic_ids, follower.is_some(), broker.clock.now_ms());
     let (session, turn) = match opened {
         Ok(opened) => opened,
         Err(error) => {

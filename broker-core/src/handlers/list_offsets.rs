@@ -123,7 +123,8 @@ fn find(
         tracing::error!(topic, partition = asked.partition_index, %error, "cannot look for an offset");
         ErrorCode::from_code(error.kafka_error_code())
     })?;
-    let is_settled = matches!(asked.timestamp, EARLIEST | EARLIEST_LOCAL) || (asked.timestamp != LATEST && found.1 >= 0);
+    let is_settled =
+        matches!(asked.timestamp, EARLIEST | EARLIEST_LOCAL) || (asked.timestamp != LATEST && found.1 >= 0);
     if reader.is_client() && !is_settled && partition.is_behind_its_epoch() {
         // An earlier leader may have told more than this one may tell yet (KIP-207).
         return Err(if version < FIRST_WITH_OFFSET_NOT_AVAILABLE {

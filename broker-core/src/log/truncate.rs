@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::error::LogError;
-use crate::planted::{self, Bug};
 use super::log_impl::Log;
 use super::segment::{
     self, DELETED_SUFFIX, INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, Segment, TIME_INDEX_SUFFIX, TXN_INDEX_SUFFIX,
 };
+use crate::planted::{self, Bug};
 
 impl Log {
     /// Removes all records from `offset` on, and the rest of the batch that holds it. Returns the new log end. What was

@@ -82,7 +82,11 @@ impl Fetchers {
                 more: Notify::new(),
             });
             #[expect(clippy::disallowed_methods, reason = "this is the driver of the fetcher")]
-            tokio::spawn(run(self.context.clone(), Arc::clone(&shared), Peer::new(leader, Purpose::Replication(number))));
+            tokio::spawn(run(
+                self.context.clone(),
+                Arc::clone(&shared),
+                Peer::new(leader, Purpose::Replication(number)),
+            ));
             shared
         });
         lock(&shared.fetcher).add(partition);

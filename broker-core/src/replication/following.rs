@@ -95,12 +95,7 @@ impl Partition {
     ///
     /// # Errors
     /// See [`FollowFailure`].
-    pub fn append_fetched(
-        &self,
-        leader_epoch: i32,
-        fetched: &Fetched<'_>,
-        now_ms: i64,
-    ) -> Result<i64, FollowFailure> {
+    pub fn append_fetched(&self, leader_epoch: i32, fetched: &Fetched<'_>, now_ms: i64) -> Result<i64, FollowFailure> {
         self.as_follower(leader_epoch, now_ms, |log| {
             if fetched.offset != log.log_end_offset() {
                 return Err(FollowFailure::Stale);

@@ -264,7 +264,8 @@ impl LeaderBook {
                 return self.isr.contains(&follower.id);
             }
             // One that is about to join is waited for, so that it finds the high watermark where it can reach it.
-            self.is_in_maximal_isr(follower.id) || (follower.is_eligible && follower.is_caught_up(leader_end, self.now_ms, self.lag_max_ms))
+            self.is_in_maximal_isr(follower.id)
+                || (follower.is_eligible && follower.is_caught_up(leader_end, self.now_ms, self.lag_max_ms))
         };
         self.followers.iter().filter(counts).map(|follower| follower.end).chain([own_end]).min()
     }
@@ -302,8 +303,7 @@ impl LeaderBook {
         }
         let is_in_sync = |id: &i32| {
             let follower = self.followers.iter().find(|follower| follower.id == *id);
-            *id == self.node
-                || follower.is_some_and(|follower| follower.is_caught_up(leader_end, now_ms, lag_max_ms))
+            *id == self.node || follower.is_some_and(|follower| follower.is_caught_up(leader_end, now_ms, lag_max_ms))
         };
         let isr: Vec<i32> = self.isr.iter().copied().filter(is_in_sync).collect();
         (isr.len() < self.isr.len()).then(|| self.propose(&isr))
@@ -324,11 +324,7 @@ impl LeaderBook {
     }
 
     /// Takes in the controller's answer to `proposal`. Answers the proposal where it is to be sent once more.
-    pub fn answered(
-        &mut self,
-        proposal: &IsrProposal,
-        answer: &Result<IsrDecision, ErrorCode>,
-    ) -> Option<IsrProposal> {
+    pub fn answered(&mut self, proposal: &IsrProposal, answer: &Result<IsrDecision, ErrorCode>) -> Option<IsrProposal> {
         if self.proposal.as_ref() != Some(proposal) {
             // The metadata log was quicker.
             return None;

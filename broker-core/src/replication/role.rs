@@ -230,11 +230,7 @@ impl Partition {
     }
 
     /// Takes in the controller's answer to a proposal. Answers the proposal where it is to be sent once more.
-    pub fn isr_answered(
-        &self,
-        proposal: &IsrProposal,
-        answer: &Result<IsrDecision, ErrorCode>,
-    ) -> Option<IsrProposal> {
+    pub fn isr_answered(&self, proposal: &IsrProposal, answer: &Result<IsrDecision, ErrorCode>) -> Option<IsrProposal> {
         if self.role.led_epoch() != Some(proposal.leader_epoch) {
             return None;
         }

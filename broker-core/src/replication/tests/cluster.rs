@@ -131,7 +131,15 @@ impl Cluster {
         let nodes = (0..3).map(|id| {
             let disk = FaultyStorage::new();
             let partition = Some(partition(&disk, 0, true));
-            Node { id, broker_epoch: i64::from(id), disk, partition, seen: 0, high_watermark_checkpoint: 0, last_fetch: None }
+            Node {
+                id,
+                broker_epoch: i64::from(id),
+                disk,
+                partition,
+                seen: 0,
+                high_watermark_checkpoint: 0,
+                last_fetch: None,
+            }
         });
         Self {
             random: Random::new(seed),
@@ -288,13 +296,10 @@ impl Cluster {
         | Message::Altered { to, broker_epoch, proposal, .. } = self.network.remove(at)
         {
             let unknown = Err(ErrorCode::RequestTimedOut);
-            match self.nodes[to as usize].partition.as_ref().filter(|_| self.nodes[to as usize].broker_epoch == broker_epoch) {
-                Some(partition) => {
-                    if let Some(proposal) = partition.isr_answered(&proposal, &unknown) {
-                        self.network.push(Message::Alter { from: to, broker_epoch, proposal });
-                    }
-                }
-                None => {}
+            let node = &self.nodes[to as usize];
+            let partition = node.partition.as_ref().filter(|_| node.broker_epoch == broker_epoch);
+            if let Some(proposal) = partition.and_then(|partition| partition.isr_answered(&proposal, &unknown)) {
+                self.network.push(Message::Alter { from: to, broker_epoch, proposal });
             }
         }
     }

@@ -138,8 +138,9 @@ impl Controller {
         if proposal.partition_epoch != now.partition_epoch {
             return Err(ErrorCode::InvalidUpdateVersion);
         }
-        let is_ineligible =
-            |(id, epoch): &&(i32, i64)| *id != from && !(self.is_live(*id) && (*epoch < 0 || self.is_eligible(*id, *epoch)));
+        let is_ineligible = |(id, epoch): &&(i32, i64)| {
+            *id != from && !(self.is_live(*id) && (*epoch < 0 || self.is_eligible(*id, *epoch)))
+        };
         if proposal.isr.iter().any(|one| is_ineligible(&one)) {
             return Err(ErrorCode::IneligibleReplica);
         }
