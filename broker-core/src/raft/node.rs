@@ -175,7 +175,7 @@ impl<L: RaftLog> RaftNode<L> {
     /// # Errors
     /// [`AppendRefused::NotLeader`] where this node does not lead in this epoch, or [`AppendRefused::Failed`].
     pub fn append(&mut self, now: Now, epoch: i32, records: &mut [u8]) -> Result<Appended, AppendRefused> {
-        if !matches!(self.role, Role::Leader(_)) || epoch != self.epoch || self.is_stopping {
+        if !matches!(self.role, Role::Leader(_)) || epoch != self.epoch {
             return Err(AppendRefused::NotLeader { node_id: self.config.node_id, epoch });
         }
         let appended = self.append_as_leader(now, records)?;
@@ -193,10 +193,13 @@ impl<L: RaftLog> RaftNode<L> {
         self.pump(now)
     }
 
-    /// Begins to stop: a leader hands over, and the node seeks no votes any more. It answers on until the driver stops
+    /// Begins to stop: a leader hands over, unless it is the only voter, and the node seeks no votes any more. It answers on until the driver stops
     /// asking, best when [`RaftNode::is_dispensable`] or after a while.
     pub fn shutdown(&mut self, now: Now) -> Result<(), RaftError> {
         self.is_stopping = true;
+        if matches!(self.role, Role::Prospective { .. } | Role::Candidate { .. }) {
+            self.detach(now, self.epoch)?;
+        }
         self.resign(now, self.epoch)
     }
 

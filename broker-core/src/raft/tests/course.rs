@@ -113,6 +113,18 @@ fn a_leader_that_stops_hands_over() {
 }
 
 #[test]
+fn who_stops_in_the_midst_of_an_election_gives_it_up() {
+    let mut world = World::new(3, 3, 0, 600).unwrap();
+    world.crash(2);
+    world.crash(3);
+    world.run_while(|world| world.slots[&1].node.as_ref().unwrap().role() != RoleName::Prospective).unwrap();
+    world.shutdown(1).unwrap();
+    assert_eq!(world.node(1).role(), RoleName::Unattached);
+    world.run_until(world.at + 10_000).unwrap();
+    assert_eq!(world.node(1).role(), RoleName::Unattached);
+}
+
+#[test]
 fn a_leader_that_starts_again_does_not_resume_its_epoch() {
     let (mut world, leader) = settled();
     let epoch = world.node(leader).leader_and_epoch().epoch;

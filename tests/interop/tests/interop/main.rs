@@ -12,6 +12,7 @@ mod groups;
 mod http;
 mod kgo;
 mod kills;
+mod metadata_quorum;
 mod metrics;
 mod mirror_maker;
 mod mixed_groups;
