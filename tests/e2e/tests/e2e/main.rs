@@ -1,5 +1,6 @@
 //! Clients against a broker on loopback: the embedded one, and, where one body serves for both, Apache Kafka.
 
+mod admin;
 mod consumer_metrics;
 mod edges;
 mod exactly_once;
