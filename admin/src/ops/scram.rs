@@ -298,8 +298,8 @@ impl Admin {
         DescribeUserScramCredentials::new(self, users.map(|users| users.into_iter().collect()))
     }
 
-    /// Sets and takes away passwords of users. They are hashed here, on a thread for work that takes long. All changes of
-    /// one user are made or none. Needs Kafka 2.7.
+    /// Sets and takes away passwords of users. They are hashed here, on a thread for work that takes long. A user can be
+    /// changed once in a call ([`DuplicateResource`](ErrorCode::DuplicateResource)), by one mechanism. Needs Kafka 2.7.
     ///
     /// Cancel safety: the passwords may have been changed.
     ///
