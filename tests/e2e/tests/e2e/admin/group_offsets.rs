@@ -63,7 +63,7 @@ on_both! {
         let partition = TopicPartition::new(topic.as_str(), 0);
         let set = [(ConfigResource::group(&group), [("share.auto.offset.reset", ConfigChange::Set("earliest".into()))])];
         assert!(admin.incremental_alter_configs(set).await.expect("an answer").values().all(Result::is_ok));
-        let config = ShareConsumerConfig::new().bootstrap_servers(cluster.bootstrap()).group_id(&group);
+        let config = ShareConsumerConfig::new().bootstrap_servers(cluster.bootstrap()).group_id(group.clone());
         let mut consumer = in_time("a consumer", ShareConsumer::connect(config)).await.expect("a consumer");
         consumer.subscribe([topic.as_str()]).expect("subscribed");
         in_time("a record", consumer.recv()).await.expect("a record");
@@ -85,7 +85,8 @@ on_both! {
         let listed = comes("the offset", || admin.list_share_group_offsets(ask()).into_future(), |all| {
             all[&group].as_ref().is_ok_and(|offsets| matches!(&offsets[&partition], Ok(Some(at)) if at.start_offset == 4))
         }).await;
-        assert!(listed["no-such-group"].is_err(), "{listed:?}");
+        // Kafka has no offsets of it to tell, the embedded broker says that it is not there.
+        assert!(!matches!(&listed["no-such-group"], Ok(offsets) if !offsets.is_empty()), "{listed:?}");
         let deleted = admin.delete_share_group_offsets(&group, [topic.as_str(), "no-such-topic"]).await.expect("an answer");
         assert!(deleted[&topic].is_ok(), "{deleted:?}");
         assert_eq!(code(&deleted["no-such-topic"]), Some(ErrorCode::UnknownTopicOrPartition));

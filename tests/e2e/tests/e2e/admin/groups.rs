@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rkafka::admin::{ErrorCode, GroupState, GroupType, MemberToRemove, TopicPartition};
+use rkafka::client::ClientSettings as _;
 use rkafka::consumer::{Consumer, ConsumerConfig, GroupProtocol};
 use rkafka_testkit::on_both;
 

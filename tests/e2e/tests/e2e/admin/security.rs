@@ -4,7 +4,7 @@ use rkafka::admin::{
 };
 use rkafka_testkit::on_both;
 
-use super::{admin, code};
+use super::{admin, code, comes};
 
 on_both! {
     async fn without_an_authorizer_there_are_no_rules(cluster: &Cluster) {
@@ -51,7 +51,7 @@ on_both! {
         assert!(answer[&both].is_ok() && answer[&all].is_ok() && answer[&bad].is_err(), "{answer:?}");
         let of_user = ClientQuotaFilter::all().component("user", QuotaMatch::Name(user.clone()));
         let find = async |filter: ClientQuotaFilter| admin.describe_client_quotas(filter).await.expect("quotas");
-        let found = super::comes("the quotas", || admin.describe_client_quotas(of_user.clone()).into_future(), |found| found.len() == 2).await;
+        let found = comes("the quotas", || admin.describe_client_quotas(of_user.clone()).into_future(), |found| found.len() == 2).await;
         assert_eq!((found[&both]["producer_byte_rate"], found[&all]["consumer_byte_rate"]), (1_000.0, 2_000.0));
         assert_eq!(find(of_user.clone().component("client-id", QuotaMatch::Default)).await.len(), 1);
         assert_eq!(find(of_user.clone().component("client-id", QuotaMatch::Any)).await.len(), 2);
@@ -60,7 +60,7 @@ on_both! {
         assert!(unset(true).await.expect("an answer")[&both].is_ok());
         assert_eq!(find(of_user.clone()).await.len(), 2, "only validated");
         assert!(unset(false).await.expect("an answer")[&both].is_ok());
-        super::comes("one less", || admin.describe_client_quotas(of_user.clone()).into_future(), |found| found.len() == 1).await;
+        comes("one less", || admin.describe_client_quotas(of_user.clone()).into_future(), |found| found.len() == 1).await;
 
         let alterations = [
             UserScramCredentialAlteration::upsert(&user, ScramMechanism::Sha256, "secret"),
@@ -78,7 +78,7 @@ on_both! {
         assert_eq!(code(&refused[&user]), Some(ErrorCode::DuplicateResource));
         assert!(admin.alter_user_scram_credentials([other]).await.expect("an answer")[&user].is_ok());
         let users = || Some(vec![user.clone(), "no-such-user".to_owned()]);
-        let told = super::comes("the user", || admin.describe_user_scram_credentials(users()).into_future(), |told| {
+        let told = comes("the user", || admin.describe_user_scram_credentials(users()).into_future(), |told| {
             told[&user].as_ref().is_ok_and(|infos| infos.len() == 2)
         }).await;
         let infos = told[&user].as_ref().expect("described");

@@ -64,8 +64,7 @@ on_both! {
 }
 
 on_both! {
-    /// Records of a transaction that no coordinator knows: written as producers before KIP-890 could.
-    async fn a_transaction_that_hangs_is_found_and_aborted(cluster: &Cluster) {
+    async fn a_marker_by_hand_ends_nothing_that_is_not_open(cluster: &Cluster) {
         let admin = admin(cluster).await;
         let topic = cluster.topic("admin-hang", 2, &[]).await;
         let partition = TopicPartition::new(topic.as_str(), 1);
