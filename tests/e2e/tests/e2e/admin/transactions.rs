@@ -20,9 +20,9 @@ on_both! {
 
         let listed = admin.list_transactions().filter_states([TransactionState::Ongoing]).await.expect("listed");
         assert!(listed.errors.is_empty(), "{listed:?}");
-        let of_ours = listed.transactions.iter().find(|one| one.transactional_id == id).expect("listed").clone();
+        let of_ours = listed.transactions.iter().find(|one| one.transactional_id == id).expect("listed");
         let pattern = admin.list_transactions().filter_on_pattern(format!("{id}|nothing")).await.expect("listed");
-        assert_eq!(pattern.transactions, [of_ours.clone()]);
+        assert_eq!(pattern.transactions, std::slice::from_ref(of_ours));
         let long = admin.list_transactions().filter_on_duration(Duration::from_secs(3_600)).await.expect("listed");
         assert!(!long.transactions.iter().any(|one| one.transactional_id == id));
         let by_id = admin.list_transactions().filter_producer_ids([of_ours.producer_id]).await.expect("listed");
