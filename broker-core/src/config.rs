@@ -158,9 +158,23 @@ settings! {
         "num.partitions" => num_partitions: i32 = 1, in 1..=10_000, because "a topic needs a partition";
         /// How many replicas a partition gets that was created without saying so.
         "default.replication.factor" => default_replication_factor: i16 = 1,
-            in 1..=1, because "this broker is alone, and a partition has one replica per broker at most";
+            in 1.., because "a partition needs a replica";
         /// How many replicas must be in sync for a write with `acks=all` to be taken: no more than the partition has.
         "min.insync.replicas" => min_insync_replicas: i32 = 1, in 1.., because "the leader itself is one";
+        /// Whether a replica that may lack acknowledged records leads a partition, where no other can. Records are lost
+        /// then; without it the partition waits for a replica that has them.
+        "unclean.leader.election.enable" => unclean_leader_election_enable: bool = false;
+        /// How often it is looked for partitions without a leader that may get one by `unclean.leader.election.enable`.
+        "unclean.leader.election.interval.ms" => unclean_leader_election_interval: Duration =
+            Duration::from_secs(300), in Duration::from_millis(1).., because "it takes some time";
+        /// Whether partitions go back to their preferred leaders by themselves.
+        "auto.leader.rebalance.enable" => auto_leader_rebalance_enable: bool = true;
+        /// How often it is looked for partitions that others lead than their preferred leaders, in seconds.
+        "leader.imbalance.check.interval.seconds" => leader_imbalance_check_interval_seconds: i64 = 300,
+            in 1.., because "it takes some time";
+        /// For how long a broker need not be heard of before it is fenced: others lead its partitions then.
+        "broker.session.timeout.ms" => broker_session_timeout: Duration = Duration::from_secs(9),
+            in Duration::from_millis(1).., because "it takes some time";
         /// Whether topics can be deleted.
         "delete.topic.enable" => delete_topic_enable: bool = true;
         /// Whether asking for a topic's metadata creates the topic.
@@ -621,6 +635,7 @@ impl BrokerConfig {
             index_interval_bytes: self.log_index_interval_bytes.max(0) as u32,
             segment_index_bytes: self.log_index_size_max_bytes.max(4) as u32,
             min_insync_replicas: self.min_insync_replicas,
+            unclean_leader_election: self.unclean_leader_election_enable,
             max_message_bytes: self.message_max_bytes.max(0) as u32,
             retention_ms: self.retention_ms(),
             retention_bytes: self.log_retention_bytes,

@@ -12,7 +12,7 @@ use rkafka_protocol::records::{
 };
 
 use crate::BrokerState;
-use crate::controller::{Decision, MetadataImage, placed_replicas, topic_records};
+use crate::controller::{Decision, MetadataImage, View, place, seed_of, topic_records};
 use crate::coordinator::share::SHARE_STATE_TOPIC;
 use crate::log::{LogError, TransactionMarker, VerificationGuard};
 
@@ -305,10 +305,10 @@ async fn make_internal_topic(broker: &BrokerState, topic: &str) -> Result<i32, E
         if image.topic(topic).is_some() {
             return Decision { records: Vec::new(), reply: Ok(()) };
         }
-        match placed_replicas(image, usize::try_from(partitions).unwrap_or(1), 1, 0) {
+        let id = BrokerState::new_id();
+        match place(image, usize::try_from(partitions).unwrap_or(1), 1, seed_of(id, 0)) {
             Ok(replicas) => {
-                let (_, directory_id) = broker.dirs.metadata_dir();
-                let records = topic_records(topic, BrokerState::new_id(), &replicas, &configs, directory_id);
+                let records = topic_records(&View::new(image, &broker.config), topic, id, &replicas, &configs);
                 Decision { records, reply: Ok(()) }
             }
             Err(refusal) => Decision { records: Vec::new(), reply: Err(refusal.error) },

@@ -254,7 +254,6 @@ mod tests {
         assert!(error.starts_with("line 3: `num.partitions` cannot be `none`"), "{error}");
         let error = refused("num.io.threads=many\n");
         assert!(error.starts_with("line 1: `num.io.threads` cannot be `many`"), "{error}");
-        assert!(refused("default.replication.factor=3").contains("this broker is alone"));
         let error = refused("\ngroup.min.session.timeout.ms=7000000\n");
         assert!(error.starts_with("line 2: `group.min.session.timeout.ms`"), "{error}");
     }

@@ -12,8 +12,7 @@ use uuid::Uuid;
 use crate::config::{BrokerConfig, milliseconds};
 use crate::controller::{
     Committed, ConfigResource, Controller, ControllerError, CreatedTopic, Decision, DeletedTopic, MetadataImage,
-    PartitionImage, Placement, Refusal, TopicChange, TopicImage, broker_config, create_topics, delete_topics,
-    topic_config,
+    PartitionImage, Refusal, TopicChange, TopicImage, View, broker_config, create_topics, delete_topics, topic_config,
 };
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::data_dirs::DataDirs;
@@ -153,10 +152,6 @@ impl BrokerState {
     pub(crate) fn endpoint(&self, listener: &str) -> (&str, u16) {
         let found = self.endpoints.iter().find(|endpoint| &*endpoint.name == listener).or(self.endpoints.first());
         found.map_or(("", 0), |endpoint| (&endpoint.host, endpoint.port))
-    }
-
-    pub(crate) fn placement(&self) -> Placement<'_> {
-        Placement { config: &self.config, directory_id: self.dirs.metadata_dir().1 }
     }
 
     /// A new random id that is none of those that Kafka keeps for itself, nor begins with a dash in its base64 form,
@@ -375,9 +370,8 @@ impl BrokerState {
         topics: &[CreatableTopic],
         validate_only: bool,
     ) -> Result<Vec<Result<CreatedTopic, Refusal>>, ControllerError> {
-        let placement = self.placement();
         self.submit(|image| {
-            let decision = create_topics(image, &placement, topics, &mut Self::new_id);
+            let decision = create_topics(&View::new(image, &self.config), topics, &mut Self::new_id);
             if validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
         })
         .await

@@ -1,18 +1,19 @@
 //! Decisions about settings that may be changed while the broker runs: those of topics, brokers, groups, and
 //! subscriptions to the metrics of clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rkafka_protocol::ErrorCode;
-use rkafka_protocol::messages::ConfigRecord;
 use rkafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use rkafka_protocol::messages::{ClearElrRecord, ConfigRecord};
 
 use super::client_metrics_config::{self, CLIENT_METRICS_SETTINGS, Wrong};
 use super::group_config::GroupSetting;
 use super::image::{ConfigResource, MetadataImage};
 use super::records::MetadataRecord;
 use super::topic_config::{ConfigType, TopicSetting};
+use super::view::{ELR_FEATURE, MIN_ISR};
 use super::{Decision, Refusal, broker_config, topic_config};
 use crate::config::BrokerConfig;
 
@@ -36,7 +37,47 @@ pub(crate) fn alter(
             Ok(())
         })
         .collect();
+    forget_eligible(image, &mut records);
     Decision { records, reply }
+}
+
+/// Who is an eligible leader was decided by another `min.insync.replicas`, and may lack what is committed by the new one.
+fn forget_eligible(image: &MetadataImage, records: &mut Vec<MetadataRecord>) {
+    if image.feature_level(ELR_FEATURE) < 1 {
+        return;
+    }
+    let mut topics: BTreeSet<String> = BTreeSet::new();
+    for record in &*records {
+        if let MetadataRecord::Config(record) = record
+            && record.name == MIN_ISR
+        {
+            // The empty name means all topics.
+            let of_topic = record.resource_type == ConfigResource::Topic.number();
+            topics.insert(if of_topic { record.resource_name.clone() } else { String::new() });
+        }
+    }
+    if topics.contains("") {
+        topics = BTreeSet::from([String::new()]);
+    }
+    let cleared = topics
+        .into_iter()
+        .map(|topic_name| MetadataRecord::ClearElr(ClearElrRecord { topic_name, ..Default::default() }));
+    records.extend(cleared);
+}
+
+/// While there are eligible leaders, `min.insync.replicas` is the same for all brokers, and always said.
+fn check_min_isr(image: &MetadataImage, name: &str, changes: &BTreeMap<&str, Option<String>>) -> Result<(), Refusal> {
+    match changes.get(MIN_ISR) {
+        Some(_) if image.feature_level(ELR_FEATURE) < 1 => Ok(()),
+        Some(_) if !name.is_empty() => {
+            refuse(ErrorCode::InvalidConfig, "Broker-level min.insync.replicas cannot be altered while ELR is enabled.")
+        }
+        Some(None) => refuse(
+            ErrorCode::InvalidConfig,
+            "Cluster-level min.insync.replicas cannot be removed while ELR is enabled.",
+        ),
+        Some(Some(_)) | None => Ok(()),
+    }
 }
 
 fn refuse<T>(error: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
@@ -61,6 +102,7 @@ fn alter_one(
         }
     }
     if kind == ConfigResource::Broker {
+        check_min_isr(image, name, &changes)?;
         check_broker(image, fixed, name, &changes)?;
     }
     if kind == ConfigResource::Topic {

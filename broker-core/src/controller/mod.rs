@@ -4,35 +4,57 @@
 //! the metadata log, and only then replayed into the image; readers see the next image all at once. The same replay
 //! builds the image when the broker starts, so the image is always what the log says.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the quorum's controller calls it"))]
+mod active;
+#[cfg_attr(not(test), expect(dead_code, reason = "the quorum's controller calls it"))]
+mod alter_partition;
 pub(crate) mod broker_config;
+mod brokers;
 pub(crate) mod client_metrics_config;
 mod configs;
+#[cfg_attr(not(test), expect(dead_code, reason = "the quorum's controller calls it"))]
+mod directories;
 mod driver;
+mod elections;
 mod features;
 pub(crate) mod group_config;
 #[cfg_attr(not(test), expect(dead_code, reason = "snapshots are written once there is a quorum"))]
 mod image;
+#[cfg_attr(not(test), expect(dead_code, reason = "the quorum's controller calls it"))]
+mod nodes;
+mod partition_change;
+mod placement;
+mod reassignments;
 mod records;
+#[cfg_attr(not(test), expect(dead_code, reason = "the quorum's controller calls it"))]
+mod report;
+mod sessions;
 pub(crate) mod topic_config;
 mod topic_name;
 mod topics;
+mod view;
 
 use rkafka_protocol::ErrorCode;
 
+pub(crate) use brokers::unregister as unregister_broker;
 pub(crate) use configs::{alter as alter_configs, check_resource};
 pub(crate) use driver::{Committed, Controller, ControllerError, DIRECTORY as METADATA_DIRECTORY};
+pub(crate) use elections::{Asked as AskedElection, elect_leaders};
 pub(crate) use features::update as update_features;
 pub use image::{
     BrokerImage, ConfigResource, ControllerImage, DIRECTORY_LOST, DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED,
     EndpointImage, FeatureRange, ImageDelta, MetadataImage, NO_LEADER, PartitionChange, PartitionImage, TopicChange,
     TopicImage, is_internal,
 };
+pub(crate) use placement::place;
+pub(crate) use reassignments::{alter_reassignments, reassignments};
 pub(crate) use records::MetadataRecord;
 pub(crate) use topic_name::invalid_reason as invalid_topic_name_reason;
 pub(crate) use topics::{
-    CreatedTopic, DeletedTopic, Placement, check_replicas, create as create_topics, create_partitions,
-    delete as delete_topics, placed_replicas, topic_records,
+    CreatedTopic, DeletedTopic, create as create_topics, create_partitions, delete as delete_topics, seed_of,
+    topic_records,
 };
+pub(crate) use view::View;
 
 /// The feature whose level says which records there are, and in which versions.
 pub(crate) const METADATA_VERSION_FEATURE: &str = "metadata.version";

@@ -199,8 +199,7 @@ pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
         name: "min.insync.replicas",
         kind: ConfigType::Int,
         broker_name: Some("min.insync.replicas"),
-        documentation: "How many replicas must be in sync for a write with `acks=all` to be taken. A partition has one \
-                        replica here, so that more than 1 refuses such writes.",
+        documentation: "How many replicas must be in sync for a write with `acks=all` to be taken.",
         default: |broker| broker.min_insync_replicas.to_string(),
         apply: |text, log| number(text, 1, i32::MAX).map(|replicas| log.min_insync_replicas = replicas),
     },
@@ -251,6 +250,19 @@ pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
         documentation: "How old a log segment may get before it is closed.",
         default: |broker| milliseconds(broker.log_roll_ms.unwrap_or(broker.log_roll_hours)).to_string(),
         apply: |text, log| number(text, 1, i64::MAX).map(|ms| log.segment_ms = ms),
+    },
+    TopicSetting {
+        name: "unclean.leader.election.enable",
+        kind: ConfigType::Boolean,
+        broker_name: Some("unclean.leader.election.enable"),
+        documentation: "Whether a replica that may lack acknowledged records leads where no other can; they are lost then.",
+        default: |broker| broker.unclean_leader_election_enable.to_string(),
+        apply: |text, log| {
+            let enabled = text.trim().to_ascii_lowercase().parse();
+            enabled
+                .map(|enabled| log.unclean_leader_election = enabled)
+                .map_err(|_| "it is neither true nor false".to_owned())
+        },
     },
 ];
 

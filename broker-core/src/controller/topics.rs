@@ -10,9 +10,10 @@ use rkafka_protocol::messages::{ConfigRecord, PartitionRecord, RemoveTopicRecord
 use uuid::Uuid;
 
 use super::image::{ConfigResource, MetadataImage, NO_LEADER, TopicImage};
+use super::placement::place;
 use super::records::MetadataRecord;
+use super::view::View;
 use super::{Decision, Refusal, broker_config, topic_config, topic_name};
-use crate::config::BrokerConfig;
 
 /// Kafka's limit on the partitions that one request may create.
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
@@ -26,21 +27,13 @@ pub(crate) struct CreatedTopic {
     pub configs: BTreeMap<String, String>,
 }
 
-/// What decisions need to know besides the image.
-pub(crate) struct Placement<'a> {
-    pub config: &'a BrokerConfig,
-    /// The id of this broker's first log directory, as partition records name it.
-    pub directory_id: Uuid,
-}
-
 fn refuse<T>(error: ErrorCode, message: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal { error, message: message.into() })
 }
 
 /// Decides about the topics of one CreateTopics request. `new_id` gives an id that no topic has had.
 pub(crate) fn create(
-    image: &MetadataImage,
-    placement: &Placement<'_>,
+    view: &View<'_>,
     topics: &[CreatableTopic],
     new_id: &mut dyn FnMut() -> Uuid,
 ) -> Decision<Vec<Result<CreatedTopic, Refusal>>> {
@@ -53,25 +46,22 @@ pub(crate) fn create(
         let reply = if twice {
             refuse(ErrorCode::InvalidRequest, "Duplicate topic name.")
         } else {
-            check_name(image, &names, &topic.name).and_then(|()| plan(image, placement, topic)).and_then(
-                |(replicas, configs)| {
-                    match partitions_left.checked_sub(replicas.len()) {
-                        Some(left) => partitions_left = left,
-                        None => {
-                            return refuse(
-                                ErrorCode::PolicyViolation,
-                                "Excessively large number of partitions per request.",
-                            );
-                        }
+            check_name(view.image, &names, &topic.name).and_then(|()| plan(view, topic, new_id)).and_then(|plan| {
+                match partitions_left.checked_sub(plan.replicas.len()) {
+                    Some(left) => partitions_left = left,
+                    None => {
+                        return refuse(
+                            ErrorCode::PolicyViolation,
+                            "Excessively large number of partitions per request.",
+                        );
                     }
-                    Ok((replicas, configs))
-                },
-            )
+                }
+                Ok(plan)
+            })
         };
-        replies.push(reply.map(|(replicas, configs)| {
+        replies.push(reply.map(|Plan { id, replicas, configs }| {
             names.insert(&topic.name);
-            let id = new_id();
-            records.extend(topic_records(&topic.name, id, &replicas, &configs, placement.directory_id));
+            records.extend(topic_records(view, &topic.name, id, &replicas, &configs));
             CreatedTopic {
                 id,
                 partitions: i32::try_from(replicas.len()).unwrap_or(i32::MAX),
@@ -85,11 +75,11 @@ pub(crate) fn create(
 
 /// The records that make a topic.
 pub(crate) fn topic_records(
+    view: &View<'_>,
     name: &str,
     id: Uuid,
     replicas: &[Vec<i32>],
     configs: &BTreeMap<String, String>,
-    directory_id: Uuid,
 ) -> Vec<MetadataRecord> {
     let mut records = Vec::with_capacity(1 + configs.len() + replicas.len());
     records.push(MetadataRecord::Topic(TopicRecord { name: name.to_owned(), topic_id: id, ..Default::default() }));
@@ -102,20 +92,26 @@ pub(crate) fn topic_records(
             ..Default::default()
         })
     }));
-    records.extend((0..).zip(replicas).map(|(index, replicas)| partition_record(id, index, replicas, directory_id)));
+    records.extend((0..).zip(replicas).map(|(index, replicas)| partition_record(view, id, index, replicas)));
     records
 }
 
-fn partition_record(topic_id: Uuid, partition_id: i32, replicas: &[i32], directory_id: Uuid) -> MetadataRecord {
+/// Those that can be in sync at once are so; the first of them leads.
+fn in_sync(view: &View<'_>, replicas: &[i32]) -> Vec<i32> {
+    replicas.iter().filter(|broker| view.is_active(**broker)).copied().collect()
+}
+
+fn partition_record(view: &View<'_>, topic_id: Uuid, partition_id: i32, replicas: &[i32]) -> MetadataRecord {
+    let isr = in_sync(view, replicas);
     MetadataRecord::Partition(PartitionRecord {
         partition_id,
         topic_id,
         replicas: replicas.to_vec(),
-        isr: replicas.to_vec(),
-        leader: replicas.first().copied().unwrap_or(NO_LEADER),
+        leader: isr.first().copied().unwrap_or(NO_LEADER),
+        isr,
         leader_epoch: 0,
         partition_epoch: 0,
-        directories: vec![directory_id; replicas.len()],
+        directories: view.default_directories(replicas),
         ..Default::default()
     })
 }
@@ -142,10 +138,15 @@ fn check_name(image: &MetadataImage, beside: &BTreeSet<&str>, name: &str) -> Res
     Ok(())
 }
 
-type Plan = (Vec<Vec<i32>>, BTreeMap<String, String>);
+/// A topic that can be made: its id, the replicas of each partition, and the settings.
+struct Plan {
+    id: Uuid,
+    replicas: Vec<Vec<i32>>,
+    configs: BTreeMap<String, String>,
+}
 
-/// The replicas of each partition, and the settings.
-fn plan(image: &MetadataImage, placement: &Placement<'_>, topic: &CreatableTopic) -> Result<Plan, Refusal> {
+fn plan(view: &View<'_>, topic: &CreatableTopic, new_id: &mut dyn FnMut() -> Uuid) -> Result<Plan, Refusal> {
+    let image = view.image;
     let mut configs = BTreeMap::new();
     for config in &topic.configs {
         if let Err(reason) = topic_config::check(&config.name, config.value.as_deref()) {
@@ -156,7 +157,7 @@ fn plan(image: &MetadataImage, placement: &Placement<'_>, topic: &CreatableTopic
             return refuse(ErrorCode::InvalidRequest, format!("Duplicate config name: {}", config.name));
         }
     }
-    let broker = broker_config::effective(placement.config, image);
+    let broker = broker_config::effective(view.config, image);
     topic_config::check_together(&broker, &configs).or_else(|reason| refuse(ErrorCode::InvalidConfig, reason))?;
     if !topic.assignments.is_empty() {
         if topic.replication_factor != -1 {
@@ -171,7 +172,7 @@ fn plan(image: &MetadataImage, placement: &Placement<'_>, topic: &CreatableTopic
                 "A manual partition assignment was specified, but numPartitions was not set to -1.",
             );
         }
-        return Ok((assigned_replicas(image, &topic.assignments)?, configs));
+        return Ok(Plan { id: new_id(), replicas: assigned_replicas(view, &topic.assignments)?, configs });
     }
     if topic.replication_factor < -1 || topic.replication_factor == 0 {
         return refuse(
@@ -182,47 +183,28 @@ fn plan(image: &MetadataImage, placement: &Placement<'_>, topic: &CreatableTopic
     if topic.num_partitions < -1 || topic.num_partitions == 0 {
         return refuse(ErrorCode::InvalidPartitions, "Number of partitions was set to an invalid non-positive value.");
     }
-    let partitions = if topic.num_partitions == -1 { placement.config.num_partitions } else { topic.num_partitions };
+    let partitions = if topic.num_partitions == -1 { view.config.num_partitions } else { topic.num_partitions };
     let partitions = usize::try_from(partitions).unwrap_or(1);
     if partitions > PARTITIONS_PER_REQUEST_MAX {
         return refuse(ErrorCode::PolicyViolation, "Excessively large number of partitions per request.");
     }
-    let factor = if topic.replication_factor == -1 {
-        placement.config.default_replication_factor
-    } else {
-        topic.replication_factor
-    };
-    Ok((placed_replicas(image, partitions, factor, 0)?, configs))
+    let factor =
+        if topic.replication_factor == -1 { view.config.default_replication_factor } else { topic.replication_factor };
+    let id = new_id();
+    let replicas = place(image, partitions, factor, seed_of(id, 0)).map_err(|refusal| Refusal {
+        message: format!("Unable to replicate the partition {factor} time(s): {}", refusal.message),
+        ..refusal
+    })?;
+    Ok(Plan { id, replicas, configs })
 }
 
-/// Spreads partitions over the brokers, beginning each at the next broker.
-pub(crate) fn placed_replicas(
-    image: &MetadataImage,
-    partitions: usize,
-    replication_factor: i16,
-    first: usize,
-) -> Result<Vec<Vec<i32>>, Refusal> {
-    let brokers: Vec<i32> = image.brokers().keys().copied().collect();
-    let factor = usize::try_from(replication_factor).unwrap_or(0);
-    if brokers.len() < factor || factor == 0 {
-        return refuse(
-            ErrorCode::InvalidReplicationFactor,
-            format!(
-                "Unable to replicate the partition {replication_factor} time(s): The target replication factor of \
-                 {replication_factor} cannot be reached because only {} broker(s) are registered.",
-                brokers.len()
-            ),
-        );
-    }
-    Ok((first..first.saturating_add(partitions))
-        .map(|partition| brokers.iter().cycle().skip(partition % brokers.len()).take(factor).copied().collect())
-        .collect())
+/// What the places of new partitions are drawn by: a topic's id is random, so that no other chance is needed.
+pub(crate) fn seed_of(topic: Uuid, partitions: usize) -> u64 {
+    let (high, low) = topic.as_u64_pair();
+    high ^ low ^ u64::try_from(partitions).unwrap_or(0)
 }
 
-fn assigned_replicas(
-    image: &MetadataImage,
-    assignments: &[CreatableReplicaAssignment],
-) -> Result<Vec<Vec<i32>>, Refusal> {
+fn assigned_replicas(view: &View<'_>, assignments: &[CreatableReplicaAssignment]) -> Result<Vec<Vec<i32>>, Refusal> {
     let mut by_index: BTreeMap<i32, &[i32]> = BTreeMap::new();
     for assignment in assignments {
         if by_index.insert(assignment.partition_index, &assignment.broker_ids).is_some() {
@@ -239,13 +221,14 @@ fn assigned_replicas(
         );
     }
     let replicas: Vec<Vec<i32>> = by_index.values().map(|brokers| brokers.to_vec()).collect();
-    check_assignment(image, &replicas)?;
+    let factor = replicas.first().map_or(0, Vec::len);
+    check_assignment(view, &replicas, factor, 0)?;
     Ok(replicas)
 }
 
-fn check_assignment(image: &MetadataImage, assignment: &[Vec<i32>]) -> Result<(), Refusal> {
-    let factor = assignment.first().map_or(0, Vec::len);
-    for replicas in assignment {
+/// Checks the replicas that somebody chose for the partitions from `first` on.
+fn check_assignment(view: &View<'_>, assignment: &[Vec<i32>], factor: usize, first: usize) -> Result<(), Refusal> {
+    for (index, replicas) in (first..).zip(assignment) {
         if !replicas.is_empty() && replicas.len() != factor {
             return refuse(
                 ErrorCode::InvalidReplicaAssignment,
@@ -256,7 +239,16 @@ fn check_assignment(image: &MetadataImage, assignment: &[Vec<i32>]) -> Result<()
                 ),
             );
         }
-        check_replicas(image, replicas)?;
+        check_replicas(view.image, replicas)?;
+        if in_sync(view, replicas).is_empty() {
+            return refuse(
+                ErrorCode::InvalidReplicaAssignment,
+                format!(
+                    "All brokers specified in the manual partition assignment for partition {index} are fenced or in \
+                     controlled shutdown."
+                ),
+            );
+        }
     }
     Ok(())
 }
@@ -292,8 +284,7 @@ pub(crate) fn check_replicas(image: &MetadataImage, replicas: &[i32]) -> Result<
 
 /// Decides about the topics of one CreatePartitions request.
 pub(crate) fn create_partitions(
-    image: &MetadataImage,
-    placement: &Placement<'_>,
+    view: &View<'_>,
     topics: &[CreatePartitionsTopic],
 ) -> Decision<Vec<Result<(), Refusal>>> {
     let mut records = Vec::new();
@@ -303,12 +294,10 @@ pub(crate) fn create_partitions(
             if topics.iter().filter(|other| other.name == request.name).count() > 1 {
                 return refuse(ErrorCode::InvalidRequest, "Duplicate topic name.");
             }
-            let (topic, added) = plan_partitions(image, request)?;
+            let (topic, added) = plan_partitions(view, request)?;
             let first = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
             records.extend(
-                (first..)
-                    .zip(&added)
-                    .map(|(index, replicas)| partition_record(topic.id, index, replicas, placement.directory_id)),
+                (first..).zip(&added).map(|(index, replicas)| partition_record(view, topic.id, index, replicas)),
             );
             Ok(())
         })
@@ -317,10 +306,10 @@ pub(crate) fn create_partitions(
 }
 
 fn plan_partitions<'a>(
-    image: &'a MetadataImage,
+    view: &View<'a>,
     request: &CreatePartitionsTopic,
 ) -> Result<(&'a TopicImage, Vec<Vec<i32>>), Refusal> {
-    let Some(topic) = image.topic(&request.name) else {
+    let Some(topic) = view.image.topic(&request.name) else {
         return refuse(ErrorCode::UnknownTopicOrPartition, ErrorCode::UnknownTopicOrPartition.message());
     };
     let present = topic.partitions.len();
@@ -342,7 +331,7 @@ fn plan_partitions<'a>(
     }
     let factor = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
     let added = match &request.assignments {
-        None => placed_replicas(image, more, i16::try_from(factor).unwrap_or(i16::MAX), present)?,
+        None => place(view.image, more, i16::try_from(factor).unwrap_or(i16::MAX), seed_of(topic.id, present))?,
         Some(assignments) if assignments.len() != more => {
             return refuse(
                 ErrorCode::InvalidReplicaAssignment,
@@ -354,7 +343,7 @@ fn plan_partitions<'a>(
         }
         Some(assignments) => {
             let added: Vec<Vec<i32>> = assignments.iter().map(|assignment| assignment.broker_ids.clone()).collect();
-            check_assignment(image, &added)?;
+            check_assignment(view, &added, factor, present)?;
             added
         }
     };

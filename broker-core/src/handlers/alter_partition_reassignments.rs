@@ -1,24 +1,21 @@
 //! API: AlterPartitionReassignments (45)
 //! Versions: 0-1
-//! Behaviour: the replicas of every partition are this one broker; a request to leave them there is answered at once,
-//! one that names other brokers is refused as in Kafka, where they are not registered either.
-//! Deviations: none known, with one broker.
+//! Behaviour: partitions get other replicas. Those that are added catch up first; when all that are to stay are in sync,
+//! the others go. A reassignment that is under way can be replaced, or taken back.
+//! Deviations: a partition that is in a request twice is refused the second time. Taking back a reassignment where that
+//! loses records (`unclean.leader.election.enable`) is reported as the unclean election that it is.
 //! KIPs: 455, 860
 
 use std::sync::Arc;
 
 use rkafka_protocol::ErrorCode;
-use rkafka_protocol::messages::alter_partition_reassignments_request::ReassignablePartition;
-use rkafka_protocol::messages::alter_partition_reassignments_response::{
-    ReassignablePartitionResponse, ReassignableTopicResponse,
-};
 use rkafka_protocol::messages::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
 
 use super::{HandlerError, RequestContext};
-use crate::controller::{Refusal, check_replicas};
-use crate::{BrokerState, MetadataImage};
+use crate::BrokerState;
+use crate::controller::{View, alter_reassignments};
 
-/// Answers which replicas can move.
+/// Moves replicas.
 ///
 /// # Errors
 /// None.
@@ -28,50 +25,14 @@ pub async fn handle(
     request: AlterPartitionReassignmentsRequest,
     _version: i16,
 ) -> Result<AlterPartitionReassignmentsResponse, HandlerError> {
-    let image = broker.image();
-    let responses = request.topics.into_iter().map(|topic| ReassignableTopicResponse {
-        partitions: topic
-            .partitions
-            .iter()
-            .map(|asked| {
-                let refused = reassign(&image, &topic.name, asked).err();
-                ReassignablePartitionResponse {
-                    partition_index: asked.partition_index,
-                    error_code: refused.as_ref().map_or(0, |refusal| refusal.error.code()),
-                    error_message: refused.map(|refusal| refusal.message),
-                    ..Default::default()
-                }
-            })
-            .collect(),
-        name: topic.name,
-        ..Default::default()
-    });
-    Ok(AlterPartitionReassignmentsResponse {
-        allow_replication_factor_change: request.allow_replication_factor_change,
-        responses: responses.collect(),
-        ..Default::default()
-    })
-}
-
-fn reassign(image: &MetadataImage, topic: &str, asked: &ReassignablePartition) -> Result<(), Refusal> {
-    let refuse = |error, message| Err(Refusal { error, message });
-    let index = asked.partition_index;
-    let Some(found) = image.topic(topic) else {
-        return refuse(ErrorCode::UnknownTopicOrPartition, format!("Unable to find a topic named {topic}."));
-    };
-    let Some(partition) = found.partition(index) else {
-        return refuse(ErrorCode::UnknownTopicOrPartition, format!("Unable to find partition {topic}:{index}."));
-    };
-    let Some(replicas) = &asked.replicas else {
-        let error = ErrorCode::NoReassignmentInProgress;
-        return refuse(error, error.message().to_owned());
-    };
-    check_replicas(image, replicas)?;
-    // With one broker there is one list of known and distinct replicas, so that this is a guard for the day when there
-    // are more.
-    if *replicas != partition.replicas {
-        let message = format!("The replicas of {topic}:{index} cannot be moved from {:?}.", partition.replicas);
-        return refuse(ErrorCode::InvalidReplicaAssignment, message);
-    }
-    Ok(())
+    let altered = broker.submit(|image| alter_reassignments(&View::new(image, &broker.config), &request)).await;
+    Ok(altered.unwrap_or_else(|error| {
+        tracing::error!(%error, "replicas cannot be moved");
+        AlterPartitionReassignmentsResponse {
+            allow_replication_factor_change: request.allow_replication_factor_change,
+            error_code: ErrorCode::KafkaStorageError.code(),
+            error_message: Some(error.to_string()),
+            ..Default::default()
+        }
+    }))
 }

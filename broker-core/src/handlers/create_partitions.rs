@@ -1,6 +1,7 @@
 //! API: CreatePartitions (37)
 //! Versions: 0-3
-//! Behaviour: adds partitions to topics; they are in the metadata log, synced, before the answer goes.
+//! Behaviour: adds partitions to topics, with as many replicas as the first one has; they are in the metadata log, synced,
+//! before the answer goes.
 //! Deviations: `timeout.ms` is not needed, for the answer is never late.
 //! KIPs: 195, 599
 
@@ -12,7 +13,7 @@ use rkafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsRespons
 
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
-use crate::controller::{Decision, create_partitions};
+use crate::controller::{Decision, View, create_partitions};
 
 /// Adds partitions.
 ///
@@ -24,9 +25,8 @@ pub async fn handle(
     request: CreatePartitionsRequest,
     _version: i16,
 ) -> Result<CreatePartitionsResponse, HandlerError> {
-    let placement = broker.placement();
     let replies = broker.submit(|image| {
-        let decision = create_partitions(image, &placement, &request.topics);
+        let decision = create_partitions(&View::new(image, &broker.config), &request.topics);
         if request.validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
     });
     let results = match replies.await {

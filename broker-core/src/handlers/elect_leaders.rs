@@ -1,7 +1,8 @@
 //! API: ElectLeaders (43)
 //! Versions: 0-2
-//! Behaviour: a broker that is alone leads every partition, and is the preferred leader of each: no election is needed.
-//! Asked for all partitions, the answer names none, as in Kafka.
+//! Behaviour: gives partitions to their preferred leaders, or a leader to those that have none, be it one that may lack
+//! what was committed. Asked for all partitions, the answer names all topics, and leaves out the partitions that needed no
+//! election, as in Kafka.
 //! Deviations: none known.
 //! KIPs: 183, 460
 
@@ -12,12 +13,13 @@ use rkafka_protocol::messages::elect_leaders_response::{PartitionResult, Replica
 use rkafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 
 use super::{HandlerError, RequestContext};
-use crate::{BrokerState, MetadataImage};
+use crate::BrokerState;
+use crate::controller::{AskedElection, View, elect_leaders};
 
 const PREFERRED: i8 = 0;
 const UNCLEAN: i8 = 1;
 
-/// Answers which elections were needed.
+/// Elects leaders.
 ///
 /// # Errors
 /// None.
@@ -27,36 +29,36 @@ pub async fn handle(
     request: ElectLeadersRequest,
     version: i16,
 ) -> Result<ElectLeadersResponse, HandlerError> {
-    if version >= 1 && !matches!(request.election_type, PREFERRED | UNCLEAN) {
-        return Ok(ElectLeadersResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() });
-    }
-    let image = broker.image();
-    let results = request.topic_partitions.unwrap_or_default().into_iter().map(|asked| ReplicaElectionResult {
-        partition_result: asked
-            .partitions
-            .iter()
-            .map(|partition_id| {
-                let (error, message) = outcome(&image, &asked.topic, *partition_id);
-                PartitionResult {
-                    partition_id: *partition_id,
-                    error_code: error.code(),
-                    error_message: Some(message),
-                    ..Default::default()
-                }
-            })
-            .collect(),
-        topic: asked.topic,
-        ..Default::default()
-    });
-    Ok(ElectLeadersResponse { replica_election_results: results.collect(), ..Default::default() })
+    let asked = match request.election_type {
+        // Version 0 knows no other.
+        _ if version == 0 => AskedElection::Preferred,
+        PREFERRED => AskedElection::Preferred,
+        UNCLEAN => AskedElection::Unclean,
+        other => return Ok(unknown_election(request, other)),
+    };
+    let partitions = request.topic_partitions.as_deref();
+    let elected = broker.submit(|image| elect_leaders(&View::new(image, &broker.config), asked, partitions)).await;
+    Ok(match elected {
+        Ok(replica_election_results) => ElectLeadersResponse { replica_election_results, ..Default::default() },
+        Err(error) => {
+            tracing::error!(%error, "no leaders can be elected");
+            ElectLeadersResponse { error_code: ErrorCode::KafkaStorageError.code(), ..Default::default() }
+        }
+    })
 }
 
-fn outcome(image: &MetadataImage, topic: &str, partition: i32) -> (ErrorCode, String) {
-    let Some(found) = image.topic(topic) else {
-        return (ErrorCode::UnknownTopicOrPartition, format!("No such topic as {topic}"));
+fn unknown_election(request: ElectLeadersRequest, election_type: i8) -> ElectLeadersResponse {
+    let error_code = ErrorCode::InvalidRequest.code();
+    let result = |partition_id| PartitionResult {
+        partition_id,
+        error_code,
+        error_message: Some(format!("Unknown election type {election_type}")),
+        ..Default::default()
     };
-    match found.partition(partition) {
-        None => (ErrorCode::UnknownTopicOrPartition, format!("No such partition as {topic}-{partition}")),
-        Some(_) => (ErrorCode::ElectionNotNeeded, ErrorCode::ElectionNotNeeded.message().to_owned()),
-    }
+    let topics = request.topic_partitions.unwrap_or_default().into_iter().map(|topic| ReplicaElectionResult {
+        topic: topic.topic,
+        partition_result: topic.partitions.into_iter().map(result).collect(),
+        ..Default::default()
+    });
+    ElectLeadersResponse { error_code, replica_election_results: topics.collect(), ..Default::default() }
 }

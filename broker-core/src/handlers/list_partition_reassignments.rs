@@ -1,6 +1,6 @@
 //! API: ListPartitionReassignments (46)
 //! Versions: 0-0
-//! Behaviour: none is ever under way, for a broker that is alone has nowhere to move a replica to.
+//! Behaviour: the reassignments that are under way, of the partitions asked for or of all.
 //! Deviations: none known.
 //! KIPs: 455
 
@@ -10,17 +10,19 @@ use rkafka_protocol::messages::{ListPartitionReassignmentsRequest, ListPartition
 
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
+use crate::controller::reassignments;
 
 /// Answers which replicas are moving.
 ///
 /// # Errors
 /// None.
 pub async fn handle(
-    _broker: &Arc<BrokerState>,
+    broker: &Arc<BrokerState>,
     _context: &RequestContext,
-    _request: ListPartitionReassignmentsRequest,
+    request: ListPartitionReassignmentsRequest,
     _version: i16,
 ) -> Result<ListPartitionReassignmentsResponse, HandlerError> {
+    let topics = reassignments(&broker.image(), request.topics.as_deref());
     // The schema's default is an empty message; Kafka answers null.
-    Ok(ListPartitionReassignmentsResponse { error_message: None, ..Default::default() })
+    Ok(ListPartitionReassignmentsResponse { error_message: None, topics, ..Default::default() })
 }

@@ -1,8 +1,9 @@
 //! API: UnregisterBroker (64)
 //! Versions: 0-0
-//! Behaviour: a broker that is not registered cannot be forgotten: `BROKER_ID_NOT_REGISTERED`.
-//! Deviations: this broker itself is not forgotten while it runs, which is answered by `INVALID_REQUEST`; in Kafka it
-//! would register itself again.
+//! Behaviour: forgets a broker that is gone for good; it leaves the in-sync replicas of its partitions, but stays among
+//! their replicas until they are reassigned. One that is not registered: `BROKER_ID_NOT_REGISTERED`.
+//! Deviations: a broker that answers this request does not forget itself, which is answered by `INVALID_REQUEST`; in
+//! Kafka it would register itself again.
 //! KIPs: 631
 
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use rkafka_protocol::messages::{UnregisterBrokerRequest, UnregisterBrokerRespons
 
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
+use crate::controller::{View, unregister_broker};
 
-/// Refuses to forget a broker.
+/// Forgets a broker.
 ///
 /// # Errors
 /// None.
@@ -24,10 +26,17 @@ pub async fn handle(
     _version: i16,
 ) -> Result<UnregisterBrokerResponse, HandlerError> {
     let id = request.broker_id;
-    let (error, message) = if broker.image().brokers().contains_key(&id) {
-        (ErrorCode::InvalidRequest, format!("Broker ID {id} is this broker, which runs and is the only one"))
+    let (error, message) = if id == broker.config.node_id {
+        (ErrorCode::InvalidRequest, Some(format!("Broker ID {id} is this broker, which runs")))
     } else {
-        (ErrorCode::BrokerIdNotRegistered, format!("Broker ID {id} is not currently registered"))
+        match broker.submit(|image| unregister_broker(&View::new(image, &broker.config), id)).await {
+            Ok(Ok(())) => (ErrorCode::None, None),
+            Ok(Err(refusal)) => (refusal.error, Some(refusal.message)),
+            Err(error) => {
+                tracing::error!(%error, broker = id, "a broker cannot be forgotten");
+                (ErrorCode::KafkaStorageError, Some(error.to_string()))
+            }
+        }
     };
-    Ok(UnregisterBrokerResponse { error_code: error.code(), error_message: Some(message), ..Default::default() })
+    Ok(UnregisterBrokerResponse { error_code: error.code(), error_message: message, ..Default::default() })
 }

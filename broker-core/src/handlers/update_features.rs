@@ -1,7 +1,7 @@
 //! API: UpdateFeatures (57)
 //! Versions: 0-2
 //! Behaviour: changes the finalized levels of features, all or none; they are in the metadata log, synced, before the
-//! answer goes. `kafka-features upgrade` and `downgrade` use it.
+//! answer goes. Every node must know a level that is set. `kafka-features upgrade` and `downgrade` use it.
 //! Deviations: every downgrade of `metadata.version` is refused, also where Kafka's would lose nothing.
 //! KIPs: 584, 778, 1022
 
@@ -14,7 +14,7 @@ use rkafka_protocol::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use super::api_versions::FEATURES;
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
-use crate::controller::{Decision, update_features};
+use crate::controller::{Decision, View, update_features};
 
 /// Changes levels of features.
 ///
@@ -27,7 +27,8 @@ pub async fn handle(
     _version: i16,
 ) -> Result<UpdateFeaturesResponse, HandlerError> {
     let decided = broker.submit(|image| {
-        let decision = update_features(image, broker.config.node_id, FEATURES, &request.feature_updates);
+        let view = View::new(image, &broker.config);
+        let decision = update_features(&view, FEATURES, &[broker.config.node_id], &request.feature_updates);
         if request.validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
     });
     let refused = match decided.await {

@@ -60,6 +60,9 @@ pub struct LogConfig {
     pub segment_index_bytes: u32,
     /// `min.insync.replicas`: how many replicas must be in sync for `acks=all` to be taken. Default 1.
     pub min_insync_replicas: i32,
+    /// `unclean.leader.election.enable`: whether a replica that may lack acknowledged records leads where no other can. The
+    /// log itself does nothing by it; the controller does. Default false.
+    pub unclean_leader_election: bool,
     /// `max.message.bytes`: the largest batch that a producer may append. Default 1,048,588.
     pub max_message_bytes: u32,
     /// `compression.type`: how batches are compressed in the log; `None` is Kafka's `producer`, the default, which leaves
@@ -129,6 +132,7 @@ impl Default for LogConfig {
             index_interval_bytes: 4096,
             segment_index_bytes: 10 * 1024 * 1024,
             min_insync_replicas: 1,
+            unclean_leader_election: false,
             max_message_bytes: 1_048_588,
             compression: None,
             compression_gzip_level: Codec::GZIP_LEVEL_DEFAULT,

@@ -37,6 +37,16 @@ pub struct PartitionChange<'a> {
     pub after: &'a PartitionImage,
 }
 
+impl PartitionChange<'_> {
+    /// Whether one leads, or will, that may lack what was committed: it is in sync, and was not before.
+    pub fn is_unclean_election(&self) -> bool {
+        let had = |replica: &i32| {
+            self.before.is_some_and(|before| before.isr.contains(replica) || before.elr.contains(replica))
+        };
+        self.after.recovering && !self.after.isr.iter().all(had)
+    }
+}
+
 /// What is different between an image and a later one. A topic that was deleted and made anew under the same name is both
 /// among the deleted ones and, without a past, among the changed ones: act on the deleted ones first.
 #[derive(Debug, Clone, Default)]

@@ -13,6 +13,7 @@ mod snapshot;
 
 pub use delta::{ImageDelta, PartitionChange, TopicChange};
 pub use nodes::{BrokerImage, ControllerImage, EndpointImage, FeatureRange};
+pub(crate) use partition::LEADER_STAYS;
 pub use partition::{DIRECTORY_LOST, DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED, NO_LEADER, PartitionImage};
 
 /// The kind of resource that a configuration belongs to, with Kafka's numbers.

@@ -105,7 +105,7 @@ impl PartitionImage {
         }
     }
 
-    pub(super) fn change(&mut self, record: &PartitionChangeRecord) {
+    pub(crate) fn change(&mut self, record: &PartitionChangeRecord) {
         fn take<T: Clone>(into: &mut Vec<T>, from: Option<&Vec<T>>) {
             if let Some(from) = from {
                 into.clone_from(from);

@@ -1,3 +1,7 @@
+mod cluster;
+mod property;
+mod world;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +23,8 @@ fn open(storage: &MemStorage) -> Controller {
 }
 
 fn register(controller: &Controller) {
-    let record = MetadataRecord::RegisterBroker(RegisterBrokerRecord { broker_id: 1, ..Default::default() });
+    let record =
+        MetadataRecord::RegisterBroker(RegisterBrokerRecord { broker_id: 1, fenced: false, ..Default::default() });
     controller.submit_now(5, |_| Decision { records: vec![record], reply: () }).unwrap();
 }
 
@@ -32,11 +37,10 @@ fn create(
     config: &BrokerConfig,
     topics: &[CreatableTopic],
 ) -> Vec<Result<CreatedTopic, Refusal>> {
-    let placement = Placement { config, directory_id: Uuid::from_u128(1) };
     controller
         .submit_now(7, |image| {
             let mut next = u128::from(image.next_offset().unsigned_abs()) << 32;
-            create_topics(image, &placement, topics, &mut || {
+            create_topics(&View::new(image, config), topics, &mut || {
                 next += 1;
                 Uuid::from_u128(next)
             })
@@ -113,7 +117,6 @@ proptest! {
         let storage = MemStorage::new();
         let mut controller = open(&storage);
         register(&controller);
-        let placement = Placement { config: &config, directory_id: Uuid::from_u128(1) };
         for step in steps {
             match step {
                 Step::Create(name, count, with_config) => {
@@ -129,7 +132,7 @@ proptest! {
                 }
                 Step::Grow(name, count) => {
                     let request = CreatePartitionsTopic { name: format!("t{name}"), count, ..Default::default() };
-                    controller.submit_now(8, |image| create_partitions(image, &placement, &[request])).unwrap();
+                    controller.submit_now(8, |image| create_partitions(&View::new(image, &config), &[request])).unwrap();
                 }
                 Step::Delete(name) => {
                     let request = DeleteTopicState { name: Some(format!("t{name}")), ..Default::default() };
