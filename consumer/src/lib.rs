@@ -69,8 +69,8 @@ pub use retry::{Burial, Cause, CauseKind, DeadLetterError, DeadLetters, LastReso
 pub use share::all_specs as share_metric_specs;
 pub use share::{
     AcknowledgeError, AcknowledgeType, AcknowledgementMode, AcknowledgementResult, AcquireMode, DeliveredRecord,
-    ShareBatch, ShareConsumer, ShareConsumerConfig, ShareConsumerError, ShareConsumerHandle, ShareRecord, ShareRecords,
-    ShareResult,
+    ShareBatch, ShareConsumer, ShareConsumerConfig, ShareConsumerError, ShareConsumerHandle, ShareDeserializationError,
+    ShareRecord, ShareRecords, ShareResult, TypedShareConsumer, TypedShareError, TypedShareRecord,
 };
 pub use subscription::{CommittedOffset, GroupMembershipOperation, OffsetAndTimestamp, Start, TopicPartition};
 pub use typed::{DeserializationError, Deserialize, TypedConsumer, TypedError, TypedRecord};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::driver::committer::{CommitOrder, committable};
+use crate::driver::committer::{Collected, CommitOrder, committable};
 use crate::driver::member::MemberNews;
 use crate::error::{ConsumerError, Result};
 use crate::handle::ConsumerHandle;
@@ -45,8 +45,7 @@ pub(crate) async fn shut_down(shared: Arc<Shared>, tasks: Tasks, operation: Grou
         } else if shared.config.enable_auto_commit && shared.group_id("").is_ok() {
             let returned = !shared.lock().dropped;
             let (reply, answer) = oneshot::channel();
-            let offsets = committable(&shared, returned);
-            let order = CommitOrder::new(&shared, offsets, CLOSE_TIMEOUT, Some(reply));
+            let order = CommitOrder::new(committable(&shared, returned), CLOSE_TIMEOUT, Some(reply));
             match shared.commits.send(order) {
                 Ok(()) => answer.await.unwrap_or(Err(ConsumerError::Closed)),
                 Err(_) => Err(ConsumerError::Closed),
@@ -96,7 +95,7 @@ pub(crate) async fn leave(
 /// time at most.
 async fn settle_commits(shared: &Shared) {
     let (reply, answered) = oneshot::channel();
-    let order = CommitOrder::new(shared, Vec::new(), Duration::ZERO, Some(reply));
+    let order = CommitOrder::new(Collected::nothing(shared), Duration::ZERO, Some(reply));
     if shared.commits.send(order).is_ok() {
         let _ = tokio::time::timeout(CLOSE_TIMEOUT / 2, answered).await;
     }

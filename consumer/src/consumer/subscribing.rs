@@ -13,7 +13,7 @@ use crate::listener::RebalanceListener;
 use crate::metrics::TimedListener;
 use crate::pattern::TopicPattern;
 use crate::shared::{Mode, Subscription};
-use crate::subscription::{GroupMembershipOperation, Start};
+use crate::subscription::{GroupMembershipOperation, Start, TopicPartition};
 use crate::tasks::leave;
 
 impl Consumer {
@@ -165,11 +165,12 @@ impl Consumer {
         if !self.shared.config.enable_auto_commit || self.shared.group_id("").is_err() {
             return;
         }
-        let mut offsets = committer::committable(&self.shared, false);
-        offsets.retain(|(place, _)| !wanted.iter().any(|one| *one.0 == *place.topic && one.1 == place.partition));
+        let goes =
+            |place: &TopicPartition| !wanted.iter().any(|one| *one.0 == *place.topic && one.1 == place.partition);
+        let offsets = committer::committable_where(&self.shared, false, goes);
         if !offsets.is_empty() {
             let limit = self.shared.config.client.default_api_timeout;
-            let _ = self.shared.commits.send(CommitOrder::new(&self.shared, offsets, limit, None));
+            let _ = self.shared.commits.send(CommitOrder::new(offsets, limit, None));
         }
     }
 

@@ -69,3 +69,28 @@ async fn a_commit_for_a_topic_that_is_gone_ends_at_once() {
     assert!(clock::now() - begun < Duration::from_secs(10), "there is nothing to wait for");
     assert!(broker.group.committed.lock().unwrap().is_empty());
 }
+
+/// Between the collecting of offsets and their commit a topic is found to be another of the same name: the offsets are
+/// those of the one that is gone, and must not become the other's.
+#[tokio::test(start_paused = true)]
+async fn offsets_are_of_the_topic_that_they_were_collected_of() {
+    let (old, new) = (Uuid::from_u128(5), Uuid::from_u128(6));
+    let broker = broker(old, 10);
+    let mut consumer = in_a_group(&broker).await;
+    consumer.assign([("t", 0, Start::Beginning)]).unwrap();
+    assert_eq!(within(consumer.recv()).await.unwrap().offset(), 0);
+    let collected = crate::driver::committer::committable(&consumer.shared, true);
+    broker.group.gone.lock().unwrap().push(old);
+    *broker.topic_id.lock().unwrap() = new;
+    consumer.shared.refresh_metadata();
+    while consumer.shared.lock().positions.topic_id("t") != Some(new) {
+        clock::sleep(Duration::from_millis(1)).await;
+    }
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let limit = Duration::from_secs(10);
+    let order = crate::driver::committer::CommitOrder::new(collected, limit, Some(reply));
+    consumer.shared.commits.send(order).unwrap();
+    let error = within(answer).await.unwrap().unwrap_err();
+    assert!(matches!(&error, ConsumerError::CommitRefused { .. } | ConsumerError::CommitOutdated { .. }), "{error}");
+    assert!(broker.group.committed.lock().unwrap().is_empty());
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rkafka_client_core::{Error, ErrorKind, Lane, Topics};
+use rkafka_client_core::{Cluster, Error, ErrorKind, Lane, Topics};
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use rkafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
@@ -22,9 +22,10 @@ use crate::wire;
 pub(crate) type Offsets = Vec<(TopicPartition, CommittedOffset)>;
 pub(crate) type Reply = oneshot::Sender<Result<(), ConsumerError>>;
 
-/// A commit to be made.
+/// Offsets, and of what they are, as of one moment: a rebalance, or a topic that is deleted and made anew, changes nothing
+/// of them afterwards.
 #[derive(Debug)]
-pub(crate) struct CommitOrder {
+pub(crate) struct Collected {
     offsets: Offsets,
     /// The assignment of each partition that the offset is of; `None` where it was not assigned. After a later one the
     /// partition may have been another member's, whose commits must not be overwritten.
@@ -33,6 +34,36 @@ pub(crate) struct CommitOrder {
     generation: Option<i32>,
     /// By which the topics go, however often it is tried: the offsets are of these and no others.
     ids: TopicIds,
+}
+
+impl Collected {
+    /// Nothing, of the present generation.
+    pub(crate) fn nothing(shared: &Shared) -> Self {
+        Self::named(shared, Vec::new())
+    }
+
+    /// Offsets that the application names, of the present assignment and topics.
+    pub(crate) fn named(shared: &Shared, offsets: Offsets) -> Self {
+        let cluster = shared.client.cluster();
+        Self::of(&shared.lock(), &cluster, offsets)
+    }
+
+    fn of(state: &State, cluster: &Cluster, offsets: Offsets) -> Self {
+        let ids = TopicIds::at(state, cluster, offsets.iter().map(|(place, _)| &*place.topic));
+        let tenures = state.tenures(&offsets);
+        let generation = state.identity.as_ref().map(|(generation, _)| *generation);
+        Self { offsets, tenures, generation, ids }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+}
+
+/// A commit to be made.
+#[derive(Debug)]
+pub(crate) struct CommitOrder {
+    what: Collected,
     /// Retried for so long.
     limit: Duration,
     /// Told what came of it; may be gone.
@@ -40,23 +71,18 @@ pub(crate) struct CommitOrder {
 }
 
 impl CommitOrder {
-    /// An order of the present assignment and generation.
-    pub(crate) fn new(shared: &Shared, offsets: Offsets, limit: Duration, reply: Option<Reply>) -> Self {
-        let ids = TopicIds::of(shared, offsets.iter().map(|(place, _)| &*place.topic));
-        let state = shared.lock();
-        let tenures = state.tenures(&offsets);
-        let generation = state.identity.as_ref().map(|(generation, _)| *generation);
-        Self { offsets, tenures, generation, ids, limit, reply }
+    pub(crate) fn new(what: Collected, limit: Duration, reply: Option<Reply>) -> Self {
+        Self { what, limit, reply }
     }
 
     /// Under whom to commit now: nobody outside of a group.
     fn identity(&self, state: &State) -> Result<Option<(i32, String)>, ErrorCode> {
         let (Mode::Group(_), identity) = (&state.mode, &state.identity) else { return Ok(None) };
         let Some((generation, member_id)) = identity else { return Err(ErrorCode::UnknownMemberId) };
-        let mut tenures = self.tenures.iter().zip(state.tenures(&self.offsets));
+        let mut tenures = self.what.tenures.iter().zip(state.tenures(&self.what.offsets));
         let is_mine = tenures.all(|(then, now)| match then {
             Some(_) => *then == now,
-            None => self.generation == Some(*generation),
+            None => self.what.generation == Some(*generation),
         });
         if is_mine { Ok(Some((*generation, member_id.clone()))) } else { Err(ErrorCode::IllegalGeneration) }
     }
@@ -79,13 +105,12 @@ pub(crate) async fn run(
             },
             () = clock::sleep_until(next_automatic) => {
                 next_automatic = Some(clock::now() + shared.config.auto_commit_interval);
-                let offsets = committable(&shared, false);
-                CommitOrder::new(&shared, offsets, shared.config.auto_commit_interval, None)
+                CommitOrder::new(committable(&shared, false), shared.config.auto_commit_interval, None)
             }
         };
-        let result = if order.offsets.is_empty() { Ok(()) } else { commit(&shared, &order, &member).await };
-        if result.is_ok() && !order.offsets.is_empty() {
-            shared.interceptors.on_commit(&order.offsets);
+        let result = if order.what.is_empty() { Ok(()) } else { commit(&shared, &order, &member).await };
+        if result.is_ok() && !order.what.is_empty() {
+            shared.interceptors.on_commit(&order.what.offsets);
         }
         match (order.reply, result) {
             (Some(reply), result) => {
@@ -99,19 +124,21 @@ pub(crate) async fn run(
 
 /// What can be committed: all that was handed out, or only what the application has come back from; or what it has
 /// marked as done, where it marks.
-pub(crate) fn committable(shared: &Shared, returned: bool) -> Offsets {
-    committable_of(shared, returned, None)
+pub(crate) fn committable(shared: &Shared, returned: bool) -> Collected {
+    committable_where(shared, returned, |_| true)
 }
 
-/// As [`committable`], of these partitions only.
-pub(crate) fn committable_of(shared: &Shared, returned: bool, partitions: Option<&[TopicPartition]>) -> Offsets {
+/// As [`committable`], of the partitions that `wanted` says.
+pub(crate) fn committable_where(
+    shared: &Shared,
+    returned: bool,
+    wanted: impl Fn(&TopicPartition) -> bool,
+) -> Collected {
+    let cluster = shared.client.cluster();
+    // Under one lock: between this and the next, a topic may be found to be another of the same name.
     let state = shared.lock();
-    if state.mode == Mode::Idle {
-        return Vec::new();
-    }
-    state
-        .positions
-        .committable(returned)
+    let all = if state.mode == Mode::Idle { Vec::new() } else { state.positions.committable(returned) };
+    let offsets = all
         .into_iter()
         .map(|one| {
             let offset = CommittedOffset::new(one.marked.offset)
@@ -119,8 +146,9 @@ pub(crate) fn committable_of(shared: &Shared, returned: bool, partitions: Option
                 .with_metadata(one.marked.metadata);
             (TopicPartition { topic: one.topic, partition: one.partition }, offset)
         })
-        .filter(|(place, _)| partitions.is_none_or(|partitions| partitions.contains(place)))
-        .collect()
+        .filter(|(place, _)| wanted(place))
+        .collect();
+    Collected::of(&state, &cluster, offsets)
 }
 
 async fn commit(
@@ -128,17 +156,17 @@ async fn commit(
     order: &CommitOrder,
     member: &mpsc::UnboundedSender<MemberNews>,
 ) -> Result<(), ConsumerError> {
-    let (group_id, ids) = (shared.group_id("a commit")?, &order.ids);
+    let (group_id, offsets, ids) = (shared.group_id("a commit")?, &order.what.offsets, &order.what.ids);
     let deadline = clock::now() + order.limit;
     let mut failures = 0;
     loop {
         let identity = order.identity(&shared.lock()).map_err(|code| ConsumerError::CommitOutdated { code })?;
         let (generation, member_id) = identity.unwrap_or((-1, String::new()));
-        let request = request(shared, group_id, generation, member_id, &order.offsets, ids);
+        let request = request(shared, group_id, generation, member_id, offsets, ids);
         let answer =
             wire::coordinator_request(shared, Lane::Offsets, ids.max_version(), None, |_version| request).await;
         let error = match answer {
-            Ok(response) => match judge(&order.offsets, ids, &response) {
+            Ok(response) => match judge(offsets, ids, &response) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::clock;
-use crate::driver::committer::{CommitOrder, committable_of};
+use crate::driver::committer::{Collected, CommitOrder, committable_where};
 use crate::error::ConsumerError;
 use crate::handle::ConsumerHandle;
 use crate::listener::RebalanceListener;
@@ -80,13 +80,13 @@ pub(crate) async fn revoke(
     if !lost {
         let offsets = if shared.config.enable_auto_commit {
             let returned = !shared.lock().dropped;
-            committable_of(shared, returned, Some(&partitions))
+            committable_where(shared, returned, |place| partitions.contains(place))
         } else {
             // Only what was ordered before is waited for.
-            Vec::new()
+            Collected::nothing(shared)
         };
         let (reply, answer) = oneshot::channel();
-        let order = CommitOrder::new(shared, offsets, shared.config.client.request_timeout, Some(reply));
+        let order = CommitOrder::new(offsets, shared.config.client.request_timeout, Some(reply));
         if shared.commits.send(order).is_ok()
             && let Ok(Err(error)) = answer.await
         {

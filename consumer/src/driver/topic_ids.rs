@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rkafka_client_core::Cluster;
 use uuid::Uuid;
 
-use crate::shared::Shared;
+use crate::shared::{Shared, State};
 
 /// The last version of OffsetCommit and OffsetFetch in which topics go by their names.
 const LAST_VERSION_BY_NAME: i16 = 9;
@@ -17,9 +18,13 @@ pub(crate) struct TopicIds(BTreeMap<String, Uuid>);
 impl TopicIds {
     /// The ids of these topics: of those that are read the one that they are read by, of the others what metadata says.
     pub(crate) fn of<'a>(shared: &Shared, names: impl Iterator<Item = &'a str>) -> Self {
-        let names: BTreeSet<&str> = names.collect();
         let cluster = shared.client.cluster();
-        let state = shared.lock();
+        Self::at(&shared.lock(), &cluster, names)
+    }
+
+    /// As [`of`](Self::of), by a state that is at hand.
+    pub(crate) fn at<'a>(state: &State, cluster: &Cluster, names: impl Iterator<Item = &'a str>) -> Self {
+        let names: BTreeSet<&str> = names.collect();
         let id = |name: &str| {
             let id = state.positions.topic_id(name).or_else(|| cluster.topic(name).map(|topic| topic.id));
             id.filter(|id| !id.is_nil())

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use super::ConsumerHandle;
 use crate::batch::Batch;
 use crate::clock;
-use crate::driver::committer::{CommitOrder, Offsets, committable};
+use crate::driver::committer::{Collected, CommitOrder, committable};
 use crate::error::{ConsumerError, Result};
 use crate::machine::marks::Marked;
 use crate::record::ConsumerRecord;
@@ -22,8 +22,7 @@ impl ConsumerHandle {
     /// # Errors
     /// No group; the partitions belong to another member by now; no success within `default.api.timeout.ms`.
     pub async fn commit(&self) -> Result<()> {
-        let offsets = committable(&self.shared, true);
-        self.order_and_wait(offsets).await
+        self.order_and_wait(committable(&self.shared, true)).await
     }
 
     /// Commits these offsets: for each partition that of the next record to read. Cancel safe as [`commit`](Self::commit).
@@ -34,10 +33,10 @@ impl ConsumerHandle {
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, CommittedOffset)>,
     ) -> Result<()> {
-        self.order_and_wait(offsets.into_iter().collect()).await
+        self.order_and_wait(Collected::named(&self.shared, offsets.into_iter().collect())).await
     }
 
-    async fn order_and_wait(&self, offsets: Offsets) -> Result<()> {
+    async fn order_and_wait(&self, offsets: Collected) -> Result<()> {
         let began = clock::now();
         let result = self.order(offsets)?.await;
         let now = clock::now();
@@ -52,8 +51,7 @@ impl ConsumerHandle {
     /// # Errors
     /// No group, or the consumer is closed.
     pub fn commit_async(&self) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
-        let offsets = committable(&self.shared, true);
-        self.order(offsets)
+        self.order(committable(&self.shared, true))
     }
 
     /// As [`commit_offsets`](Self::commit_offsets), in the manner of [`commit_async`](Self::commit_async).
@@ -64,7 +62,7 @@ impl ConsumerHandle {
         &self,
         offsets: Vec<(TopicPartition, CommittedOffset)>,
     ) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
-        self.order(offsets)
+        self.order(Collected::named(&self.shared, offsets))
     }
 
     /// Commits this record, and with it all before it in its partition. Cancel safe as [`commit`](Self::commit).
@@ -72,7 +70,7 @@ impl ConsumerHandle {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub async fn commit_record(&self, record: &ConsumerRecord) -> Result<()> {
-        self.order(vec![(record.topic_partition(), record.committed_offset())])?.await
+        self.order(Collected::named(&self.shared, vec![(record.topic_partition(), record.committed_offset())]))?.await
     }
 
     /// Commits this batch, and with it all before it in its partition. Cancel safe as [`commit`](Self::commit).
@@ -80,7 +78,7 @@ impl ConsumerHandle {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub async fn commit_batch(&self, batch: &Batch) -> Result<()> {
-        self.order(vec![(batch.topic_partition(), batch.committed_offset())])?.await
+        self.order(Collected::named(&self.shared, vec![(batch.topic_partition(), batch.committed_offset())]))?.await
     }
 
     /// Marks a record as done, under `enable.auto.offset.store=false`. Records may be marked in any order: commits
@@ -151,11 +149,11 @@ impl ConsumerHandle {
         Ok(())
     }
 
-    fn order(&self, offsets: Offsets) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
+    fn order(&self, offsets: Collected) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
         self.shared.group_id("a commit")?;
         let (reply, answer) = oneshot::channel();
         let limit = self.shared.config.client.default_api_timeout;
-        let order = CommitOrder::new(&self.shared, offsets, limit, Some(reply));
+        let order = CommitOrder::new(offsets, limit, Some(reply));
         self.shared.commits.send(order).map_err(|_| ConsumerError::Closed)?;
         Ok(async move { answer.await.unwrap_or(Err(ConsumerError::Closed)) })
     }

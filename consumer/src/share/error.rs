@@ -57,6 +57,9 @@ pub enum ShareConsumerError {
         /// Why it failed.
         source: rkafka_client_core::Error,
     },
+    /// A [`Waker`](crate::blocking::Waker) had a blocking call end.
+    #[error("the call was woken")]
+    Wakeup,
     /// The consumer is closed.
     #[error("the share consumer is closed")]
     Closed,

@@ -15,6 +15,7 @@ mod handle;
 mod machine;
 mod metrics;
 mod shared;
+mod typed;
 mod unpack;
 
 pub use acknowledgement::{AcknowledgeError, AcknowledgeType, AcknowledgementResult};
@@ -24,3 +25,4 @@ pub use consumer::ShareConsumer;
 pub use error::{ShareConsumerError, ShareResult};
 pub use handle::ShareConsumerHandle;
 pub use metrics::all_specs;
+pub use typed::{ShareDeserializationError, TypedShareConsumer, TypedShareError, TypedShareRecord};

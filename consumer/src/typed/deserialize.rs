@@ -69,7 +69,7 @@ impl<K, V> Deserialize<K, V> {
     }
 
     /// Waits for what the deserializers of a record need first, be it nothing.
-    pub(super) async fn prepare(&self, record: &ConsumerRecord) -> Result<(), DeserializationError> {
+    pub(crate) async fn prepare(&self, record: &ConsumerRecord) -> Result<(), DeserializationError> {
         // Once for each side.
         for _ in 0..2 {
             let Some(side) = self.unprepared_side(record) else { break };
@@ -83,7 +83,7 @@ impl<K, V> Deserialize<K, V> {
     }
 
     /// Reads a record without a wait.
-    pub(super) fn read_now(&self, record: &ConsumerRecord) -> Result<TypedRecord<K, V>, SerializationError> {
+    pub(crate) fn read_now(&self, record: &ConsumerRecord) -> Result<TypedRecord<K, V>, SerializationError> {
         let (topic, headers) = (record.topic(), record.headers());
         let key = self.key.deserialize(SerializationContext::key(topic), headers, record.payload(Side::Key))?;
         let value = self.value.deserialize(SerializationContext::value(topic), headers, record.payload(Side::Value))?;
@@ -165,7 +165,7 @@ pub struct DeserializationError {
 }
 
 impl DeserializationError {
-    pub(super) fn new(record: &ConsumerRecord, source: SerializationError) -> Self {
+    pub(crate) fn new(record: &ConsumerRecord, source: SerializationError) -> Self {
         let (partition, offset) = (record.topic_partition(), record.offset());
         Self { partition, offset, source, record: record.clone() }
     }

@@ -1,4 +1,8 @@
-//! A share consumer against the embedded broker: what it measures, and what the application's code cannot break.
+//! A share consumer against the embedded broker: what it measures, what the application's code cannot break, and its
+//! other faces.
+
+mod blocking;
+mod typed;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +17,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A broker with seven records, and a group that begins at the first.
 async fn cluster() -> TestCluster {
+    cluster_of(&["0", "1", "2", "3", "4", "5", "6"]).await
+}
+
+/// A broker with these values, and a group that begins at the first.
+async fn cluster_of(values: &[&str]) -> TestCluster {
     let cluster = TestCluster::builder().topic("t", 1).start().await;
     let mut client = RawClient::connect(&cluster.bootstrap()).await.unwrap();
     let reset = AlterableConfig {
@@ -30,16 +39,19 @@ async fn cluster() -> TestCluster {
         IncrementalAlterConfigsRequest { resources: vec![group], ..IncrementalAlterConfigsRequest::default() };
     assert_eq!(client.call(&request, 1).await.unwrap().responses[0].error_code, 0);
     let mut producer = RawProducer::init(&mut client, "filler", TransactionProtocol::V2, LIMIT).await.unwrap();
-    for number in 0..7 {
-        producer.produce(&mut client, "t", &[(0, &number.to_string())]).await.unwrap();
+    for value in values {
+        producer.produce(&mut client, "t", &[(0, value)]).await.unwrap();
     }
     producer.end(&mut client, true).await.unwrap();
     cluster
 }
 
+fn config(cluster: &TestCluster) -> ShareConsumerConfig {
+    ShareConsumerConfig::new().bootstrap_servers(cluster.bootstrap()).group_id("g")
+}
+
 async fn member(cluster: &TestCluster) -> ShareConsumer {
-    let config = ShareConsumerConfig::new().bootstrap_servers(cluster.bootstrap()).group_id("g");
-    let mut member = ShareConsumer::connect(config).await.unwrap();
+    let mut member = ShareConsumer::connect(config(cluster)).await.unwrap();
     member.subscribe(["t"]).unwrap();
     member
 }

@@ -1,15 +1,13 @@
-//! A consumer for threads: no call needs a runtime, and each may be made inside of one (where it blocks that thread).
+//! A consumer for threads.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rkafka_client_core::{ClientOptions, GroupMetadata};
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
 
+use super::thread::{AsyncCall, Housed, Waited, Waker};
 use crate::batch::Batch;
-use crate::clock;
 use crate::config::ConsumerConfig;
 use crate::error::{ConsumerError, Result};
 use crate::handle::ConsumerHandle;
@@ -37,64 +35,10 @@ use crate::subscription::{CommittedOffset, OffsetAndTimestamp, Start, TopicParti
 /// ```
 #[derive(Debug)]
 pub struct Consumer {
-    /// Gone while a call is under way only.
-    consumer: Option<Box<crate::Consumer>>,
+    housed: Housed<crate::Consumer>,
     handle: ConsumerHandle,
-    runtime: Arc<Runtime>,
-    wakeup: Arc<Notify>,
     /// What the iterator has taken and not given out.
     taken: VecDeque<ConsumerRecord>,
-}
-
-/// Wakes a [`Consumer`] that waits, from any thread. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Waker {
-    wakeup: Arc<Notify>,
-}
-
-impl Waker {
-    /// Has the call that waits for records, or the next one, fail with [`ConsumerError::Wakeup`]; an iterator ends. Java's
-    /// `wakeup`.
-    pub fn wake(&self) {
-        self.wakeup.notify_one();
-    }
-}
-
-/// The thread and its runtime, which ends with the last task that somebody waits for.
-#[derive(Debug)]
-struct Runtime {
-    handle: Handle,
-    /// Dropped, it ends the thread.
-    _end: oneshot::Sender<()>,
-}
-
-impl Runtime {
-    fn start() -> Result<Self> {
-        let failed = |error: std::io::Error| ConsumerError::Client {
-            doing: "starting the consumer's thread",
-            source: rkafka_client_core::Error::new(rkafka_client_core::ErrorKind::Config, error.to_string()),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let handle = runtime.handle().clone();
-        let (end, ended) = oneshot::channel::<()>();
-        std::thread::Builder::new()
-            .name("rkafka-consumer".to_owned())
-            .spawn(move || {
-                runtime.block_on(async { drop(ended.await) });
-                // Whatever still runs is dropped with the runtime, on this thread.
-            })
-            .map_err(failed)?;
-        Ok(Self { handle, _end: end })
-    }
-
-    /// Runs `future` on the thread and waits for it, without a runtime of the caller's.
-    fn wait<T: Send + 'static>(&self, future: impl Future<Output = T> + Send + 'static) -> Result<T> {
-        let (done, told) = mpsc::sync_channel(1);
-        drop(clock::spawn_on(&self.handle, async move {
-            let _ = done.send(future.await);
-        }));
-        told.recv().map_err(|_| ConsumerError::Closed)
-    }
 }
 
 impl Consumer {
@@ -111,20 +55,15 @@ impl Consumer {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub fn connect_with(config: ConsumerConfig, options: ClientOptions) -> Result<Self> {
-        let runtime = Runtime::start()?;
-        let consumer = runtime.wait(crate::Consumer::connect_with(config, options))??;
-        Ok(Self {
-            handle: consumer.handle(),
-            consumer: Some(Box::new(consumer)),
-            runtime: Arc::new(runtime),
-            wakeup: Arc::default(),
-            taken: VecDeque::new(),
-        })
+        let no_thread = |source| ConsumerError::Client { doing: "starting the consumer's thread", source };
+        let mut housed = Housed::start(crate::Consumer::connect_with(config, options), no_thread)?;
+        let handle = housed.with(|consumer| consumer.handle()).ok_or(ConsumerError::Closed)?;
+        Ok(Self { housed, handle, taken: VecDeque::new() })
     }
 
     /// Wakes this consumer from other threads.
     pub fn waker(&self) -> Waker {
-        Waker { wakeup: Arc::clone(&self.wakeup) }
+        self.housed.waker()
     }
 
     /// A handle for other threads and tasks. What waits in it needs a runtime.
@@ -139,34 +78,21 @@ impl Consumer {
 
     /// Has the consumer do something on its thread.
     fn with<T: Send + 'static>(&mut self, call: impl FnOnce(&mut crate::Consumer) -> T + Send + 'static) -> Result<T> {
-        let mut consumer = self.consumer.take().ok_or(ConsumerError::Closed)?;
-        let (consumer, result) = self.runtime.wait(async move {
-            let result = call(&mut consumer);
-            (consumer, result)
-        })?;
-        self.consumer = Some(consumer);
-        Ok(result)
+        self.housed.with(call).ok_or(ConsumerError::Closed)
     }
 
     /// Waits for something of the consumer, until `timeout` is over or somebody wakes it. `None`: the time is over.
     fn wait_for<T: Send + 'static>(
         &mut self,
         timeout: Option<Duration>,
-        call: impl AsyncCall<T> + Send + 'static,
+        call: impl AsyncCall<crate::Consumer, Output = Result<T>>,
     ) -> Result<Option<T>> {
-        let mut consumer = self.consumer.take().ok_or(ConsumerError::Closed)?;
-        let wakeup = Arc::clone(&self.wakeup);
-        let (consumer, result) = self.runtime.wait(async move {
-            let result = tokio::select! {
-                biased;
-                () = wakeup.notified() => Err(ConsumerError::Wakeup),
-                result = call.call(&mut consumer) => result.map(Some),
-                () = clock::sleep_for(timeout) => Ok(None),
-            };
-            (consumer, result)
-        })?;
-        self.consumer = Some(consumer);
-        result
+        match self.housed.wait_for(timeout, call) {
+            Waited::Done(result) => result.map(Some),
+            Waited::TimeOver => Ok(None),
+            Waited::Woken => Err(ConsumerError::Wakeup),
+            Waited::Closed => Err(ConsumerError::Closed),
+        }
     }
 
     /// As [`crate::Consumer::subscribe`].
@@ -211,13 +137,7 @@ impl Consumer {
     /// As [`crate::Consumer::unsubscribe`].
     pub fn unsubscribe(&mut self) -> Result<()> {
         self.put_back();
-        let mut consumer = self.consumer.take().ok_or(ConsumerError::Closed)?;
-        let (consumer, result) = self.runtime.wait(async move {
-            let result = consumer.unsubscribe().await;
-            (consumer, result)
-        })?;
-        self.consumer = Some(consumer);
-        result
+        self.housed.wait(Unsubscribe).ok_or(ConsumerError::Closed)?
     }
 
     /// Waits for records, for `timeout` at most, and takes what is there, `max.poll.records` at most. Empty where the time
@@ -405,7 +325,7 @@ impl Consumer {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        self.runtime.wait(question(self.handle.clone()))?
+        self.housed.ask(question(self.handle.clone())).ok_or(ConsumerError::Closed)?
     }
 
     /// As [`crate::Consumer::close`]. What [`records`](Self::records) took and did not give out is not committed.
@@ -414,8 +334,7 @@ impl Consumer {
     /// As [`crate::Consumer::close`].
     pub fn close(mut self) -> Result<()> {
         self.put_back();
-        let consumer = self.consumer.take().ok_or(ConsumerError::Closed)?;
-        self.runtime.wait(async move { consumer.close().await })?
+        self.housed.end(crate::Consumer::close).ok_or(ConsumerError::Closed)?
     }
 }
 
@@ -423,26 +342,26 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.put_back();
-        if let Some(consumer) = self.consumer.take() {
-            // The runtime lives until the group was told.
-            let runtime = Arc::clone(&self.runtime);
-            drop(clock::spawn_on(&self.runtime.handle, async move {
-                consumer.close_dropped().await;
-                drop(runtime);
-            }));
-        }
+        self.housed.end_behind(crate::Consumer::close_dropped);
     }
 }
 
-/// Something that a consumer is waited for.
-trait AsyncCall<T> {
-    fn call(self, consumer: &mut crate::Consumer) -> impl Future<Output = Result<T>> + Send;
+struct Unsubscribe;
+
+impl AsyncCall<crate::Consumer> for Unsubscribe {
+    type Output = Result<()>;
+
+    async fn call(self, consumer: &mut crate::Consumer) -> Self::Output {
+        consumer.unsubscribe().await
+    }
 }
 
 struct RecvMany;
 
-impl AsyncCall<Vec<ConsumerRecord>> for RecvMany {
-    async fn call(self, consumer: &mut crate::Consumer) -> Result<Vec<ConsumerRecord>> {
+impl AsyncCall<crate::Consumer> for RecvMany {
+    type Output = Result<Vec<ConsumerRecord>>;
+
+    async fn call(self, consumer: &mut crate::Consumer) -> Self::Output {
         let mut records = Vec::new();
         consumer.recv_many(&mut records).await?;
         Ok(records)
@@ -451,8 +370,10 @@ impl AsyncCall<Vec<ConsumerRecord>> for RecvMany {
 
 struct NextBatch;
 
-impl AsyncCall<Batch> for NextBatch {
-    async fn call(self, consumer: &mut crate::Consumer) -> Result<Batch> {
+impl AsyncCall<crate::Consumer> for NextBatch {
+    type Output = Result<Batch>;
+
+    async fn call(self, consumer: &mut crate::Consumer) -> Self::Output {
         consumer.next_batch().await
     }
 }
