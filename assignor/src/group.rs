@@ -25,7 +25,7 @@ pub struct Member {
     pub id: String,
     /// `group.instance.id` of a static member (KIP-345).
     pub instance_id: Option<String>,
-    /// `client.rack` (KIP-881). `range` looks at it; the others do not.
+    /// `client.rack` (KIP-881). `range`, `sticky` and `cooperative-sticky` look at it; the others do not.
     pub rack: Option<String>,
     /// The topics it subscribes to, patterns already resolved. Order and repeats do not matter.
     pub topics: Vec<String>,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::sticky::assign_sticky;
+use crate::sticky::{How, assign_sticky};
 use crate::{AssignError, Assignment, Assignor, Member, RebalanceProtocol, TopicPartitions};
 
 /// Every partition goes to at least one subscriber, and every subscriber gets at least one partition.
@@ -36,7 +36,7 @@ impl Assignor for Simple {
                 member.clone().with_owned(own, None)
             })
             .collect();
-        let mut assignment = assign_sticky(&sole, topics, false)?;
+        let mut assignment = assign_sticky(&sole, topics, How::default())?;
         let mut sharers: BTreeMap<(String, i32), usize> = BTreeMap::new();
         for (_, partitions) in assignment.iter() {
             for partition in partitions {

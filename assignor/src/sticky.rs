@@ -1,6 +1,7 @@
 //! `sticky` and `cooperative-sticky`: as balanced as the subscriptions allow, and moving little.
 
 mod balance;
+mod racks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +11,7 @@ use crate::{
 };
 
 use balance::Balancer;
+use racks::Racks;
 
 /// Balanced as far as the subscriptions allow, and keeping what members own (KIP-54), under the eager protocol.
 ///
@@ -17,6 +19,10 @@ use balance::Balancer;
 /// subscriber; no member has two partitions more than another that could take one of its partitions, directly or
 /// through others; and a member keeps what it owned unless balance takes it away. Where all subscribe to the same
 /// topics the number of partitions that move is the least possible.
+///
+/// Where members have racks (`client.rack`, KIP-881) and the partitions are not all in the same racks, a partition goes
+/// to a subscriber with a replica in its own rack, as far as the loads stay as even as they would be without; a member
+/// keeps what has no replica in its rack only where nobody can have it nearer.
 ///
 /// Eager members own nothing when they join, so [`Member::owned`] must come from the assignor's user data.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,7 +38,7 @@ impl Assignor for Sticky {
     }
 
     fn assign(&self, members: &[Member], topics: &TopicPartitions) -> Result<Assignment, AssignError> {
-        assign_sticky(members, topics, false)
+        assign_sticky(members, topics, How { looks_at_racks: true, withholds_claimed: false })
     }
 
     fn user_data(&self, remembered: Option<&Remembered>) -> Option<Vec<u8>> {
@@ -61,7 +67,7 @@ impl Assignor for CooperativeSticky {
     }
 
     fn assign(&self, members: &[Member], topics: &TopicPartitions) -> Result<Assignment, AssignError> {
-        assign_sticky(members, topics, true)
+        assign_sticky(members, topics, How { looks_at_racks: true, withholds_claimed: true })
     }
 
     fn user_data(&self, remembered: Option<&Remembered>) -> Option<Vec<u8>> {
@@ -76,16 +82,34 @@ impl Assignor for CooperativeSticky {
     }
 }
 
-pub(crate) fn assign_sticky(
-    members: &[Member],
-    topics: &TopicPartitions,
-    withhold_claimed: bool,
-) -> Result<Assignment, AssignError> {
+/// What the assignors that keep differ in.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct How {
+    /// Those of clients do; those of the coordinator have not since Kafka 4.0.
+    pub(crate) looks_at_racks: bool,
+    /// What another member still claims is left with nobody.
+    pub(crate) withholds_claimed: bool,
+}
+
+pub(crate) fn assign_sticky(members: &[Member], topics: &TopicPartitions, how: How) -> Result<Assignment, AssignError> {
     let group = Group::new(members, topics)?;
+    let racks = if how.looks_at_racks { Racks::of(&group, topics) } else { None };
     let claims = Claims::of(&group);
-    let mut balancer = Balancer::new(&group);
+    let mut balancer = Balancer::new(&group, racks.as_ref());
+    let mut abroad = Vec::new();
     for (&(topic, partition), claim) in &claims.by_partition {
         if let Some(owner) = claim.owner.filter(|&owner| balancer.subscribes(owner, topic)) {
+            if racks.as_ref().is_some_and(|racks| racks.is_abroad(owner, topic, partition)) {
+                abroad.push((owner, topic, partition));
+            } else {
+                balancer.keep(owner, topic, partition);
+            }
+        }
+    }
+    balancer.deal_by_racks();
+    // What nobody can have nearer stays where it is: given to somebody else it would move with every rebalance.
+    for (owner, topic, partition) in abroad {
+        if balancer.has_room(owner) && !balancer.is_taken(topic, partition) {
             balancer.keep(owner, topic, partition);
         }
     }
@@ -93,7 +117,7 @@ pub(crate) fn assign_sticky(
     balancer.even_out();
 
     let mut by_position: Vec<Vec<(usize, i32)>> = balancer.into_held();
-    if withhold_claimed {
+    if how.withholds_claimed {
         for (position, held) in by_position.iter_mut().enumerate() {
             held.retain(|key| claims.by_partition.get(key).is_none_or(|claim| claim.claimants.contains(&position)));
         }

@@ -1,6 +1,6 @@
 //! `uniform`: the server's default assignor of KIP-848.
 
-use crate::sticky::assign_sticky;
+use crate::sticky::{How, assign_sticky};
 use crate::{AssignError, Assignment, Assignor, Member, RebalanceProtocol, TopicPartitions};
 
 /// As balanced as the subscriptions allow, and moving as little as that permits.
@@ -22,6 +22,6 @@ impl Assignor for Uniform {
     }
 
     fn assign(&self, members: &[Member], topics: &TopicPartitions) -> Result<Assignment, AssignError> {
-        assign_sticky(members, topics, false)
+        assign_sticky(members, topics, How::default())
     }
 }

@@ -38,6 +38,30 @@ fn group() -> impl Strategy<Value = (Vec<Member>, TopicPartitions)> {
     })
 }
 
+const RACKS: [&str; 3] = ["x", "y", "z"];
+
+/// As [`group`], with racks of members and of replicas.
+fn group_in_racks() -> impl Strategy<Value = (Vec<Member>, TopicPartitions)> {
+    let of_replicas =
+        proptest::collection::vec(proptest::collection::btree_set(0..RACKS.len(), 0..3), 9 * TOPICS.len());
+    let of_members = proptest::collection::vec(proptest::option::of(0..RACKS.len()), 8);
+    (group(), of_replicas, of_members).prop_map(|((mut members, mut topics), of_replicas, of_members)| {
+        for (member, rack) in members.iter_mut().zip(of_members) {
+            member.rack = rack.map(|rack| RACKS[rack].to_owned());
+        }
+        for (topic, of_topic) in TOPICS.into_iter().zip(of_replicas.chunks(9)) {
+            let names = |racks: &BTreeSet<usize>| racks.iter().map(|rack| RACKS[*rack].to_owned()).collect();
+            topics.insert_racks(topic, of_topic.iter().map(names).collect());
+        }
+        (members, topics)
+    })
+}
+
+/// Whether a replica is in the rack of the member; `None` where the member has no rack.
+fn is_near(member: &Member, topics: &TopicPartitions, (topic, partition): &TopicPartition) -> Option<bool> {
+    member.rack.as_ref().map(|rack| topics.racks(topic, *partition).contains(rack))
+}
+
 /// Every partition of a subscribed topic.
 fn expected(members: &[Member], topics: &TopicPartitions) -> BTreeSet<TopicPartition> {
     let subscribed: BTreeSet<&String> = members.iter().flat_map(|member| &member.topics).collect();
@@ -138,6 +162,70 @@ proptest! {
                 }
             }
         }
+    }
+
+    /// Racks take nothing from what is promised without them.
+    #[test]
+    fn sticky_with_racks_is_as_even_as_without((members, topics) in group_in_racks()) {
+        let assignment = Sticky.assign(&members, &topics).expect("an assignment");
+        prop_assert_eq!(keys(&owners(&members, &assignment)), expected(&members, &topics));
+        for giver in &members {
+            for (topic, _) in assignment.of(&giver.id) {
+                for receiver in members.iter().filter(|member| member.topics.contains(topic)) {
+                    let (gives, receives) = (assignment.of(&giver.id).len(), assignment.of(&receiver.id).len());
+                    prop_assert!(gives <= receives + 1, "{} has {}, {} has {}", giver.id, gives, receiver.id, receives);
+                }
+            }
+        }
+        // And those who have no racks do not notice that partitions have.
+        let mut rackless = members.clone();
+        for member in &mut rackless {
+            member.rack = None;
+        }
+        let mut nowhere = topics.clone();
+        for topic in TOPICS {
+            nowhere.insert_racks(topic, Vec::new());
+        }
+        prop_assert_eq!(Sticky.assign(&rackless, &topics), Sticky.assign(&rackless, &nowhere));
+    }
+
+    /// What is far from its member cannot be had nearer: whoever could is full of what is near.
+    #[test]
+    fn sticky_gives_what_is_near_where_a_share_allows((mut members, topics) in group_in_racks()) {
+        for member in &mut members {
+            member.topics = TOPICS.map(str::to_owned).to_vec();
+            member.owned = Vec::new();
+        }
+        let assignment = Sticky.assign(&members, &topics).expect("an assignment");
+        let racks: Vec<_> = TOPICS.iter().flat_map(|topic| (0..topics.count(topic)).map(|p| topics.racks(topic, p))).collect();
+        let all: BTreeSet<&String> = racks.iter().copied().flatten().collect();
+        let differ = racks.iter().any(|racks| racks.iter().collect::<BTreeSet<_>>() != all);
+        for holder in members.iter().filter(|_| differ) {
+            let far = |partition: &&TopicPartition| is_near(holder, &topics, partition) == Some(false);
+            for partition in assignment.of(&holder.id).iter().filter(far) {
+                for near in members.iter().filter(|member| is_near(member, &topics, partition) == Some(true)) {
+                    let all_near = assignment.of(&near.id).iter().all(|held| is_near(near, &topics, held) == Some(true));
+                    prop_assert!(all_near, "{} could have {:?} of {}: {:?}", near.id, partition, holder.id, assignment);
+                }
+            }
+        }
+    }
+
+    /// A group in which nothing changes comes to rest, wherever it began.
+    #[test]
+    fn sticky_with_racks_comes_to_rest((mut members, topics) in group_in_racks()) {
+        let mut last = None;
+        for generation in 10..14 {
+            let assignment = Sticky.assign(&members, &topics).expect("an assignment");
+            for member in &mut members {
+                member.owned = assignment.of(&member.id).to_vec();
+                member.generation = Some(generation);
+            }
+            if last.replace(assignment.clone()) == Some(assignment) {
+                return Ok(());
+            }
+        }
+        prop_assert!(false, "it moves for ever: {:?}", last);
     }
 
     #[test]

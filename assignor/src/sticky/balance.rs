@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
+use super::racks::Racks;
 use crate::group::Group;
 
 /// A partition that a member holds.
@@ -16,21 +17,45 @@ struct Held {
 /// Who holds what so far. Members and topics are named by their positions in the group.
 pub(super) struct Balancer<'a> {
     group: &'a Group<'a>,
+    racks: Option<&'a Racks<'a>>,
     /// By member, then by topic; no empty lists are kept.
     held: Vec<BTreeMap<usize, Vec<Held>>>,
     loads: Vec<usize>,
     /// By topic and partition number: it has a holder.
     taken: Vec<Vec<bool>>,
+    /// What each member has where all is even, and how many have one more.
+    share: usize,
+    extra: usize,
 }
 
 impl<'a> Balancer<'a> {
-    pub(super) fn new(group: &'a Group<'a>) -> Self {
-        let taken = group
+    pub(super) fn new(group: &'a Group<'a>, racks: Option<&'a Racks<'a>>) -> Self {
+        let taken: Vec<Vec<bool>> = group
             .topics
             .iter()
             .map(|topic| vec![false; usize::try_from(topic.partition_count).unwrap_or_default()])
             .collect();
-        Self { group, held: vec![BTreeMap::new(); group.members.len()], loads: vec![0; group.members.len()], taken }
+        let (total, members) = (taken.iter().map(Vec::len).sum::<usize>(), group.members.len());
+        Self {
+            group,
+            racks,
+            held: vec![BTreeMap::new(); members],
+            loads: vec![0; members],
+            taken,
+            share: total.checked_div(members).unwrap_or_default(),
+            extra: total.checked_rem(members).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn is_taken(&self, topic: usize, partition: i32) -> bool {
+        usize::try_from(partition).is_ok_and(|number| self.taken[topic].get(number).copied().unwrap_or_default())
+    }
+
+    /// Whether one partition more leaves a member within an even share.
+    pub(super) fn has_room(&self, member: usize) -> bool {
+        let load = self.loads[member];
+        load < self.share
+            || load == self.share && self.loads.iter().filter(|load| **load > self.share).count() < self.extra
     }
 
     pub(super) fn subscribes(&self, member: usize, topic: usize) -> bool {
@@ -52,6 +77,29 @@ impl<'a> Balancer<'a> {
         self.loads[member] += 1;
     }
 
+    /// Gives partitions without a holder to subscribers in whose rack a replica lives, within an even share: those first
+    /// that the fewest could have.
+    pub(super) fn deal_by_racks(&mut self) {
+        let Some(racks) = self.racks else { return };
+        let mut open: Vec<(Vec<usize>, usize, i32)> = Vec::new();
+        for (topic, of_topic) in self.group.topics.iter().enumerate() {
+            for partition in (0..of_topic.partition_count).filter(|&partition| !self.is_taken(topic, partition)) {
+                let subscribers = of_topic.subscribers.iter().copied();
+                let home: Vec<usize> = subscribers.filter(|&member| racks.is_home(member, topic, partition)).collect();
+                if !home.is_empty() {
+                    open.push((home, topic, partition));
+                }
+            }
+        }
+        open.sort_by_key(|(home, topic, partition)| (home.len(), *topic, *partition));
+        for (home, topic, partition) in open {
+            let with_room = home.into_iter().filter(|&member| self.has_room(member));
+            if let Some(member) = with_room.min_by_key(|&member| (self.loads[member], member)) {
+                self.put(member, topic, Held { partition, owned_before: false });
+            }
+        }
+    }
+
     /// Gives every partition without a holder to the subscriber with the smallest load, topics with the fewest
     /// subscribers first, for they have the least choice.
     pub(super) fn deal_the_rest(&mut self) {
@@ -64,7 +112,7 @@ impl<'a> Balancer<'a> {
                 .map(|&member| Reverse((self.loads[member], member)))
                 .collect();
             for partition in 0..self.group.topics[topic].partition_count {
-                if usize::try_from(partition).is_ok_and(|index| self.taken[topic][index]) {
+                if self.is_taken(topic, partition) {
                     continue;
                 }
                 let Some(Reverse((_, member))) = by_load.pop() else { break };
@@ -135,20 +183,27 @@ impl<'a> Balancer<'a> {
     fn shift(&mut self, reach: &Reach, end: usize) {
         let mut receiver = end;
         while let Some((giver, topic)) = reach.came_by[receiver] {
-            let Some(held) = self.take(giver, topic) else { return };
+            let Some(held) = self.take(giver, receiver, topic) else { return };
             self.loads[giver] -= 1;
             self.put(receiver, topic, Held { partition: held.partition, owned_before: false });
             receiver = giver;
         }
     }
 
-    /// Takes a partition of `topic` from a member: one that it did not own before where there is one.
-    fn take(&mut self, member: usize, topic: usize) -> Option<Held> {
-        let of_topic = self.held[member].get_mut(&topic)?;
-        let index = of_topic.iter().rposition(|held| !held.owned_before).or(of_topic.len().checked_sub(1))?;
+    /// Takes a partition of `topic` from a member for another: one that is nearer to that one than to the first where
+    /// there is one, then one that the first did not own before.
+    fn take(&mut self, giver: usize, receiver: usize, topic: usize) -> Option<Held> {
+        let of_topic = self.held[giver].get_mut(&topic)?;
+        let is_home =
+            |member: usize, held: &Held| self.racks.is_some_and(|racks| racks.is_home(member, topic, held.partition));
+        let fits = |(index, held): &(usize, &Held)| {
+            let is_nearer = i8::from(is_home(receiver, held)) - i8::from(is_home(giver, held));
+            (is_nearer, !held.owned_before, *index)
+        };
+        let (index, _) = of_topic.iter().enumerate().max_by_key(fits)?;
         let held = of_topic.remove(index);
         if of_topic.is_empty() {
-            self.held[member].remove(&topic);
+            self.held[giver].remove(&topic);
         }
         Some(held)
     }
