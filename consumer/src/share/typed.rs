@@ -49,7 +49,7 @@ impl TypedShareError {
 #[error("{source}")]
 pub struct ShareDeserializationError {
     record: ShareRecord,
-    source: DeserializationError,
+    source: Box<DeserializationError>,
 }
 
 impl ShareDeserializationError {
@@ -305,7 +305,7 @@ impl<K: 'static, V: 'static> TypedShareConsumer<K, V> {
             Ok((key, value)) => Ok(TypedShareRecord { key, value, record }),
             Err(source) => {
                 self.consumer.release_unread(&record);
-                Err(ShareDeserializationError { record, source })
+                Err(ShareDeserializationError { record, source: Box::new(source) })
             }
         }
     }
