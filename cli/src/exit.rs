@@ -119,7 +119,11 @@ fn of_client(error: &rkafka::client::Error) -> Exit {
 /// The exit code of a broker's error.
 pub fn of_code(code: ErrorCode) -> Exit {
     match code {
-        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId | ErrorCode::GroupIdNotFound => Exit::NotFound,
+        ErrorCode::UnknownTopicOrPartition
+        | ErrorCode::UnknownTopicId
+        | ErrorCode::GroupIdNotFound
+        | ErrorCode::TransactionalIdNotFound
+        | ErrorCode::ResourceNotFound => Exit::NotFound,
         ErrorCode::TopicAuthorizationFailed
         | ErrorCode::GroupAuthorizationFailed
         | ErrorCode::ClusterAuthorizationFailed

@@ -93,7 +93,7 @@ fn topics_do_all_they_can_and_delete_only_when_told() {
     broker.ok(&["topics", "create", "b", "-q", "-c", "retention.ms=1000", "-p", "3"], b"");
     assert_eq!(
         broker.ok(&["topics", "list", "-o", "table"], b""),
-        b"NAME  PARTITIONS  INTERNAL\na     2           no\nb     3           no\n"
+        b"TOPIC  PARTITIONS  INTERNAL\na      2           no\nb      3           no\n"
     );
     let json: serde_json::Value =
         serde_json::from_slice(&broker.ok(&["topics", "describe", "b", "-o", "json"], b"")).unwrap();

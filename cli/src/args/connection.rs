@@ -45,6 +45,26 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     rkafka::config::duration_ms(text).ok_or_else(|| format!("`{text}` is no time; write 10s, 500ms, 1m or 2h"))
 }
 
+/// A number of milliseconds since 1970, a date, or a time before now such as `-1h`.
+pub fn time(text: &str, now_ms: i64) -> Result<i64, String> {
+    if !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit()) {
+        return text.parse().map_err(|_| format!("`{text}` is beyond all time"));
+    }
+    if let Some(back) = text.strip_prefix('-') {
+        let back = duration(back)?;
+        return Ok(now_ms.saturating_sub(i64::try_from(back.as_millis()).unwrap_or(i64::MAX)).max(0));
+    }
+    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
+        return Ok(timestamp.as_millisecond());
+    }
+    // Without a zone, a date is one of Greenwich, so that it means the same everywhere.
+    let date: jiff::civil::DateTime = text.parse().map_err(|_| {
+        format!("`{text}` is no time; write milliseconds since 1970, 2026-01-31T12:00:00Z, 2026-01-31 or -1h")
+    })?;
+    let zoned = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|error| error.to_string())?;
+    Ok(zoned.timestamp().as_millisecond())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

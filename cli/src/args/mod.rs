@@ -3,14 +3,23 @@
 mod broker;
 mod connection;
 mod consume;
+mod groups;
+mod output;
+mod partitions;
 mod produce;
 mod topics;
 
 pub use broker::{Broker, BrokerCommand, BrokerRun};
-pub use connection::{Connection, duration};
+pub use connection::{Connection, duration, time};
 pub use consume::Consume;
+pub use groups::{
+    DeleteGroupOffsets, DeleteGroups, DescribeGroups, Groups, GroupsCommand, GroupsLag, ListGroups, RemoveMembers,
+    ResetGroup,
+};
+pub use output::{Color, Consent, Form, Output, Paint};
+pub use partitions::Partitions;
 pub use produce::{OnError, Produce};
-pub use topics::{CreateTopic, DeleteTopics, DescribeTopics, ListTopics, Output, Topics, TopicsCommand};
+pub use topics::{CreateTopic, DeleteTopics, DescribeTopics, ListTopics, Topics, TopicsCommand};
 
 use clap::{Parser, Subcommand};
 
@@ -39,6 +48,9 @@ pub enum Command {
     /// List, create, describe and delete topics
     #[command(alias = "topic")]
     Topics(Topics),
+    /// List and describe groups, show their lag, move their offsets, delete them
+    #[command(alias = "group")]
+    Groups(Groups),
     /// Run a broker
     Broker(Broker),
 }

@@ -1,8 +1,8 @@
 //! `rkafka topics`.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
-use super::Connection;
+use super::{Connection, Consent, Form, Output, Paint};
 
 /// List, create, describe and delete topics.
 #[derive(Debug, Args)]
@@ -24,19 +24,6 @@ pub enum TopicsCommand {
     Delete(DeleteTopics),
 }
 
-/// How a list is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Columns for people
-    Table,
-    /// One JSON document
-    Json,
-    /// One JSON object a line
-    Jsonl,
-    /// Names only
-    Name,
-}
-
 /// Print the names of the topics.
 #[derive(Debug, Args)]
 pub struct ListTopics {
@@ -47,6 +34,9 @@ pub struct ListTopics {
     /// How to print
     #[arg(short = 'o', long, value_enum, value_name = "FORM", default_value = "name")]
     pub output: Output,
+
+    #[command(flatten)]
+    pub paint: Paint,
 
     #[command(flatten)]
     pub connection: Connection,
@@ -88,9 +78,8 @@ pub struct DescribeTopics {
     /// The topics; all where none is named
     pub topics: Vec<String>,
 
-    /// How to print
-    #[arg(short = 'o', long, value_enum, value_name = "FORM", default_value = "table")]
-    pub output: Output,
+    #[command(flatten)]
+    pub form: Form,
 
     #[command(flatten)]
     pub connection: Connection,
@@ -103,9 +92,8 @@ pub struct DeleteTopics {
     #[arg(required = true)]
     pub topics: Vec<String>,
 
-    /// Delete without asking; without a terminal to ask on, nothing is deleted unless this is given
-    #[arg(short = 'y', long)]
-    pub yes: bool,
+    #[command(flatten)]
+    pub consent: Consent,
 
     #[command(flatten)]
     pub connection: Connection,

@@ -2,6 +2,8 @@
 
 mod broker;
 mod consume;
+mod groups;
+mod items;
 mod produce;
 mod topics;
 
@@ -25,6 +27,10 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Topics(args) => {
             start_log(topics::connection(&args));
             block_on(one_thread()?, topics::run(args))
+        }
+        Command::Groups(args) => {
+            start_log(groups::connection(&args));
+            block_on(one_thread()?, groups::run(args))
         }
         Command::Broker(args) => broker::run(args),
     }

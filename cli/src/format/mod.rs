@@ -1,7 +1,10 @@
-//! How a record is printed: by a format string in kcat's manner, or as a line of JSON.
+//! How a record is printed, by a format string in kcat's manner or as a line of JSON; and how lists are.
 
 pub mod json;
+pub mod listing;
+pub mod table;
 pub mod template;
+mod yaml;
 
 pub use template::Template;
 

@@ -1,6 +1,7 @@
 //! `-o`: where to start, and where to stop.
 
 use crate::args::Consume;
+use crate::args::time as parse_time;
 use crate::exit::Failure;
 
 /// Where reading starts in each partition.
@@ -97,26 +98,6 @@ fn parse_offset(text: &str) -> Result<i64, String> {
     let digits = !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit());
     let number = text.parse::<i64>().ok().filter(|_| digits);
     number.ok_or_else(|| "write beginning, end, N, -N, N:M, :end, s@TIME or e@TIME".to_owned())
-}
-
-/// A number of milliseconds since 1970, a date, or a time before now such as `-1h`.
-fn parse_time(text: &str, now_ms: i64) -> Result<i64, String> {
-    if !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit()) {
-        return text.parse().map_err(|_| format!("`{text}` is beyond all time"));
-    }
-    if let Some(back) = text.strip_prefix('-') {
-        let back = crate::args::duration(back)?;
-        return Ok(now_ms.saturating_sub(i64::try_from(back.as_millis()).unwrap_or(i64::MAX)).max(0));
-    }
-    if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
-        return Ok(timestamp.as_millisecond());
-    }
-    // Without a zone, a date is one of Greenwich, so that it means the same everywhere.
-    let date: jiff::civil::DateTime = text.parse().map_err(|_| {
-        format!("`{text}` is no time; write milliseconds since 1970, 2026-01-31T12:00:00Z, 2026-01-31 or -1h")
-    })?;
-    let zoned = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|error| error.to_string())?;
-    Ok(zoned.timestamp().as_millisecond())
 }
 
 #[cfg(test)]

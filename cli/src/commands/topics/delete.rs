@@ -1,9 +1,8 @@
 //! `rkafka topics delete`.
 
-use std::io::{IsTerminal, Write};
-
 use rkafka::admin::Admin;
 
+use super::super::items::{Act, count};
 use super::{Outcome, distinct, failure};
 use crate::args::DeleteTopics;
 use crate::exit::{Exit, Failure};
@@ -25,9 +24,12 @@ pub async fn run(admin: &Admin, args: &DeleteTopics) -> Result<Exit, Failure> {
     if found.is_empty() {
         return Ok(outcome.exit());
     }
-    if !args.yes && !agreed(&found)? {
+    let plan = found.iter().map(|(name, partitions)| {
+        format!("would delete topic `{name}`, {}, and all its records", count(*partitions, "partition"))
+    });
+    if !Act::DELETE.agreed(&args.consent, &plan.collect::<Vec<_>>())? {
         // What is there is no failure: it would be deleted.
-        outcome.done = found.len();
+        found.iter().for_each(|_| outcome.succeeded());
         return Ok(outcome.exit());
     }
     let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
@@ -45,26 +47,4 @@ pub async fn run(admin: &Admin, args: &DeleteTopics) -> Result<Exit, Failure> {
         }
     }
     Ok(outcome.exit())
-}
-
-/// Shows the plan; on a terminal, asks. Without one, nothing is agreed to.
-fn agreed(found: &[(&str, usize)]) -> Result<bool, Failure> {
-    for (name, partitions) in found {
-        report::note(&format!("would delete topic `{name}` (partitions: {partitions}) and all its records"));
-    }
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-        report::note("nothing was deleted; --yes deletes");
-        return Ok(false);
-    }
-    let cannot_ask = |error| Failure::failed(format!("cannot ask: {error}; --yes deletes without asking"));
-    let mut screen = std::io::stderr().lock();
-    write!(screen, "Delete? [y/N] ").and_then(|()| screen.flush()).map_err(cannot_ask)?;
-    let mut reply = String::new();
-    std::io::stdin().read_line(&mut reply).map_err(cannot_ask)?;
-    let agreed = matches!(reply.trim(), "y" | "Y" | "yes");
-    if !agreed {
-        drop(screen);
-        report::note("nothing was deleted");
-    }
-    Ok(agreed)
 }

@@ -3,10 +3,11 @@
 use rkafka::admin::{Admin, ConfigEntry, ConfigResource, ConfigSource, TopicDescription};
 use serde_json::{Map, Value, json};
 
-use super::table::columns;
 use super::{Outcome, distinct, failure};
 use crate::args::{DescribeTopics, Output};
 use crate::exit::{Exit, Failure};
+use crate::format::listing;
+use crate::format::table::columns;
 use crate::report;
 
 /// A topic with those of its settings that are not the default.
@@ -37,10 +38,10 @@ pub async fn run(admin: &Admin, args: &DescribeTopics) -> Result<Exit, Failure> 
             None => outcome.failed(&Failure::failed(format!("the broker said nothing about topic `{name}`"))),
         }
     }
-    if args.output != Output::Name && !described.is_empty() {
+    if args.form.output != Output::Name && !described.is_empty() {
         add_configs(admin, &mut described, &mut outcome).await?;
     }
-    report::answer(&text(&described, args.output))?;
+    report::answer(&text(&described, args.form.output, listing::colored(&args.form)))?;
     Ok(outcome.exit())
 }
 
@@ -71,12 +72,13 @@ fn not_default(configs: Vec<ConfigEntry>) -> Vec<(String, String)> {
     configs
 }
 
-fn text(topics: &[Described], output: Output) -> String {
+fn text(topics: &[Described], output: Output, colored: bool) -> String {
     match output {
-        Output::Name => topics.iter().map(|described| format!("{}\n", described.topic.name)).collect(),
-        Output::Json => format!("{:#}\n", Value::from_iter(topics.iter().map(json))),
-        Output::Jsonl => topics.iter().map(|described| format!("{}\n", json(described))).collect(),
-        Output::Table => topics.iter().map(table).collect::<Vec<_>>().join("\n"),
+        Output::Table | Output::Wide => {
+            let tables = topics.iter().map(|described| listing::emphasized(table(described), colored));
+            tables.collect::<Vec<_>>().join("\n")
+        }
+        other => listing::documents(topics.iter().map(|described| (&*described.topic.name, json(described))), other),
     }
 }
 
