@@ -59,6 +59,8 @@ pub struct Consumer {
     waiting: Option<(Instant, Option<Duration>)>,
     /// The application is in a call that waits, and is to be woken.
     is_in_call: bool,
+    /// The application was told that there is nothing to read.
+    is_idle: bool,
     tasks: Option<Tasks>,
 }
 
@@ -115,6 +117,7 @@ impl Consumer {
             took: false,
             waiting: None,
             is_in_call: false,
+            is_idle: false,
             tasks: Some(tasks),
         }
     }
@@ -136,7 +139,8 @@ impl Consumer {
     /// Where the future is dropped, the closing goes on in the background.
     ///
     /// # Errors
-    /// The last commit failed; the group did not answer in time.
+    /// The last commit failed, or one of a rebalance that was going on (the log says which offsets are not committed); the
+    /// group did not answer in time.
     pub async fn close(self) -> Result<()> {
         self.close_with(GroupMembershipOperation::Default).await
     }

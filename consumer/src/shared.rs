@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::Instant;
 
 use rkafka_assignor::Assignor;
 use rkafka_client_core::Client;
@@ -73,6 +74,8 @@ pub(crate) struct State {
     pub(crate) shared_out: Option<HashMap<String, usize>>,
     /// The consumer was dropped, not closed: what is in hand may not have been dealt with.
     pub(crate) dropped: bool,
+    /// The consumer is being closed, and no commit is waited for any longer than this.
+    pub(crate) commit_by: Option<Instant>,
 }
 
 /// Who decides what is read.
@@ -131,6 +134,15 @@ impl State {
         self.wake();
     }
 
+    /// Whether nothing was subscribed or assigned, so that nothing will ever come.
+    pub(crate) fn reads_nothing(&self) -> bool {
+        match &self.mode {
+            Mode::Idle => true,
+            Mode::Manual => self.positions.topics().next().is_none(),
+            Mode::Group(subscription) => subscription.is_empty(),
+        }
+    }
+
     /// Which assignment each partition is of.
     pub(crate) fn tenures<T>(&self, places: &[(TopicPartition, T)]) -> Vec<Option<u64>> {
         places.iter().map(|(place, _)| self.positions.tenure(&place.topic, place.partition)).collect()
@@ -184,6 +196,7 @@ impl Shared {
                 mode: Mode::Idle,
                 shared_out: None,
                 dropped: false,
+                commit_by: None,
             }),
             polls: AtomicU64::new(0),
             fetchers: Notify::new(),
@@ -240,7 +253,7 @@ impl Shared {
         &self,
         broker: i32,
         outcomes: impl IntoIterator<Item = (Cursor, Fetched, Option<Chunk>)>,
-        now: std::time::Instant,
+        now: Instant,
     ) {
         let mut refresh_metadata = false;
         let mut look_up = false;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::clock;
 use crate::driver::committer::{Collected, CommitOrder, committable};
 use crate::driver::member::MemberNews;
 use crate::error::{ConsumerError, Result};
@@ -15,6 +16,8 @@ use crate::subscription::GroupMembershipOperation;
 
 /// How long a close waits for the group, as in Java.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much of that is kept for the leaving, once the last commit has failed for as long as it could.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What runs beside a consumer.
 #[derive(Debug)]
@@ -36,7 +39,11 @@ pub(crate) struct Tasks {
 pub(crate) async fn shut_down(shared: Arc<Shared>, tasks: Tasks, operation: GroupMembershipOperation) -> Result<()> {
     let Tasks { steward, committer, news, member, .. } = tasks;
     let end_of_member = member.as_ref().map(JoinHandle::abort_handle);
-    shared.lock().in_hand = None;
+    {
+        let mut state = shared.lock();
+        state.in_hand = None;
+        state.commit_by = clock::now().checked_add(CLOSE_TIMEOUT - LEAVE_TIMEOUT);
+    }
     shared.member.notify_waiters();
     let farewell = async {
         settle_commits(&shared).await;
@@ -59,7 +66,10 @@ pub(crate) async fn shut_down(shared: Arc<Shared>, tasks: Tasks, operation: Grou
             doing: "leaving the group",
             source: rkafka_client_core::Error::new(
                 rkafka_client_core::ErrorKind::Timeout,
-                format!("no answer within {CLOSE_TIMEOUT:?}; the group will see by session.timeout.ms"),
+                format!(
+                    "it is not done after {CLOSE_TIMEOUT:?}, for a hook or the coordinator takes longer; the group will \
+                     see by session.timeout.ms"
+                ),
             ),
         })
     });
@@ -71,6 +81,10 @@ pub(crate) async fn shut_down(shared: Arc<Shared>, tasks: Tasks, operation: Grou
     }
     ConsumerHandle::of(&shared).mark_closed();
     shared.client.close();
+    if let Err(error) = &result {
+        // Whoever dropped the consumer, or the closing, hears of it only here.
+        tracing::warn!(%error, "the consumer was closed, and not all was done that belongs to it");
+    }
     result
 }
 
@@ -85,9 +99,13 @@ pub(crate) async fn leave(
     let _ = news.send(MemberNews::Close(operation, done));
     tokio::select! {
         biased;
-        told = left => (told.unwrap_or(Ok(())), None),
-        // It had ended before, by a failure that the application was told of.
-        inbox = member => (Ok(()), inbox.ok()),
+        told = left => (told.unwrap_or(Err(ConsumerError::Closed)), None),
+        inbox = member => match inbox {
+            // It had ended before, by a failure that the application was told of.
+            Ok(inbox) => (Ok(()), Some(inbox)),
+            // It broke off, or its runtime is gone.
+            Err(_) => (Err(ConsumerError::Closed), None),
+        },
     }
 }
 

@@ -316,6 +316,12 @@ impl Consumer {
         if until_end && state.positions.is_at_end() {
             return Poll::Ready(None);
         }
+        if state.reads_nothing() != self.is_idle {
+            self.is_idle = !self.is_idle;
+            if self.is_idle {
+                tracing::warn!("records are waited for, and nothing is subscribed or assigned: none will come");
+            }
+        }
         state.waker = Some(context.waker().clone());
         self.is_in_call = true;
         Poll::Pending

@@ -26,6 +26,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
 
 use super::super::*;
+use super::coordinator::{Fate, Offsets};
 
 /// What the fetch session has of each partition, and the end that was told of it.
 pub(super) type Known = BTreeMap<i32, (FetchPartition, Option<i64>)>;
@@ -60,7 +61,7 @@ pub(super) struct Broker {
     /// The topic's id; nil where the broker knows none.
     pub(super) topic_id: Mutex<uuid::Uuid>,
     /// What it keeps for a group.
-    pub(super) group: super::coordinator::Offsets,
+    pub(super) group: Offsets,
 }
 
 impl Broker {
@@ -220,7 +221,23 @@ impl Broker {
                     write::<OffsetForLeaderEpochRequest>(&header, &response, version)
                 }
                 key if key == ApiKey::FindCoordinator as i16 => super::coordinator::found(&mut reader, version),
-                key if key == ApiKey::OffsetCommit as i16 => self.group.commit(&mut reader, version),
+                key if key == ApiKey::OffsetCommit as i16 => {
+                    let refused = match self.group.fate(clock::now()) {
+                        Some(Fate::Dropped) => return,
+                        Some(Fate::Ignored) => continue,
+                        Some(Fate::Refused(code)) => Some(code),
+                        Some(Fate::Late(by, refused)) => {
+                            clock::sleep(by).await;
+                            refused
+                        }
+                        None => None,
+                    };
+                    self.group.commit(&mut reader, version, refused)
+                }
+                key if key == ApiKey::JoinGroup as i16 => self.group.join(&mut reader, version),
+                key if key == ApiKey::SyncGroup as i16 => Offsets::sync(&mut reader, version),
+                key if key == ApiKey::Heartbeat as i16 => self.group.beat(&mut reader, version),
+                key if key == ApiKey::LeaveGroup as i16 => self.group.leave(&mut reader, version),
                 key if key == ApiKey::OffsetFetch as i16 => self.group.fetch(&mut reader, version),
                 key if key == ApiKey::ApiVersions as i16 => {
                     let header = read_header::<ApiVersionsRequest>(&mut reader, version);
@@ -243,6 +260,10 @@ impl Broker {
                             (ApiKey::FindCoordinator, 3),
                             (ApiKey::OffsetCommit, offsets),
                             (ApiKey::OffsetFetch, offsets),
+                            (ApiKey::JoinGroup, 5),
+                            (ApiKey::SyncGroup, 3),
+                            (ApiKey::Heartbeat, 3),
+                            (ApiKey::LeaveGroup, 3),
                         ];
                         api_keys.extend(keys.map(|(key, version)| api(key, version)));
                     }

@@ -119,6 +119,31 @@ fn rust_rdkafka_509_a_consumer_outlives_its_runtime() {
     assert_eq!(shared.strong_count(), 0);
 }
 
+/// Whoever waits for a consumer whose runtime has ended is told, and so is whoever asks it for anything.
+#[test]
+fn rust_rdkafka_509_who_waits_is_told_that_the_runtime_has_ended() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for is_member in [false, true] {
+        let (home, other) = (runtime(), runtime());
+        let broker = Broker::with(&[4]);
+        let mut consumer = home.block_on(consumer_with(&broker, ConsumerConfig::new().group_id("g")));
+        if is_member {
+            consumer.subscribe(["t"]).unwrap();
+        } else {
+            consumer.assign([("t", 0, Start::End)]).unwrap();
+        }
+        let handle = consumer.handle();
+        let waits = std::thread::spawn(move || other.block_on(within(consumer.recv())).map(drop));
+        home.block_on(clock::sleep(Duration::from_millis(50)));
+        drop(home);
+        let told = waits.join().expect("it does not hang");
+        assert!(matches!(told, Err(ConsumerError::Closed)), "{told:?}");
+        assert!(matches!(handle.seek("t", 0, Start::End), Err(ConsumerError::Closed)));
+        let commit = handle.commit();
+        assert!(runtime().block_on(within(commit)).is_err(), "nobody is there to commit");
+    }
+}
+
 /// The consumer waited for ever after the leader epoch in the metadata had gone back, or there had been no leader.
 #[tokio::test(start_paused = true)]
 async fn franz_go_198_a_leader_epoch_that_goes_back_is_no_end() {

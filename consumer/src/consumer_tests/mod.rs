@@ -4,6 +4,7 @@ mod broker;
 mod coordinator;
 mod fetching;
 mod known_sicknesses;
+mod last_commits;
 mod topic_ids;
 
 use std::pin::Pin;

@@ -42,6 +42,12 @@ impl Collected {
         Self::named(shared, Vec::new())
     }
 
+    /// The offsets as a line of the log has them.
+    pub(crate) fn listed(&self) -> String {
+        let all: Vec<String> = self.offsets.iter().map(|(place, at)| format!("{place}@{}", at.offset)).collect();
+        all.join(", ")
+    }
+
     /// Offsets that the application names, of the present assignment and topics.
     pub(crate) fn named(shared: &Shared, offsets: Offsets) -> Self {
         let cluster = shared.client.cluster();
@@ -163,8 +169,16 @@ async fn commit(
         let identity = order.identity(&shared.lock()).map_err(|code| ConsumerError::CommitOutdated { code })?;
         let (generation, member_id) = identity.unwrap_or((-1, String::new()));
         let request = request(shared, group_id, generation, member_id, offsets, ids);
-        let answer =
-            wire::coordinator_request(shared, Lane::Offsets, ids.max_version(), None, |_version| request).await;
+        let answer = tokio::select! {
+            biased;
+            answer = wire::coordinator_request(shared, Lane::Offsets, ids.max_version(), None, |_version| request) => {
+                answer
+            }
+            () = time_is_up(shared) => {
+                let reason = "no answer in the time that a close has for commits";
+                Err(Error::new(ErrorKind::Timeout, reason))
+            }
+        };
         let error = match answer {
             Ok(response) => match judge(offsets, ids, &response) {
                 Ok(()) => return Ok(()),
@@ -196,11 +210,28 @@ async fn commit(
             }
         }
         let wait = shared.config.client.retry_policy().delay(failures, &mut rand::rng());
+        let deadline = shared.lock().commit_by.map_or(deadline, |by| by.min(deadline));
         if !retriable || clock::now() + wait >= deadline {
             return Err(error);
         }
         failures += 1;
         clock::sleep(wait).await;
+    }
+}
+
+/// Waits until the consumer is being closed, and the time that this leaves for commits has passed.
+async fn time_is_up(shared: &Shared) {
+    loop {
+        let mut woken = std::pin::pin!(shared.member.notified());
+        woken.as_mut().enable();
+        let by = shared.lock().commit_by;
+        if by.is_some_and(|by| by <= clock::now()) {
+            return;
+        }
+        tokio::select! {
+            () = woken => {}
+            () = clock::sleep_until(by) => {}
+        }
     }
 }
 

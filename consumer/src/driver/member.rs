@@ -125,8 +125,11 @@ impl MemberTask {
             tokio::select! {
                 Some(event) = events.join_next() => match (event, &mut machine) {
                     (Ok(Event::Revoked(committed)), Some(machine)) => {
-                        // Of one that was made before it was to leave the application was told by the log.
-                        last_commit = if closing.is_some() { committed } else { Ok(()) };
+                        // Of one that failed before it was to leave the application was told by the log. A close tells of
+                        // the first that failed since it was called, also where the member has yet to hear of it.
+                        if closing.is_some() || shared.lock().commit_by.is_some() {
+                            last_commit = std::mem::replace(&mut last_commit, Ok(())).and(committed);
+                        }
                         machine.on_revoked();
                     }
                     (Ok(event), Some(machine)) => self.take_in(machine, event),

@@ -1,6 +1,7 @@
 //! What a rebalance does to partitions: begin with some, give some up, and call the application's hooks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -85,13 +86,15 @@ pub(crate) async fn revoke(
             // Only what was ordered before is waited for.
             Collected::nothing(shared)
         };
+        let not_committed = offsets.listed();
         let (reply, answer) = oneshot::channel();
-        let order = CommitOrder::new(offsets, shared.config.client.request_timeout, Some(reply));
-        if shared.commits.send(order).is_ok()
-            && let Ok(Err(error)) = answer.await
-        {
-            tracing::warn!(%error, "the offsets were not committed before the partitions were given up");
-            committed = Err(error);
+        let order = CommitOrder::new(offsets, commit_limit(shared), Some(reply));
+        committed = match shared.commits.send(order) {
+            Ok(()) => answer.await.unwrap_or(Err(ConsumerError::Closed)),
+            Err(_) => Err(ConsumerError::Closed),
+        };
+        if let Err(error) = &committed {
+            tracing::warn!(%error, not_committed, "partitions are given up, and who has them next begins before this");
         }
     }
     let mut state = shared.lock();
@@ -106,6 +109,12 @@ pub(crate) async fn revoke(
     // What was purged may have been all that kept the fetchers from fetching.
     shared.fetchers.notify_waiters();
     committed
+}
+
+/// For how long what is given up is tried to be committed. Java tries for as long as a rebalance may take; here other
+/// commits wait behind this one, and theirs is `default.api.timeout.ms`.
+fn commit_limit(shared: &Shared) -> Duration {
+    shared.config.max_poll_interval.min(shared.config.client.default_api_timeout)
 }
 
 /// Waits until the application holds nothing of these partitions; `false` where the membership is lost before.

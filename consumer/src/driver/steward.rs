@@ -153,6 +153,7 @@ fn plan(shared: &Shared, cluster: &Cluster, missing: &mut Missing, now: Instant)
     }
     let next_preference = state.positions.expire_preferences(now);
     let next_missing = missing.note(shared, &mut state, cluster, now);
+    missing.note_subscribed(&state, cluster);
     let due = state.positions.take_lookups(now);
     Plan {
         unknown: state.positions.take_stale()
@@ -266,9 +267,24 @@ fn watch_topics(shared: &Shared, cluster: &Cluster, member: &mpsc::UnboundedSend
 struct Missing {
     since: HashMap<TopicPartition, Instant>,
     told: HashSet<TopicPartition>,
+    /// Topics that are subscribed and cannot be read, and which the log speaks of.
+    subscribed: HashSet<String>,
 }
 
 impl Missing {
+    /// Logs which subscribed topics the brokers refuse to tell of: a name that is misspelt would give nothing for ever.
+    fn note_subscribed(&mut self, state: &State, cluster: &Cluster) {
+        let Mode::Group(subscription) = &state.mode else { return self.subscribed.clear() };
+        self.subscribed.retain(|topic| subscription.topics.contains(topic) && cluster.topic_error(topic).is_some());
+        for topic in &subscription.topics {
+            if let Some(error) = cluster.topic_error(topic)
+                && self.subscribed.insert(topic.clone())
+            {
+                tracing::warn!(topic, %error, "a subscribed topic gives nothing until this has changed");
+            }
+        }
+    }
+
     /// Tells the application of partitions that are missing for too long, and says when to look again.
     fn note(&mut self, shared: &Shared, state: &mut State, cluster: &Cluster, now: Instant) -> Option<Instant> {
         let missing: HashSet<TopicPartition> = state

@@ -21,7 +21,7 @@ mod answers;
 /// One member of a classic group.
 #[derive(Debug)]
 pub(crate) struct Classic {
-    config: ClassicConfig,
+    pub(super) config: ClassicConfig,
     state: State,
     /// Whether the action of the state was handed out and is not answered.
     busy: bool,
@@ -44,6 +44,8 @@ pub(crate) struct Classic {
     remembered: Option<Remembered>,
     coordinator_known: bool,
     finding: bool,
+    /// The coordinator was looked for once more, to be told of the leaving.
+    sought: bool,
     heartbeat_in_flight: bool,
     next_heartbeat: Instant,
     last_heard: Instant,
@@ -79,6 +81,7 @@ impl Classic {
             remembered: None,
             coordinator_known: false,
             finding: false,
+            sought: false,
             heartbeat_in_flight: false,
             next_heartbeat: now,
             last_heard: now,
@@ -154,16 +157,26 @@ impl Classic {
             self.failure_told = true;
             return self.failure.clone().map(|(code, message)| Action::Fail { code, message });
         }
-        if let Some(operation) = self.closing {
+        if let Some(operation) = self.closing
+            && !self.owes_an_assignment()
+        {
             if self.state != State::Leaving && !self.owned.is_empty() {
                 self.begin_revoking_all(self.generation < 0);
                 return self.poll_action(now);
             }
             self.state = State::Leaving;
             let tells = tells_of_leaving(operation, self.config.is_static);
-            if !tells || self.member_id.is_empty() || !self.coordinator_known {
+            if !tells || self.member_id.is_empty() || (!self.coordinator_known && self.sought && !self.finding) {
                 self.left();
                 return None;
+            }
+            if !self.coordinator_known {
+                // A member that goes without a word keeps the others waiting for its session's end.
+                let begins = !self.finding;
+                (self.finding, self.sought) = (true, true);
+                // Nothing else is waited for.
+                self.not_before = None;
+                return begins.then_some(Action::FindCoordinator);
             }
             self.busy = true;
             let reason = "the consumer is being closed";
@@ -272,11 +285,20 @@ impl Classic {
     pub(crate) fn on_close(&mut self, operation: GroupMembershipOperation) {
         self.closing = Some(operation);
         // Whoever waits for a JoinGroup or a SyncGroup is not waited for: the coordinator knows the member id.
-        if matches!(self.state, State::Joining | State::Assigning | State::Syncing) {
+        if matches!(self.state, State::Joining | State::Assigning | State::Syncing) && !self.owes_an_assignment() {
             self.busy = false;
             self.state = State::Unjoined;
         }
         self.not_before = None;
+    }
+
+    /// Whether nobody's commit is taken before this member has told who gets what. A leader that keeps partitions over the
+    /// rebalance does that even when it closes, for it has those to commit.
+    fn owes_an_assignment(&self) -> bool {
+        self.is_leader
+            && self.coordinator_known
+            && !self.owned.is_empty()
+            && matches!(self.state, State::Assigning | State::Syncing)
     }
 
     fn begin_revoking(&mut self, partitions: BTreeSet<TopicPartition>, lost: bool) {

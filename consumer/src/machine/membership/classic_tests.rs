@@ -234,6 +234,70 @@ fn closing_while_joining_leaves_by_the_member_id() {
     assert!(member.is_done());
 }
 
+/// The group waits for its leader, and refuses all commits meanwhile.
+#[test]
+fn a_leader_that_closes_tells_first_who_gets_what_where_it_has_something_to_commit() {
+    let now = start();
+    for closes_at in 0..3 {
+        for answer in [Ok(places(&[0])), refused(ErrorCode::RebalanceInProgress), Err(Failure::Lost)] {
+            let mut member = stable(false, now);
+            member.config.is_cooperative = true;
+            member.on_topics_changed();
+            assert!(is_join(&member.poll_action(now), "m"));
+            let close = |member: &mut Classic, when| {
+                if when == closes_at {
+                    member.on_close(GroupMembershipOperation::Default);
+                }
+            };
+            member.on_join(now, Ok(joined(2, "m", "m")));
+            close(&mut member, 0);
+            assert!(matches!(member.poll_action(now), Some(Action::Assign { .. })), "closed at {closes_at}");
+            close(&mut member, 1);
+            member.on_assigned(vec![("m".to_owned(), Bytes::from_static(b"all"))]);
+            assert!(matches!(member.poll_action(now), Some(Action::Sync { generation: 2, .. })));
+            close(&mut member, 2);
+            assert_eq!(member.poll_action(now), None, "the answer is waited for");
+            let is_lost = answer == Err(Failure::Lost);
+            member.on_sync(now, answer.clone());
+            assert_eq!(
+                member.poll_action(now),
+                Some(Action::Revoke { partitions: places(&[0, 1]), lost: false }),
+                "closed at {closes_at}, {answer:?}"
+            );
+            assert_eq!(member.identity(), Some((2, "m")), "as whom it commits");
+            member.on_revoked();
+            if is_lost {
+                assert_eq!(member.poll_action(now), Some(Action::FindCoordinator));
+                member.on_coordinator(now, Ok(()));
+            }
+            let next = member.poll_action(now);
+            assert!(matches!(next, Some(Action::Leave { .. })), "closed at {closes_at}, {answer:?}: {next:?}");
+            member.on_left();
+            assert!(member.is_done());
+        }
+    }
+}
+
+/// Its last commit may have told that the coordinator is elsewhere now.
+#[test]
+fn a_coordinator_that_moved_is_looked_for_once_to_be_told_of_the_leaving() {
+    let now = start();
+    for is_found in [true, false] {
+        let mut member = stable(false, now);
+        member.on_close(GroupMembershipOperation::Default);
+        assert!(matches!(member.poll_action(now), Some(Action::Revoke { .. })));
+        member.on_commit_refused(now, 1, ErrorCode::NotCoordinator);
+        member.on_revoked();
+        assert_eq!(member.poll_action(now), Some(Action::FindCoordinator));
+        assert_eq!(member.poll_action(now), None, "one search at a time");
+        assert!(!member.is_done());
+        member.on_coordinator(now, if is_found { Ok(()) } else { Err(Failure::Lost) });
+        let next = member.poll_action(now);
+        assert_eq!(matches!(next, Some(Action::Leave { .. })), is_found, "{next:?}");
+        assert_eq!(member.is_done(), !is_found);
+    }
+}
+
 #[test]
 fn an_identity_lost_while_an_assignment_is_installed_gives_it_up_after() {
     let now = start();

@@ -80,6 +80,8 @@ pub(crate) struct ConsumerMember {
     is_void: bool,
     coordinator_known: bool,
     finding: bool,
+    /// The coordinator was looked for once more, to be told of the leaving.
+    sought: bool,
     interval: Duration,
     next_beat: Instant,
     not_before: Option<Instant>,
@@ -113,6 +115,7 @@ impl ConsumerMember {
             is_void: false,
             coordinator_known: false,
             finding: false,
+            sought: false,
             interval: FIRST_INTERVAL,
             next_beat: now,
             not_before: None,
@@ -171,9 +174,17 @@ impl ConsumerMember {
             // What a static member may do without a word is to say that it will be back (KIP-1092).
             let tells = tells_of_leaving(operation, self.config.is_static) || self.config.is_static;
             let is_known = self.epoch > 0 || self.may_be_held || self.in_flight.is_some();
-            if !tells || !is_known || !self.coordinator_known {
+            if !tells || !is_known || (!self.coordinator_known && self.sought && !self.finding) {
                 self.state = State::Left;
                 return None;
+            }
+            if !self.coordinator_known {
+                // A member that goes without a word keeps the others waiting for its session's end.
+                let begins = !self.finding;
+                (self.finding, self.sought) = (true, true);
+                // Nothing else is waited for.
+                (self.not_before, self.resolve_after) = (None, None);
+                return begins.then_some(Action::FindCoordinator);
             }
             self.state = State::Leaving;
             return Some(self.leave(operation, "the consumer is being closed"));

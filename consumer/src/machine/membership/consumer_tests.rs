@@ -297,6 +297,26 @@ fn closing_gives_up_and_leaves_as_asked() {
     }
 }
 
+/// Its last commit may have told that the coordinator is elsewhere now.
+#[test]
+fn a_coordinator_that_moved_is_looked_for_once_to_be_told_of_the_leaving() {
+    for is_found in [true, false] {
+        let now = start();
+        let mut member = joined(false, now);
+        member.on_close(GroupMembershipOperation::Default);
+        assert!(matches!(member.poll_action(now), Some(Action::Revoke { .. })));
+        member.on_commit_refused(now, 1, ErrorCode::NotCoordinator);
+        member.on_revoked();
+        assert_eq!(member.poll_action(now), Some(Action::FindCoordinator));
+        assert_eq!(member.poll_action(now), None, "one search at a time");
+        assert!(!member.is_done());
+        member.on_coordinator(now, if is_found { Ok(()) } else { Err(Failure::Lost) });
+        let next = member.poll_action(now);
+        assert_eq!(matches!(next, Some(Action::Leave { .. })), is_found, "{next:?}");
+        assert_eq!(member.is_done(), !is_found);
+    }
+}
+
 #[test]
 fn what_cannot_be_healed_is_told_with_its_reason() {
     let now = start();

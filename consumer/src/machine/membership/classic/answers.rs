@@ -93,6 +93,10 @@ impl Classic {
         self.busy = false;
         match answer {
             Ok(_) if self.generation < 0 => self.state = State::Unjoined,
+            Ok(_) if self.closing.is_some() => {
+                self.heard(now);
+                self.state = State::Unjoined;
+            }
             Ok(assignment) => {
                 self.heard(now);
                 let partitions = assignment.iter().map(|place| (place.topic.to_string(), place.partition)).collect();
