@@ -4,58 +4,34 @@ use std::time::Duration;
 
 use rkafka::admin::{Admin, AdminConfig};
 use rkafka::client::{ClientSettings, HostPort};
-use rkafka::config::{ConfigError, SettingDoc, Settings, parse_properties};
-use rkafka::consumer::ConsumerConfig;
-use rkafka::producer::ProducerConfig;
+use rkafka::config::{ConfigError, Settings};
 
 use crate::args::Connection;
 use crate::exit::{Exit, Failure};
+use crate::settings::{self, Given, Source};
 
-const BROKERS: &str = "localhost:9092";
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The settings of a client: the flags' word goes before that of `-X`, that before the file of `-F`.
+/// The settings of a client, from everywhere that they are given ([`settings::gather`]).
 pub fn settings<C: Settings + ClientSettings>(connection: &Connection) -> Result<C, Failure> {
-    let mut config = C::default().default_api_timeout(TIMEOUT);
-    if C::describe().iter().any(|setting| setting.name == "max.block.ms") {
-        set(&mut config, "max.block.ms", &TIMEOUT.as_millis().to_string())?;
-    }
-    if let Some(path) = &connection.config {
-        let file = path.display();
-        let text =
-            std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("cannot read {file}: {error}")))?;
-        let properties = parse_properties(&text).map_err(|error| Failure::usage(format!("{file}, {error}")))?;
-        for property in properties {
-            match config.set(&property.key, &property.value) {
-                // The file serves every command; what is of use to another kind of client is passed over.
-                Err(ConfigError::Unknown { .. }) if is_known_elsewhere(&property.key) => {}
-                Err(error) => return Err(Failure::usage(format!("{file}, line {}: {error}", property.line))),
-                Ok(()) => {}
-            }
-        }
-    }
-    for setting in &connection.settings {
-        let (name, value) = name_and_value("-X", setting)?;
+    from_given(&settings::gather(connection)?)
+}
+
+/// [`settings`] of what was gathered before.
+pub fn from_given<C: Settings + ClientSettings>(given: &[Given]) -> Result<C, Failure> {
+    let mut config = C::default();
+    for Given { name, value, source } in given {
         match config.set(name, value) {
-            Err(ConfigError::Unknown { .. }) if is_known_elsewhere(name) => {
-                return Err(Failure::usage(format!("-X {setting}: this command has no use for `{name}`")));
-            }
-            Err(error) => return Err(Failure::usage(format!("-X {setting}: {error}"))),
             Ok(()) => {}
+            // What is of use to another kind of client is passed over where it serves every command.
+            Err(ConfigError::Unknown { .. }) if settings::find(name).is_some() => {
+                if *source == Source::Set {
+                    return Err(Failure::usage(format!("-X {name}={value}: this command has no use for `{name}`")));
+                }
+            }
+            Err(ConfigError::Unknown { .. }) => {
+                return Err(Failure::usage(format!("{}: {}", place(source, name), settings::unknown(name))));
+            }
+            Err(error) => return Err(Failure::usage(format!("{}: {error}", place(source, name)))),
         }
-    }
-    if let Some(timeout) = connection.timeout {
-        config = config.default_api_timeout(timeout);
-        if C::describe().iter().any(|setting| setting.name == "max.block.ms") {
-            set(&mut config, "max.block.ms", &timeout.as_millis().to_string())?;
-        }
-    }
-    match &connection.brokers {
-        Some(brokers) => set(&mut config, "bootstrap.servers", brokers)?,
-        None if config.embedded_mut().bootstrap_servers.is_empty() => {
-            set(&mut config, "bootstrap.servers", BROKERS)?;
-        }
-        None => {}
     }
     // Nothing that the cluster is asked may take longer than it is given to answer.
     let limit = config.embedded_mut().default_api_timeout;
@@ -71,6 +47,13 @@ pub fn settings<C: Settings + ClientSettings>(connection: &Connection) -> Result
     Ok(config)
 }
 
+fn place(source: &Source, name: &str) -> String {
+    match source {
+        Source::Set => format!("-X {name}"),
+        source => source.to_string(),
+    }
+}
+
 /// Sets what a flag stands for.
 pub fn set<C: Settings>(config: &mut C, name: &str, value: &str) -> Result<(), Failure> {
     config.set(name, value).map_err(Failure::usage)
@@ -82,12 +65,6 @@ pub fn name_and_value<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim(), value)),
         _ => Err(Failure::usage(format!("{flag} {text}: write NAME=VALUE"))),
     }
-}
-
-fn is_known_elsewhere(name: &str) -> bool {
-    let has =
-        |settings: &[SettingDoc]| settings.iter().any(|known| known.name == name || known.aliases.contains(&name));
-    has(ProducerConfig::describe()) || has(ConsumerConfig::describe()) || has(AdminConfig::describe())
 }
 
 /// Connects an admin client.
@@ -109,10 +86,11 @@ pub async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rkafka::producer::ProducerConfig;
     use std::io::Write;
 
     fn connection() -> Connection {
-        Connection { brokers: None, settings: Vec::new(), config: None, timeout: None, quiet: false, verbose: 0 }
+        Connection::default()
     }
 
     fn with(settings: &[&str]) -> Connection {
@@ -141,8 +119,8 @@ mod tests {
     #[test]
     fn defaults_are_a_broker_here_and_ten_seconds() {
         let config: AdminConfig = settings(&connection()).unwrap();
-        assert_eq!(config.client.bootstrap_servers, [BROKERS]);
-        assert_eq!(config.client.default_api_timeout, TIMEOUT);
+        assert_eq!(config.client.bootstrap_servers, [settings::BROKERS]);
+        assert_eq!(config.client.default_api_timeout, Duration::from_secs(10));
     }
 
     #[test]

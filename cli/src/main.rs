@@ -5,7 +5,9 @@ mod commands;
 mod connect;
 mod exit;
 mod format;
+mod kcat;
 mod report;
+mod settings;
 mod signals;
 mod usage;
 
@@ -14,6 +16,9 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    if let Some(words) = kcat::words() {
+        return ExitCode::from(kcat::run(words));
+    }
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage::answer(&error),

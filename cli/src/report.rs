@@ -1,12 +1,22 @@
 //! Everything that is said on stderr, and short answers on stdout.
 
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::exit::{Exit, Failure};
 
+/// Whether errors begin as those of kcat do.
+static AS_KCAT: AtomicBool = AtomicBool::new(false);
+
+/// From here on, errors begin as those of kcat do.
+pub fn speak_as_kcat() {
+    AS_KCAT.store(true, Ordering::Relaxed);
+}
+
 /// Says what went wrong, as one plain line.
 pub fn error(message: &str) {
-    line(&format!("rkafka: {message}"));
+    let before = if AS_KCAT.load(Ordering::Relaxed) { "% ERROR: " } else { "rkafka: " };
+    line(&format!("{before}{message}"));
 }
 
 /// Says something that is no error.

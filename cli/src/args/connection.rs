@@ -6,26 +6,32 @@ use std::time::Duration;
 use clap::Args;
 
 /// Options of every command that talks to a cluster.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// Brokers to start from, as HOST:PORT,HOST:PORT
     ///
-    /// Else `bootstrap.servers` of -X or of the file, else localhost:9092.
-    #[arg(short = 'b', long = "brokers", alias = "bootstrap-server", value_name = "BROKERS", env = "RKAFKA_BROKERS")]
+    /// Else `bootstrap.servers` of -X, RKAFKA_BROKERS, or what a profile or a file has, else localhost:9092.
+    #[arg(short = 'b', long = "brokers", alias = "bootstrap-server", value_name = "BROKERS")]
     pub brokers: Option<String>,
 
-    /// A setting by its Kafka name, such as linger.ms=20 (may be repeated)
+    /// A setting by its Kafka name or librdkafka's, such as linger.ms=20 (may be repeated)
     ///
-    /// Flags go before -X, -X before the file of -F, and the file before the defaults.
+    /// Flags go before -X; then come RKAFKA_BROKERS and RKAFKA_X_LINGER_MS of the environment, .rkafka.toml in this
+    /// directory, the profile, the file of -F, and the defaults. `rkafka config explain` says where each value is from.
     #[arg(short = 'X', long = "set", value_name = "NAME=VALUE")]
     pub settings: Vec<String>,
 
-    /// A file of settings in Java's .properties form
+    /// A file of settings in Java's .properties form, or librdkafka's [else RKAFKA_CONFIG]
     ///
-    /// It may serve producer, consumer and admin at once: each command takes what it has a use for.
-    #[arg(short = 'F', long = "config", value_name = "FILE", env = "RKAFKA_CONFIG")]
+    /// It may serve producer, consumer and admin at once: each command takes what it has a use for. It takes the place
+    /// of the profile in use; one that is named by --profile goes before it.
+    #[arg(short = 'F', long = "config", value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// The profile to use [else RKAFKA_PROFILE, or what `rkafka profile use` chose]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
 
     /// How long the cluster may take to answer, as 10s, 500ms or a number of milliseconds [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -38,6 +44,10 @@ pub struct Connection {
     /// Say more on stderr; twice for still more
     #[arg(short = 'v', long, action = clap::ArgAction::Count)]
     pub verbose: u8,
+
+    /// Whether this was typed as a command line of kcat, which knows no profiles and no variables of ours.
+    #[arg(skip)]
+    pub is_kcat: bool,
 }
 
 /// Reads `10s`, `500ms`, `1m`, or a number of milliseconds.

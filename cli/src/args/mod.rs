@@ -1,15 +1,18 @@
 //! What can be typed. What is meant by it is worked out in `commands`.
 
 mod broker;
+mod config;
 mod connection;
 mod consume;
 mod groups;
 mod output;
 mod partitions;
 mod produce;
+mod profile;
 mod topics;
 
 pub use broker::{Broker, BrokerCommand, BrokerRun};
+pub use config::{Config, ConfigCommand, Explain};
 pub use connection::{Connection, duration, time};
 pub use consume::Consume;
 pub use groups::{
@@ -18,7 +21,8 @@ pub use groups::{
 };
 pub use output::{Color, Consent, Form, Output, Paint};
 pub use partitions::Partitions;
-pub use produce::{OnError, Produce};
+pub use produce::{KcatProduce, OnError, Produce};
+pub use profile::{Profile, ProfileCommand};
 pub use topics::{CreateTopic, DeleteTopics, DescribeTopics, ListTopics, Topics, TopicsCommand};
 
 use clap::{Parser, Subcommand};
@@ -53,4 +57,32 @@ pub enum Command {
     Groups(Groups),
     /// Run a broker
     Broker(Broker),
+    /// Say which settings are in force, and where each was given
+    Config(Config),
+    /// Do as kcat does: its letters, its lines, its exit codes
+    ///
+    /// The same is had by a first flag that is one of kcat's modes (-P, -C, -L, -Q, -G), or by calling this program
+    /// kcat or kafkacat. Exit codes are kcat's: 0, or 1 for whatever failed.
+    #[command(disable_help_flag = true)]
+    Kcat {
+        /// kcat's flags and files; -h shows them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<std::ffi::OsString>,
+    },
+    /// Print a script that completes commands and flags in a shell
+    ///
+    /// bash: source <(rkafka completion bash). zsh: rkafka completion zsh > a directory of $fpath/_rkafka. fish: rkafka
+    /// completion fish > ~/.config/fish/completions/rkafka.fish.
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual's pages into a directory, for man -l or a MANPATH
+    Man {
+        /// The directory, which must be there
+        directory: std::path::PathBuf,
+    },
+    /// Keep settings under a name: list, show, set, use, delete
+    #[command(alias = "profiles")]
+    Profile(Profile),
 }

@@ -62,8 +62,23 @@ pub struct Produce {
     #[arg(long)]
     pub create: bool,
 
+    /// What only kcat's command line can ask for.
+    #[arg(skip)]
+    pub kcat: Option<KcatProduce>,
+
     #[command(flatten)]
     pub connection: Connection,
+}
+
+/// What only kcat's command line can ask for. Empty lines are passed over there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KcatProduce {
+    /// End after so many records.
+    pub count: Option<u64>,
+    /// Write what is sent to stdout too.
+    pub tee: bool,
+    /// A file is one record.
+    pub whole_files: bool,
 }
 
 /// What to do when a record fails.

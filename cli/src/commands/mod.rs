@@ -1,11 +1,14 @@
 //! What is meant by what was typed: one module per command.
 
 mod broker;
+mod config;
 mod consume;
 mod groups;
 mod items;
+mod manual;
 mod produce;
-mod topics;
+mod profile;
+pub mod topics;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -33,7 +36,18 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             block_on(one_thread()?, groups::run(args))
         }
         Command::Broker(args) => broker::run(args),
+        Command::Config(args) => config::run(&args),
+        Command::Kcat { words } => Ok(if crate::kcat::run(words) == 0 { Exit::Ok } else { Exit::Failed }),
+        Command::Completion { shell } => manual::completion(shell),
+        Command::Man { directory } => manual::pages(&directory),
+        Command::Profile(args) => profile::run(args),
     }
+}
+
+/// Runs what asks a few questions and prints the answers.
+pub fn ask(connection: &Connection, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    start_log(connection);
+    block_on(one_thread()?, work)
 }
 
 fn start_log(connection: &Connection) {

@@ -22,6 +22,10 @@ pub fn line(record: &Printed<'_>, out: &mut Vec<u8>) {
         b",\"tstype\":\"create\",\"ts\":"
     });
     number(record.timestamp_ms, out);
+    if let Some(broker) = record.broker {
+        out.extend_from_slice(b",\"broker\":");
+        number(i64::from(broker), out);
+    }
     if !record.headers.is_empty() {
         out.extend_from_slice(b",\"headers\":[");
         for (index, (key, header)) in record.headers.iter().enumerate() {
@@ -134,6 +138,7 @@ mod tests {
         let record = Printed {
             topic: "t",
             partition: 0,
+            broker: None,
             offset: 5,
             timestamp_ms: 7,
             log_append_time: false,

@@ -15,6 +15,8 @@ pub struct Printed<'a> {
     pub topic: &'a str,
     /// The partition.
     pub partition: i32,
+    /// The broker that the record came from, where that is to be shown.
+    pub broker: Option<i32>,
     /// The record's offset.
     pub offset: i64,
     /// Milliseconds since 1970; -1 for none.

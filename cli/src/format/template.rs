@@ -249,6 +249,7 @@ mod tests {
         Printed {
             topic: "orders",
             partition: 3,
+            broker: None,
             offset: 42,
             timestamp_ms: 1_700_000_000_000,
             log_append_time: false,

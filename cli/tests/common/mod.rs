@@ -10,9 +10,11 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 pub fn rkafka() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rkafka"));
     // What the surroundings set must not reach the tests.
-    for name in ["RKAFKA_BROKERS", "RKAFKA_CONFIG", "RUST_LOG"] {
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    for name in ours.filter(|name| name.to_string_lossy().starts_with("RKAFKA_")) {
         command.env_remove(name);
     }
+    command.env_remove("RUST_LOG").env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
 

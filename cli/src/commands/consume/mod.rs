@@ -25,12 +25,13 @@ use crate::signals::Signals;
 
 /// Runs the command.
 pub async fn run(args: Consume) -> Result<Exit, Failure> {
-    let printer = Printer::from_args(&args)?;
+    let mut printer = Printer::from_args(&args)?;
     let range = Range::from_args(&args, now_ms())?;
     let (config, commits) = config(&args, range)?;
     let mut signals = Signals::listen()?;
     let limit = config.client.default_api_timeout;
     let commit_interval = config.auto_commit_interval;
+    let is_kcat = args.connection.is_kcat;
     let begin = async {
         let mut admin_config = AdminConfig::new();
         *admin_config.embedded_mut() = config.client.clone();
@@ -40,6 +41,9 @@ pub async fn run(args: Consume) -> Result<Exit, Failure> {
         .await?;
         // Topics are looked up before they are read, so that one that is not there is an answer and never a wait.
         let partitions = plan::partitions(&admin, &args).await?;
+        if let (true, Printer::Json(leaders)) = (is_kcat, &mut printer) {
+            *leaders = plan::leaders(&admin, &args.topics).await?;
+        }
         let written = Written::default();
         let places = if args.group.is_some() {
             consumer.subscribe_with(args.topics.iter().map(String::as_str), written.clone())?;
@@ -79,7 +83,8 @@ pub async fn run(args: Consume) -> Result<Exit, Failure> {
         printed: None,
         commit_every: commits.then_some(commit_interval),
         quiet: args.connection.quiet,
-        verbose: args.connection.verbose > 0,
+        verbose: args.connection.verbose > 0 || (is_kcat && !args.connection.quiet),
+        is_kcat,
     };
     session.run(limit).await
 }

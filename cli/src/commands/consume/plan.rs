@@ -1,6 +1,6 @@
 //! Which partitions are read, from where, and up to where.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use rkafka::admin::Admin;
 use rkafka::consumer::{ConsumerHandle, Start, TopicPartition};
@@ -45,6 +45,21 @@ pub async fn partitions(admin: &Admin, args: &Consume) -> Result<Vec<TopicPartit
         found.extend(wanted.map(|partition| TopicPartition::new(name.as_str(), partition)));
     }
     Ok(found.into_iter().collect())
+}
+
+/// Which broker leads each partition of the topics, as it is at the start.
+///
+/// # Errors
+/// The cluster does not answer.
+pub async fn leaders(admin: &Admin, topics: &[String]) -> Result<HashMap<TopicPartition, i32>, Failure> {
+    let described = admin.describe_topics(topics).await?;
+    let topics = described.into_iter().filter_map(|(name, topic)| Some((name, topic.ok()?)));
+    let leaders = topics.flat_map(|(name, topic)| {
+        topic.partitions.into_iter().filter_map(move |partition| {
+            Some((TopicPartition::new(name.as_str(), partition.partition), partition.leader?))
+        })
+    });
+    Ok(leaders.collect())
 }
 
 /// Finds out where reading starts and stops in each partition. Those where nothing is to be read are left out.

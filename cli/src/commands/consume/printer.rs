@@ -1,6 +1,8 @@
 //! From a batch to bytes for stdout.
 
-use rkafka::consumer::Batch;
+use std::collections::HashMap;
+
+use rkafka::consumer::{Batch, TopicPartition};
 use rkafka::protocol::records::{RecordError, TimestampType};
 
 use crate::args::Consume;
@@ -11,8 +13,8 @@ use crate::format::{Printed, Template, json, template};
 pub enum Printer {
     /// By a format string.
     Template(Template),
-    /// As lines of JSON.
-    Json,
+    /// As lines of JSON; with the leaders of partitions, where these are shown as kcat does.
+    Json(HashMap<TopicPartition, i32>),
 }
 
 /// How much of a batch was printed.
@@ -33,7 +35,7 @@ impl Printer {
             template::delimiter(text).map_err(|error| Failure::usage(format!("{flag}: {error}")))
         };
         if args.json {
-            return Ok(Self::Json);
+            return Ok(Self::Json(HashMap::new()));
         }
         if let Some(format) = &args.format {
             let template = Template::parse(format, null).map_err(|error| Failure::usage(format!("-f: {error}")))?;
@@ -49,9 +51,13 @@ impl Printer {
         let mut progress = Progress { records: 0, next_offset: batch.first_offset(), damage: None };
         let needs_headers = match self {
             Self::Template(template) => template.needs_headers(),
-            Self::Json => true,
+            Self::Json(_) => true,
         };
         let log_append_time = batch.timestamp_type() == TimestampType::LogAppendTime;
+        let broker = match self {
+            Self::Json(leaders) if !leaders.is_empty() => leaders.get(&batch.topic_partition()).copied(),
+            _ => None,
+        };
         let mut headers = Vec::new();
         for record in batch.records() {
             let record = match record {
@@ -79,6 +85,7 @@ impl Printer {
             let printed = Printed {
                 topic: batch.topic(),
                 partition: batch.partition(),
+                broker,
                 offset: record.offset,
                 timestamp_ms: record.timestamp,
                 log_append_time,
@@ -88,7 +95,7 @@ impl Printer {
             };
             match self {
                 Self::Template(template) => template.write(&printed, out),
-                Self::Json => json::line(&printed, out),
+                Self::Json(_) => json::line(&printed, out),
             }
             progress.records += 1;
             progress.next_offset = record.offset.saturating_add(1);

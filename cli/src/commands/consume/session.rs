@@ -49,6 +49,8 @@ pub struct Session {
     pub quiet: bool,
     /// Whether to say when an end is reached.
     pub verbose: bool,
+    /// Whether to say it as kcat does, also where reading goes on.
+    pub is_kcat: bool,
 }
 
 /// Why the reading ends.
@@ -141,7 +143,7 @@ impl Session {
         // Whether the end was seen and more is waited for.
         let mut waits = false;
         while self.left != Some(0) {
-            let until_end = (self.exit_at_end || is_bounded) && !waits;
+            let until_end = (self.exit_at_end || is_bounded || (self.is_kcat && self.verbose)) && !waits;
             let consumer = &mut self.consumer;
             let next = async move {
                 if until_end { consumer.next_batch_until_end().await } else { consumer.next_batch().await.map(Some) }
@@ -182,6 +184,12 @@ impl Session {
                     if self.exit_at_end || (is_bounded && self.bounds.is_empty()) {
                         self.say_ends();
                         return Ok(());
+                    }
+                    if self.is_kcat {
+                        // Whoever sees that the end is reached has got everything before it.
+                        self.write_all().await?;
+                        is_dirty = false;
+                        self.say_ends();
                     }
                     waits = true;
                 }
@@ -293,11 +301,15 @@ impl Session {
         if !self.verbose {
             return;
         }
-        for place in self.handle.assignment() {
+        let places = self.handle.assignment();
+        for (index, place) in places.iter().enumerate() {
             if let Ok(Some(position)) = self.handle.position(&place.topic, place.partition) {
+                let exits = self.is_kcat && self.exit_at_end && index + 1 == places.len();
                 report::note(&format!(
-                    "% Reached end of topic {} [{}] at offset {position}",
-                    place.topic, place.partition
+                    "% Reached end of topic {} [{}] at offset {position}{}",
+                    place.topic,
+                    place.partition,
+                    if exits { ": exiting" } else { "" }
                 ));
             }
         }

@@ -34,7 +34,7 @@ pub enum InputError {
 }
 
 impl<R: Read> Lines<R> {
-    /// Cuts `stream` at `delimiter`; a piece longer than `limit` bytes is an error, so that a stream without
+    /// Cuts `stream` at `delimiter`, or takes it whole where that is empty; a piece longer than `limit` bytes is an error, so that a stream without
     /// delimiters does not fill the memory.
     pub fn new(stream: R, delimiter: &[u8], limit: usize) -> Self {
         Self {
@@ -60,7 +60,9 @@ impl<R: Read> Lines<R> {
     /// passed over.
     pub fn cut(&mut self) -> Result<Option<&[u8]>, InputError> {
         loop {
-            let found = self.delimiter.find(&self.buffer[self.searched..self.to]);
+            let needle = self.delimiter.needle().len();
+            // Without a delimiter the stream is one piece.
+            let found = if needle == 0 { None } else { self.delimiter.find(&self.buffer[self.searched..self.to]) };
             let too_long = found.map_or(self.to, |at| self.searched + at) - self.from > self.limit && !self.skipping;
             if too_long {
                 self.skipping = true;
@@ -68,7 +70,7 @@ impl<R: Read> Lines<R> {
             }
             if let Some(at) = found {
                 let (from, to) = (self.from, self.searched + at);
-                self.from = to + self.delimiter.needle().len();
+                self.from = to + needle;
                 self.searched = self.from;
                 if std::mem::take(&mut self.skipping) {
                     continue;
@@ -76,7 +78,7 @@ impl<R: Read> Lines<R> {
                 return Ok(Some(&self.buffer[from..to]));
             }
             // The delimiter may have begun at the end of what was read.
-            self.searched = self.from.max((self.to + 1).saturating_sub(self.delimiter.needle().len()));
+            self.searched = self.from.max((self.to + 1).saturating_sub(needle.max(1)));
             if self.skipping {
                 self.from = self.searched;
             }
@@ -160,6 +162,8 @@ mod tests {
             assert_eq!(cut(b"a||b|c||", b"||", piece), [&b"a"[..], b"b|c"]);
             assert_eq!(cut(b"ababac", b"abac", piece), [&b"ab"[..]]);
             assert_eq!(cut(b"", b"\n", piece), Vec::<Vec<u8>>::new());
+            assert_eq!(cut(b"a\nb\n", b"", piece), [&b"a\nb\n"[..]]);
+            assert_eq!(cut_within(b"far too long", b"", piece, 5), [Err(InputError::TooLong { limit: 5 })]);
         }
     }
 

@@ -37,12 +37,13 @@ pub async fn run(args: Produce) -> Result<Exit, Failure> {
     let shape = Shape::from_args(&args)?;
     let delimiter =
         format::template::delimiter(&args.delimiter).map_err(|error| Failure::usage(format!("-D: {error}")))?;
+    let delimiter = if args.kcat.is_some_and(|kcat| kcat.whole_files) { Vec::new() } else { delimiter };
     let config = config(&args)?;
     // What cannot be read is found before anything is sent.
     let sources = sources::open(&args.files)?;
     let mut signals = Signals::listen()?;
     let producer = tokio::select! {
-        producer = connect(config) => producer?,
+        producer = connect(config, args.kcat.is_some()) => producer?,
         exit = signals.next() => return Ok(exit),
     };
     let topic = tokio::select! {
@@ -65,6 +66,7 @@ pub async fn run(args: Produce) -> Result<Exit, Failure> {
         on_error: args.on_error,
         gate: Arc::clone(&gate),
         runtime: tokio::runtime::Handle::current(),
+        kcat: args.kcat,
     };
     let mut tally = Tally::new(reader.names.clone(), args.on_error);
     reader.start(sources, sender)?;
@@ -107,9 +109,10 @@ fn config(args: &Produce) -> Result<ProducerConfig, Failure> {
     Ok(config)
 }
 
-async fn connect(config: ProducerConfig) -> Result<Producer, Failure> {
-    // A topic that is not there is never created by the way: `--create` does it, and says so.
-    let options = ClientOptions::default().allow_auto_create_topics(false);
+async fn connect(config: ProducerConfig, creates: bool) -> Result<Producer, Failure> {
+    // A topic that is not there is never created by the way: `--create` does it, and says so. kcat's users expect that
+    // the broker makes it, where its settings have it so.
+    let options = ClientOptions::default().allow_auto_create_topics(creates);
     connect::in_time(config.client.default_api_timeout, async { Ok(Producer::with_options(config, options).await?) })
         .await
 }
@@ -118,7 +121,7 @@ async fn connect(config: ProducerConfig) -> Result<Producer, Failure> {
 async fn topic(producer: &Producer, args: &Produce) -> Result<TopicHandle, Failure> {
     let name = args.topic.as_str();
     let admin = Admin::from_client(producer.client().clone());
-    let mut described = admin.describe_topics(&[name]).await?;
+    let mut described = if args.kcat.is_some() { Default::default() } else { admin.describe_topics(&[name]).await? };
     if let Some(Err(error)) = described.remove(name) {
         let missing = error.code() == Some(ErrorCode::UnknownTopicOrPartition);
         if missing && args.create {

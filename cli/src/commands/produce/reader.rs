@@ -12,8 +12,9 @@ use super::input::{InputError, Lines};
 use super::shape::Shape;
 use super::sources::Source;
 use super::tally::Event;
-use crate::args::OnError;
+use crate::args::{KcatProduce, OnError};
 use crate::exit::Failure;
+use crate::report;
 
 /// How many deliveries are told at once.
 const CHUNK: usize = 4096;
@@ -38,6 +39,8 @@ pub struct Reader {
     pub gate: Arc<Gate>,
     /// Waits for room in the producer.
     pub runtime: Handle,
+    /// What kcat's command line asks for.
+    pub kcat: Option<KcatProduce>,
 }
 
 /// The end of the reading, before the end of the input.
@@ -49,6 +52,8 @@ struct Chunk {
     source: usize,
     first_line: u64,
     deliveries: Vec<Delivery>,
+    /// How many records may still be sent.
+    left: u64,
 }
 
 impl Chunk {
@@ -88,7 +93,8 @@ impl Reader {
     /// Starts the thread. It is not waited for: one that waits for a terminal ends with the process.
     pub fn start(self, sources: Vec<Source>, sender: Sender<Event>) -> Result<(), Failure> {
         let run = move || {
-            let mut chunk = Chunk { sender: Some(sender), source: 0, first_line: 1, deliveries: Vec::new() };
+            let left = self.kcat.and_then(|kcat| kcat.count).unwrap_or(u64::MAX);
+            let mut chunk = Chunk { sender: Some(sender), source: 0, first_line: 1, deliveries: Vec::new(), left };
             for (index, source) in sources.into_iter().enumerate() {
                 chunk.source = index;
                 chunk.first_line = 1;
@@ -124,10 +130,27 @@ impl Reader {
                 if self.gate.is_stopped() {
                     return Err(Stopped);
                 }
+                if let Some(kcat) = self.kcat {
+                    if line.is_empty() {
+                        continue;
+                    }
+                    if chunk.left == 0 {
+                        return Err(Stopped);
+                    }
+                    chunk.left -= 1;
+                    if kcat.tee
+                        && let Err(error) = std::io::Write::write_all(&mut std::io::stdout(), line)
+                    {
+                        return self.refuse(chunk, report::cannot_write(&error)).and(Err(Stopped));
+                    }
+                }
                 match self.shape.with_record(line, &headers, |record| self.send(record, chunk)) {
                     Ok(sent) => sent?,
                     Err(error) => self.refuse(chunk, Failure::failed(error))?,
                 }
+            }
+            if chunk.left == 0 {
+                return Err(Stopped);
             }
             if lines.is_ended() {
                 return Ok(());

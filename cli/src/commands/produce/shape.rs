@@ -205,6 +205,7 @@ mod tests {
         let printed = format::Printed {
             topic: "other",
             partition: 2,
+            broker: None,
             offset: 9,
             timestamp_ms: 7,
             log_append_time: false,
