@@ -10,7 +10,8 @@ use crate::subscription::TopicPartition;
 pub type HookFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// Is told what a rebalance gives and takes. Hooks run in a task of the consumer, one at a time; signs of life go on
-/// meanwhile, but the rebalance waits, for `max.poll.interval.ms` at most. What a hook commits by the handle is
+/// meanwhile, but the rebalance waits, for `max.poll.interval.ms` at most; a hook that lasts longer is warned of in the
+/// log. One that never ends holds up no drop, and a close for 30 s. What a hook commits by the handle is
 /// committed before the partitions are given up.
 pub trait RebalanceListener: Send + Sync + 'static {
     /// Partitions were given to this consumer; nothing of them is handed out before the hook is done, so that it may

@@ -62,6 +62,24 @@ pub(super) struct Broker {
     pub(super) topic_id: Mutex<uuid::Uuid>,
     /// What it keeps for a group.
     pub(super) group: Offsets,
+    /// A replica of partition 0 in the consumer's rack, which the leader names as far as it has what is asked for.
+    pub(super) follower: Mutex<Option<Follower>>,
+    /// Which broker gave records from which offset on.
+    pub(super) served: Mutex<Vec<(i32, i64)>>,
+    /// How often the leader named the follower.
+    pub(super) namings: std::sync::atomic::AtomicU64,
+}
+
+/// The id of the leader of everything, and that of the follower.
+const LEADER: i32 = 1;
+const FOLLOWER: i32 = 2;
+
+/// A follower, with so many records.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Follower {
+    pub(super) end: i64,
+    /// It takes no connection, and has dropped those that it had.
+    pub(super) is_gone: bool,
 }
 
 impl Broker {
@@ -78,8 +96,21 @@ impl Broker {
         self.ends.lock().unwrap().clone()
     }
 
-    pub(super) fn read(&self, request: &FetchRequest) -> (FetchResponse, bool) {
-        let (ends, mut any) = (self.ends(), false);
+    pub(super) fn follow(&self, end: i64, is_gone: bool) {
+        *self.follower.lock().unwrap() = Some(Follower { end, is_gone });
+        self.appended.notify_waiters();
+    }
+
+    fn is_gone(&self, node: i32) -> bool {
+        node == FOLLOWER && self.follower.lock().unwrap().is_none_or(|follower| follower.is_gone)
+    }
+
+    pub(super) fn read(&self, node: i32, request: &FetchRequest) -> (FetchResponse, bool) {
+        let follower = *self.follower.lock().unwrap();
+        let (mut ends, mut any) = (self.ends(), false);
+        if let (FOLLOWER, Some(follower)) = (node, follower) {
+            ends[0] = follower.end;
+        }
         let epoch = self.epoch.load(Ordering::SeqCst);
         let responses = request
             .topics
@@ -104,9 +135,29 @@ impl Broker {
                                 ..PartitionData::default()
                             };
                         }
+                        let has_it = |follower: Follower| !follower.is_gone && follower.end >= asked.fetch_offset;
+                        if node == LEADER && !request.rack_id.is_empty() && follower.is_some_and(has_it) {
+                            any = true;
+                            self.namings.fetch_add(1, Ordering::SeqCst);
+                            return PartitionData {
+                                partition_index: asked.partition,
+                                high_watermark: end,
+                                preferred_read_replica: FOLLOWER,
+                                ..PartitionData::default()
+                            };
+                        }
+                        if node == FOLLOWER && asked.fetch_offset > end {
+                            any = true;
+                            return PartitionData {
+                                partition_index: asked.partition,
+                                error_code: ErrorCode::OffsetOutOfRange.code(),
+                                ..PartitionData::default()
+                            };
+                        }
                         let base = asked.fetch_offset - asked.fetch_offset % 2;
                         let records = (asked.fetch_offset < end).then(|| {
                             any = true;
+                            self.served.lock().unwrap().push((node, asked.fetch_offset));
                             let mut options = BatchOptions::default();
                             options.base_offset = base;
                             options.partition_leader_epoch = epoch;
@@ -182,14 +233,18 @@ impl Broker {
             topic.partitions.retain(|one| {
                 let Some((_, told)) = partitions.get_mut(&one.partition_index) else { return true };
                 let now = (one.error_code == 0).then_some(one.high_watermark);
-                let is_news = !is_incremental || one.records.is_some() || now.is_none() || *told != now;
+                let is_news = !is_incremental
+                    || one.records.is_some()
+                    || one.preferred_read_replica >= 0
+                    || now.is_none()
+                    || *told != now;
                 *told = now;
                 is_news
             });
         }
     }
 
-    pub(super) async fn serve(self: Arc<Self>, mut stream: DuplexStream) {
+    pub(super) async fn serve(self: Arc<Self>, node: i32, mut stream: DuplexStream) {
         while let Ok(length) = stream.read_u32().await {
             let mut frame = vec![0; length as usize];
             if stream.read_exact(&mut frame).await.is_err() {
@@ -197,6 +252,9 @@ impl Broker {
             }
             let (key, version) = (i16::from_be_bytes([frame[0], frame[1]]), i16::from_be_bytes([frame[2], frame[3]]));
             let mut reader = Reader::new(frame.into());
+            if self.is_gone(node) {
+                return;
+            }
             if self.mute.load(Ordering::SeqCst) {
                 continue;
             }
@@ -281,7 +339,15 @@ impl Broker {
                     let request = MetadataRequest::decode(&mut reader, version).unwrap();
                     let mut broker = MetadataResponseBroker::default();
                     (broker.node_id, broker.host, broker.port) = (1, "broker".to_owned(), 9092);
-                    let mut response = MetadataResponse { brokers: vec![broker], ..MetadataResponse::default() };
+                    let mut brokers = vec![broker];
+                    if self.follower.lock().unwrap().is_some() {
+                        let (host, rack) = ("broker".to_owned(), Some("here".to_owned()));
+                        let mut follower = MetadataResponseBroker::default();
+                        (follower.node_id, follower.port) = (FOLLOWER, 9093);
+                        (follower.host, follower.rack) = (host, rack);
+                        brokers.push(follower);
+                    }
+                    let mut response = MetadataResponse { brokers, ..MetadataResponse::default() };
                     for asked in request.topics.unwrap_or_default() {
                         let mut topic = MetadataResponseTopic { name: asked.name, ..MetadataResponseTopic::default() };
                         if topic.name.as_deref() == Some("t") {
@@ -336,15 +402,19 @@ impl Broker {
                     );
                     *self.asked_as.lock().unwrap() = (request.isolation_level, request.rack_id.clone());
                     let deadline = clock::now() + Duration::from_millis(request.max_wait_ms as u64);
-                    let has_session = request.session_epoch >= 0;
-                    let entered = self.enter(&mut request);
+                    // The follower keeps no sessions, as a broker that has too many.
+                    let has_session = request.session_epoch >= 0 && node == LEADER;
+                    let entered = if node == LEADER { self.enter(&mut request) } else { Ok(false) };
                     let mut response = loop {
                         if let Err(code) = entered {
                             break FetchResponse { error_code: code.code(), ..FetchResponse::default() };
                         }
                         let mut appended = std::pin::pin!(self.appended.notified());
                         appended.as_mut().enable();
-                        let (response, any) = self.read(&request);
+                        let (response, any) = self.read(node, &request);
+                        if self.is_gone(node) {
+                            return;
+                        }
                         if any || clock::now() >= deadline {
                             break response;
                         }
@@ -383,9 +453,10 @@ pub(super) fn write<R: Request>(header: &RequestHeader, response: &R::Response, 
 pub(super) struct InMemory(pub(super) Arc<Broker>);
 
 impl Dial for InMemory {
-    fn dial<'a>(&'a self, _address: &'a HostPort, _options: &'a DialOptions) -> DialFuture<'a> {
+    fn dial<'a>(&'a self, address: &'a HostPort, _options: &'a DialOptions) -> DialFuture<'a> {
         let (near, far) = tokio::io::duplex(1 << 20);
-        drop(clock::spawn(Arc::clone(&self.0).serve(far)));
+        let node = if address.port == 9093 { FOLLOWER } else { LEADER };
+        drop(clock::spawn(Arc::clone(&self.0).serve(node, far)));
         Box::pin(async move { Ok(NetStream::boxed(near)) })
     }
 }

@@ -3,6 +3,8 @@
 mod broker;
 mod coordinator;
 mod fetching;
+mod followers;
+mod hooks;
 mod known_sicknesses;
 mod last_commits;
 mod topic_ids;

@@ -6,6 +6,6 @@ mod consumer_requests;
 pub(crate) mod fetcher;
 pub(crate) mod member;
 pub(crate) mod offsets;
-mod partitions;
+pub(crate) mod partitions;
 pub(crate) mod steward;
 pub(crate) mod topic_ids;

@@ -36,7 +36,7 @@ pub(crate) async fn install(
     let added = Arc::new(added);
     if let Some(listener) = listener {
         let (handle, places) = (ConsumerHandle::of(shared), Arc::clone(&added));
-        hook(async move { listener.on_assigned(&handle, &places).await }).await;
+        hook(shared, "on_assigned", async move { listener.on_assigned(&handle, &places).await }).await;
     }
     let mut state = shared.lock();
     for place in &*added {
@@ -68,7 +68,7 @@ pub(crate) async fn revoke(
     let partitions = Arc::new(partitions);
     if let Some(listener) = listener.filter(|_| !partitions.is_empty()) {
         let (handle, places) = (ConsumerHandle::of(shared), Arc::clone(&partitions));
-        hook(async move {
+        hook(shared, if lost { "on_lost" } else { "on_revoked" }, async move {
             if lost {
                 listener.on_lost(&handle, &places).await;
             } else {
@@ -144,10 +144,25 @@ impl Drop for Hook {
     }
 }
 
-/// Runs a hook in a task of its own, so that a panic in it stays there. It ends with this.
-async fn hook(run: impl Future<Output = ()> + Send + 'static) {
+/// Runs a hook in a task of its own, so that a panic in it stays there. It ends with this. One that outlasts the time
+/// that the group waits for is told of: nothing else would say why partitions are lost, or none come.
+async fn hook(shared: &Shared, name: &'static str, run: impl Future<Output = ()> + Send + 'static) {
     let mut hook = Hook(clock::spawn(run));
-    if let Err(error) = (&mut hook.0).await {
-        tracing::error!(%error, "a rebalance hook broke off");
+    let limit = shared.config.max_poll_interval;
+    let ended = tokio::select! {
+        biased;
+        ended = &mut hook.0 => ended,
+        () = clock::sleep_for(Some(limit)) => {
+            tracing::warn!(
+                hook = name,
+                ?limit,
+                "a rebalance hook has outlasted max.poll.interval.ms: the group goes on without this member, which waits \
+                 for the hook"
+            );
+            (&mut hook.0).await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::error!(%error, hook = name, "a rebalance hook broke off");
     }
 }
