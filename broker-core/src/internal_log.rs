@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
@@ -10,6 +11,7 @@ use rkafka_protocol::records::{
     BatchIter, BatchOptions, ControlRecord, ControlRecordType, DecompressArena, NO_PRODUCER_ID, RecordError,
     encode_batch,
 };
+use tokio::time::timeout_at;
 
 use crate::BrokerState;
 use crate::controller::{Decision, MetadataImage, View, place, seed_of, topic_records};
@@ -18,6 +20,10 @@ use crate::log::{LogError, TransactionMarker, VerificationGuard};
 
 /// How much of a partition is read at once while it is replayed.
 const REPLAY_BYTES: usize = 1024 * 1024;
+
+/// How long an answer waits for what it rests on to be committed: Kafka's default of `offsets.commit.timeout.ms` and of
+/// `share.coordinator.write.timeout.ms`.
+const COMMITTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The sequence that Kafka's coordinators write in each batch of a transaction: it is not checked for them.
 const COORDINATOR_SEQUENCE: i32 = 0;
@@ -78,14 +84,27 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The name of the topic that holds transactional ids and their transactions.
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
+/// How far a partition was written, and by the leader of which epoch. What is said on the strength of it must wait until
+/// it is committed in that very epoch: a later leader may have something else there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogPoint {
+    /// The leader's epoch.
+    pub leader_epoch: i32,
+    /// The offset behind the last record.
+    pub end: i64,
+}
+
+/// What [`InternalLog::committed`] gives.
+pub type CommittedFuture<'a> = Pin<Box<dyn Future<Output = Result<(), ErrorCode>> + Send + 'a>>;
+
 /// What [`InternalLog::ensure_internal_topic`] gives: how many partitions the topic has.
 pub type InternalTopicFuture<'a> = Pin<Box<dyn Future<Output = Result<i32, ErrorCode>> + Send + 'a>>;
 
 /// The logs of internal topics. [`crate::BrokerState`] implements it; a test of a coordinator may do so too.
 ///
-/// All methods return as soon as the page cache has the bytes, and may be called from async code. With group commit a
-/// request's answer waits by itself until the bytes are on the disk; who goes on to write elsewhere what must not outlive
-/// them waits for [`crate::BrokerState::internal_appends_synced`] before.
+/// What appends returns as soon as the page cache has the bytes, and may be called from async code. Who tells somebody of
+/// it, or goes on to write elsewhere what must not outlive it, waits for [`InternalLog::committed`] before: with one replica
+/// that is so at once, or with group commit once the bytes are on the disk, and with several once enough of them have it.
 pub trait InternalLog: Send + Sync {
     /// Makes the internal topic, if it is not there, with as many partitions as the broker's settings say
     /// (`offsets.topic.num.partitions` for [`OFFSETS_TOPIC`], `transaction.state.log.num.partitions` for
@@ -101,27 +120,38 @@ pub trait InternalLog: Send + Sync {
     /// How many partitions the topic has, `None` where it does not exist (yet).
     fn partition_count(&self, topic: &str) -> Option<i32>;
 
-    /// Whether the partition's disk works. What a coordinator knows of one that failed is not what its successor will
-    /// find, so that it is not to be told.
+    /// The epoch in which this broker leads the partition. Takes no lock of the log.
     ///
     /// # Errors
-    /// `KAFKA_STORAGE_ERROR`.
-    fn check_online(&self, _topic: &str, _partition: i32) -> Result<(), ErrorCode> {
-        Ok(())
-    }
+    /// `NOT_LEADER_OR_FOLLOWER`; `UNKNOWN_TOPIC_OR_PARTITION`; `KAFKA_STORAGE_ERROR` where its disk failed: what a
+    /// coordinator knows of it is not what its successor will find, so that it is not to be told.
+    fn led_epoch(&self, topic: &str, partition: i32) -> Result<i32, ErrorCode>;
 
-    /// The partitions of which anything is kept, and whose disks work. The others are empty.
+    /// Whether all up to `point` is committed, and this broker still leads in the point's epoch.
+    fn is_committed(&self, topic: &str, partition: i32, point: LogPoint) -> bool;
+
+    /// Waits until all up to `point` is committed. Cancel safe.
+    ///
+    /// # Errors
+    /// `NOT_LEADER_OR_FOLLOWER` where this broker leads no longer, or in another epoch; `KAFKA_STORAGE_ERROR`;
+    /// `REQUEST_TIMED_OUT` where it takes too long. Whether the records are there is not known then.
+    fn committed<'a>(&'a self, topic: &'a str, partition: i32, point: LogPoint) -> CommittedFuture<'a>;
+
+    /// The partitions that this broker leads of which anything is kept, and whose disks work. The others are empty, or
+    /// another broker's.
     fn kept_partitions(&self, topic: &str) -> Vec<i32>;
 
-    /// Appends the records as one batch, whose records all bear `now_ms`; answers the offset of the first. With no
-    /// records nothing is appended, and the answer is the end of the log.
+    /// Appends the records as one batch, whose records all bear `now_ms`, as the leader of `leader_epoch`; answers the
+    /// offset of the first. With no records nothing is appended, and the answer is the end of the log.
     ///
     /// # Errors
-    /// `UNKNOWN_TOPIC_OR_PARTITION`, `RECORD_LIST_TOO_LARGE`, `KAFKA_STORAGE_ERROR`. Nothing was appended then.
+    /// `UNKNOWN_TOPIC_OR_PARTITION`, `RECORD_LIST_TOO_LARGE`, `KAFKA_STORAGE_ERROR`; `NOT_LEADER_OR_FOLLOWER` where this
+    /// broker leads no longer, or in another epoch. Nothing was appended then.
     fn append_internal(
         &self,
         topic: &str,
         partition: i32,
+        leader_epoch: i32,
         records: &[InternalRecord],
         now_ms: i64,
     ) -> Result<i64, ErrorCode>;
@@ -136,23 +166,24 @@ pub trait InternalLog: Send + Sync {
         &self,
         topic: &str,
         partition: i32,
+        leader_epoch: i32,
         producer: TransactionalProducer,
         records: &[InternalRecord],
         now_ms: i64,
     ) -> Result<i64, ErrorCode>;
 
-    /// Ends a producer's transaction in the partition.
+    /// Ends a producer's transaction in the partition; answers how far that is in the log.
     ///
     /// # Errors
     /// `UNKNOWN_TOPIC_OR_PARTITION`; `INVALID_PRODUCER_EPOCH` and `TRANSACTION_COORDINATOR_FENCED` for a marker that
-    /// comes too late; `KAFKA_STORAGE_ERROR`.
+    /// comes too late; `NOT_LEADER_OR_FOLLOWER`; `KAFKA_STORAGE_ERROR`.
     fn append_marker(
         &self,
         topic: &str,
         partition: i32,
         marker: &TransactionMarker,
         now_ms: i64,
-    ) -> Result<(), ErrorCode>;
+    ) -> Result<LogPoint, ErrorCode>;
 
     /// Hands what stands from offset `from` on to `each`, in the order of offsets: about a megabyte of it, so that a
     /// caller may let others work between. A `from` before the start of the log means the start. Answers where to go
@@ -209,34 +240,53 @@ impl InternalLog for BrokerState {
 
     fn kept_partitions(&self, topic: &str) -> Vec<i32> {
         let count = self.partition_count(topic).unwrap_or(0);
-        let is_kept =
-            |partition: &i32| self.dirs.has(topic, *partition) && self.check_online(topic, *partition).is_ok();
+        let is_kept = |partition: &i32| self.dirs.has(topic, *partition) && self.led_epoch(topic, *partition).is_ok();
         (0..count).filter(is_kept).collect()
     }
 
-    fn check_online(&self, topic: &str, partition: i32) -> Result<(), ErrorCode> {
-        self.partition(topic, partition)?.check_dir()
+    fn led_epoch(&self, topic: &str, partition: i32) -> Result<i32, ErrorCode> {
+        let found = self.partition(topic, partition)?;
+        found.check_dir()?;
+        found.led_epoch()
+    }
+
+    fn is_committed(&self, topic: &str, partition: i32, point: LogPoint) -> bool {
+        let found = self.partition(topic, partition);
+        found.is_ok_and(|found| found.check_dir().is_ok() && found.is_committed(point.leader_epoch, point.end))
+    }
+
+    fn committed<'a>(&'a self, topic: &'a str, partition: i32, point: LogPoint) -> CommittedFuture<'a> {
+        Box::pin(async move {
+            let found = self.partition(topic, partition)?;
+            let deadline = self.clock.now() + COMMITTED_WITHIN;
+            match timeout_at(deadline, found.committed(point.leader_epoch, point.end)).await {
+                Ok(committed) => committed,
+                Err(_) => Err(ErrorCode::RequestTimedOut),
+            }
+        })
     }
 
     fn append_internal(
         &self,
         topic: &str,
         partition: i32,
+        leader_epoch: i32,
         records: &[InternalRecord],
         now_ms: i64,
     ) -> Result<i64, ErrorCode> {
-        append(self, (topic, partition), None, records, now_ms)
+        append(self, (topic, partition, leader_epoch), None, records, now_ms)
     }
 
     fn append_transactional(
         &self,
         topic: &str,
         partition: i32,
+        leader_epoch: i32,
         producer: TransactionalProducer,
         records: &[InternalRecord],
         now_ms: i64,
     ) -> Result<i64, ErrorCode> {
-        append(self, (topic, partition), Some(producer), records, now_ms)
+        append(self, (topic, partition, leader_epoch), Some(producer), records, now_ms)
     }
 
     fn append_marker(
@@ -245,14 +295,13 @@ impl InternalLog for BrokerState {
         partition: i32,
         marker: &TransactionMarker,
         now_ms: i64,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<LogPoint, ErrorCode> {
         let found = self.partition(topic, partition)?;
         let appended = found.append_marker(marker, now_ms).map_err(|failure| {
             tracing::warn!(topic, partition, ?marker, error = %failure.message, "a transaction marker was not written");
             failure.error
         })?;
-        self.unsynced.note(&found, &appended);
-        Ok(())
+        Ok(LogPoint { leader_epoch: appended.leader_epoch, end: appended.last_offset + 1 })
     }
 
     fn read_internal(
@@ -326,7 +375,7 @@ async fn make_internal_topic(broker: &BrokerState, topic: &str) -> Result<i32, E
 
 fn append(
     broker: &BrokerState,
-    (topic, partition): (&str, i32),
+    (topic, partition, leader_epoch): (&str, i32, i32),
     producer: Option<TransactionalProducer>,
     records: &[InternalRecord],
     now_ms: i64,
@@ -342,7 +391,7 @@ fn append(
         tracing::warn!(%topic, partition, bytes, bytes_max, "an internal record is larger than max.message.bytes");
         return Err(ErrorCode::MessageTooLarge);
     }
-    let mut options = BatchOptions::at(0, found.led_epoch()?);
+    let mut options = BatchOptions::at(0, leader_epoch);
     if let Some(TransactionalProducer { id, epoch, .. }) = producer {
         let attributes = options.attributes.with_transactional(true);
         options = options.with_attributes(attributes).with_producer(id, epoch, COORDINATOR_SEQUENCE);
@@ -356,11 +405,10 @@ fn append(
         })?
         .into_bytes();
     let guard = producer.and_then(|producer| producer.guard);
-    let appended = found.append_internal(&mut batch, guard, now_ms).map_err(|failure| {
+    let appended = found.append_internal(leader_epoch, &mut batch, guard, now_ms).map_err(|failure| {
         tracing::error!(%topic, partition, error = %failure.message, "internal records were not appended");
         failure.error
     })?;
-    broker.unsynced.note(&found, &appended);
     Ok(appended.base_offset)
 }
 

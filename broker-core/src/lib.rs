@@ -28,7 +28,6 @@ pub mod share;
 mod state;
 pub mod storage;
 mod telemetry;
-mod unsynced;
 
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use clock::Clock;
@@ -40,8 +39,8 @@ pub use controller::{
 };
 pub use data_dirs::DataDirError;
 pub use internal_log::{
-    InternalLog, InternalRecord, InternalTopicFuture, OFFSETS_TOPIC, ReplayedEntry, ReplayedRecord, TRANSACTIONS_TOPIC,
-    TransactionalProducer,
+    CommittedFuture, InternalLog, InternalRecord, InternalTopicFuture, LogPoint, OFFSETS_TOPIC, ReplayedEntry,
+    ReplayedRecord, TRANSACTIONS_TOPIC, TransactionalProducer,
 };
 pub use properties_file::LoadedConfig;
 pub use server::ListenerError;

@@ -50,6 +50,12 @@ pub enum Bug {
     WaitOutlivesLeadership,
     /// What is known of producers outlives the records that were cut away, so that a retry is taken for a duplicate.
     ProducersOutliveTruncation,
+    /// A coordinator that is elected again goes on with what it knew in an earlier epoch.
+    CoordinatorKeepsStaleState,
+    /// A coordinator answers before what its answer rests on is committed (KAFKA-20634).
+    CoordinatorAnswersUncommitted,
+    /// A transaction's marker is acknowledged before its offsets are what is fetched (KAFKA-17507).
+    MarkerBeforeOffsets,
 }
 
 impl Bug {
@@ -73,6 +79,9 @@ impl Bug {
         Bug::FollowerSkipsChecksum,
         Bug::WaitOutlivesLeadership,
         Bug::ProducersOutliveTruncation,
+        Bug::CoordinatorKeepsStaleState,
+        Bug::CoordinatorAnswersUncommitted,
+        Bug::MarkerBeforeOffsets,
     ];
 }
 

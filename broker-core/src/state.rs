@@ -28,8 +28,7 @@ use crate::replication::{
 use crate::server::Endpoint;
 use crate::share::ShareLeader;
 use crate::telemetry::Telemetry;
-use crate::unsynced::Unsynced;
-use crate::{Clock, InternalLog, OFFSETS_TOPIC};
+use crate::{Clock, InternalLog, LogPoint, OFFSETS_TOPIC};
 
 fn is_follower(node: i32, partition: &PartitionImage) -> bool {
     partition.leader != node && partition.replicas.contains(&node)
@@ -64,7 +63,6 @@ pub struct BrokerState {
     pub(crate) telemetry: Telemetry,
     pub(crate) broker_epoch: Arc<AtomicI64>,
     pub(crate) registry: Registry,
-    pub(crate) unsynced: Unsynced,
     /// Where changes of the set in sync are asked for.
     pub(crate) isr_changes: OnceLock<Arc<dyn AlterPartitionSink>>,
     /// What fetches the partitions that this broker follows; not there while the broker is alone.
@@ -103,7 +101,6 @@ impl BrokerState {
             telemetry: Telemetry::default(),
             broker_epoch: Arc::new(AtomicI64::new(-1)),
             registry: Registry::default(),
-            unsynced: Unsynced::default(),
             isr_changes: OnceLock::new(),
             fetchers: OnceLock::new(),
             partition_changes: Mutex::new(()),
@@ -303,12 +300,12 @@ impl BrokerState {
     /// # Errors
     /// `UNKNOWN_TOPIC_OR_PARTITION`; `INVALID_PRODUCER_EPOCH` and `TRANSACTION_COORDINATOR_FENCED` for a marker that
     /// comes too late; `KAFKA_STORAGE_ERROR`, after which the marker is to be written again.
-    pub(crate) fn write_transaction_marker(
+    pub(crate) fn append_transaction_marker(
         &self,
         topic: &str,
         partition: i32,
         marker: &TransactionMarker,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<LogPoint, ErrorCode> {
         if topic == OFFSETS_TOPIC {
             self.groups.write_marker(self, partition, marker)
         } else {
@@ -332,31 +329,6 @@ impl BrokerState {
             Some((partition.topic.to_string(), partition.index, recovery_point, start))
         });
         self.dirs.write_checkpoints(known.collect::<Vec<_>>())
-    }
-
-    /// Waits until all that was appended to internal topics before this call is on the disk. Without group commit
-    /// (`log.flush.policy=group`) that is at once. The answer to a request waits for it anyway; a coordinator calls it
-    /// between an append and a write to another log that rests on it: the markers of a transaction rest on the decision to
-    /// end it, the record that it is complete rests on the markers, and records of a partition rest on the note that the
-    /// partition is in the transaction.
-    ///
-    /// Cancel safe.
-    ///
-    /// # Errors
-    /// `KAFKA_STORAGE_ERROR` where a disk failed; `NOT_LEADER_OR_FOLLOWER` where the broker stops.
-    pub async fn internal_appends_synced(&self) -> Result<(), ErrorCode> {
-        self.unsynced.committed().await
-    }
-
-    /// As [`BrokerState::internal_appends_synced`], for appends since [`BrokerState::internal_append_failures`] gave
-    /// `failures`: whoever waited for them first, a failure is told to all.
-    pub(crate) async fn internal_appends_synced_since(&self, failures: u64) -> Result<(), ErrorCode> {
-        self.unsynced.committed_since(failures).await
-    }
-
-    /// How often appends to internal topics were lost.
-    pub(crate) fn internal_append_failures(&self) -> u64 {
-        self.unsynced.failures()
     }
 
     /// To be held while partitions go, or stay for a moment.

@@ -8,7 +8,6 @@ use rkafka_protocol::messages::consumer_group_heartbeat_response::ConsumerGroupH
 use super::GroupCoordinator;
 use super::group::{GroupError, HeartbeatingClient};
 use crate::InternalLog;
-use crate::locks::lock;
 
 impl GroupCoordinator {
     /// Takes a ConsumerGroupHeartbeat.
@@ -22,15 +21,16 @@ impl GroupCoordinator {
         request: &ConsumerGroupHeartbeatRequest,
         client: &HeartbeatingClient,
     ) -> Result<ConsumerGroupHeartbeatResponse, GroupError> {
-        let slot = self.slot_of(log, &request.group_id).await.map_err(GroupError::plain)?;
-        let mut slot = lock(&slot);
-        slot.shard.see(log.image());
-        let now = self.moment();
-        let outcome = slot.shard.decide_consumer_heartbeat(now, request, client)?;
-        let (response, after) = self.commit_outcome(log, &mut slot, outcome).map_err(GroupError::plain)?;
-        let effects = slot.shard.after(now, after);
-        self.settle(log, &mut slot, effects);
-        Ok(response)
+        self.step(log, &request.group_id, |slot| {
+            slot.shard.see(log.image());
+            let now = self.moment();
+            let outcome = slot.shard.decide_consumer_heartbeat(now, request, client)?;
+            let (response, after) = self.commit_outcome(log, slot, outcome)?;
+            let effects = slot.shard.after(now, after);
+            self.settle(log, slot, effects);
+            Ok(response)
+        })
+        .await
     }
 
     /// A consumer group with its members.
@@ -38,9 +38,10 @@ impl GroupCoordinator {
     /// # Errors
     /// `NOT_COORDINATOR` where the partition cannot be read.
     pub async fn describe_consumer(&self, log: &dyn InternalLog, group_id: &str) -> Result<DescribedGroup, ErrorCode> {
-        let slot = self.slot_of(log, group_id).await?;
-        let mut slot = lock(&slot);
-        slot.shard.see(log.image());
-        Ok(slot.shard.describe_consumer(group_id))
+        self.step(log, group_id, |slot| {
+            slot.shard.see(log.image());
+            Ok(slot.shard.describe_consumer(group_id))
+        })
+        .await
     }
 }

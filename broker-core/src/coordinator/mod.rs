@@ -6,6 +6,8 @@
 
 mod consumer_driver;
 mod group;
+#[cfg(test)]
+mod moves;
 mod partitions;
 mod runtime;
 pub(crate) mod share;

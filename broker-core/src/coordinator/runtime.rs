@@ -1,8 +1,8 @@
 //! The driver of the group machines: it appends their records, wakes them, and delivers late answers.
 //!
-//! A shard is loaded from its partition in the background after a start, or on first use; a request that comes before
-//! waits. It is used under its lock from then on. Appending does not wait, so a step and its record are one critical
-//! section, and what a client hears is in the log.
+//! A shard is loaded from its partition in the background after a start or an election, or on first use; a request that
+//! comes before waits. It is used under its lock from then on, while this broker leads. Appending does not wait, so a step
+//! and its record are one critical section; an answer waits until what it rests on is committed.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,7 +39,7 @@ use super::partition_for;
 use super::partitions::{Partitions, Shard};
 use crate::locks::lock;
 use crate::log::{TransactionMarker, VerificationGuard};
-use crate::{BrokerConfig, Clock, InternalLog, InternalRecord, OFFSETS_TOPIC, TransactionalProducer};
+use crate::{BrokerConfig, Clock, InternalLog, InternalRecord, LogPoint, OFFSETS_TOPIC, TransactionalProducer};
 
 /// How many groups are looked at for expired offsets before others have their turn.
 const GROUPS_AT_ONCE: usize = 256;
@@ -54,8 +54,18 @@ pub struct GroupCoordinator {
     clock: Clock,
     expiry_interval: Duration,
     /// Who waits for answers. Locked after the slot of the group that is asked.
-    waiters: Mutex<HashMap<WaiterId, oneshot::Sender<Reply>>>,
+    waiters: Mutex<HashMap<WaiterId, Waiting>>,
     next_waiter: AtomicU64,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Waiting {
+    /// The partition of its group, and the leader epoch in which it began to wait.
+    partition: i32,
+    leader_epoch: i32,
+    /// Takes the answer, with what it rests on.
+    sender: oneshot::Sender<(Reply, LogPoint)>,
 }
 
 pub(super) type Slot = super::partitions::Slot<GroupShard>;
@@ -153,8 +163,9 @@ impl GroupCoordinator {
             shard.join(now, request, &context)
         });
         match waiting.await {
-            Some(Reply::Join(response)) => response,
-            _ => join_error(&request.member_id, ErrorCode::CoordinatorNotAvailable),
+            Ok(Reply::Join(response)) => response,
+            Ok(Reply::Sync(_)) => join_error(&request.member_id, ErrorCode::CoordinatorNotAvailable),
+            Err(error) => join_error(&request.member_id, error),
         }
     }
 
@@ -168,8 +179,9 @@ impl GroupCoordinator {
         };
         let waiting = self.wait(log, &slot, &request.group_id, |shard, waiter, now| shard.sync(now, request, waiter));
         match waiting.await {
-            Some(Reply::Sync(response)) => response,
-            _ => sync_error(ErrorCode::CoordinatorNotAvailable),
+            Ok(Reply::Sync(response)) => response,
+            Ok(Reply::Join(_)) => sync_error(ErrorCode::CoordinatorNotAvailable),
+            Err(error) => sync_error(error),
         }
     }
 
@@ -178,23 +190,24 @@ impl GroupCoordinator {
     /// # Errors
     /// As [`GroupShard::heartbeat`]; `NOT_COORDINATOR` where the partition cannot be read.
     pub async fn heartbeat(&self, log: &dyn InternalLog, request: &HeartbeatRequest) -> Result<(), ErrorCode> {
-        let slot = self.slot_of(log, &request.group_id).await?;
-        let mut slot = lock(&slot);
-        let result = slot.shard.heartbeat(self.moment(), request);
-        self.note_due(&slot);
-        result
+        self.step(log, &request.group_id, |slot| {
+            let result = slot.shard.heartbeat(self.moment(), request);
+            self.note_due(slot);
+            result
+        })
+        .await
     }
 
     /// Takes members out of a group.
     pub async fn leave(&self, log: &dyn InternalLog, request: &LeaveGroupRequest) -> LeaveGroupResponse {
-        match self.slot_of(log, &request.group_id).await {
-            Ok(slot) => {
-                let mut slot = lock(&slot);
-                slot.shard.see(log.image());
-                let (response, effects) = slot.shard.leave(self.moment(), request);
-                self.settle(log, &mut slot, effects);
-                response
-            }
+        let left = self.step(log, &request.group_id, |slot| {
+            slot.shard.see(log.image());
+            let (response, effects) = slot.shard.leave(self.moment(), request);
+            self.settle(log, slot, effects);
+            Ok::<_, ErrorCode>(response)
+        });
+        match left.await {
+            Ok(response) => response,
             Err(error) => LeaveGroupResponse { error_code: error.code(), ..Default::default() },
         }
     }
@@ -209,14 +222,15 @@ impl GroupCoordinator {
         request: &OffsetCommitRequest,
         version: i16,
     ) -> Result<OffsetCommitResponse, ErrorCode> {
-        let slot = self.slot_of(log, &request.group_id).await?;
-        let mut slot = lock(&slot);
-        let now = self.moment();
-        slot.shard.see(log.image());
-        let outcome = slot.shard.decide_commit(now, request, version)?;
-        slot.shard.keep_alive(now, &request.group_id, &request.member_id);
-        self.note_due(&slot);
-        self.commit_outcome(log, &mut slot, outcome)
+        self.step(log, &request.group_id, |slot| {
+            let now = self.moment();
+            slot.shard.see(log.image());
+            let outcome = slot.shard.decide_commit(now, request, version)?;
+            slot.shard.keep_alive(now, &request.group_id, &request.member_id);
+            self.note_due(slot);
+            self.commit_outcome(log, slot, outcome)
+        })
+        .await
     }
 
     /// Commits offsets of topics that were found to exist, in the transaction of a producer. They count once a marker
@@ -233,20 +247,21 @@ impl GroupCoordinator {
         version: i16,
         guard: Option<VerificationGuard>,
     ) -> Result<TxnOffsetCommitResponse, ErrorCode> {
-        let slot = self.slot_of(log, &request.group_id).await?;
-        let mut slot = lock(&slot);
-        slot.shard.see(log.image());
-        let outcome = slot.shard.decide_transactional_commit(self.moment(), request, version)?;
-        if !outcome.records.is_empty() {
-            let producer = TransactionalProducer { id: request.producer_id, epoch: request.producer_epoch, guard };
-            let appended = self.partitions.append_in(log, &mut slot, Some(producer), &outcome.records);
-            appended.map_err(append_error)?;
-        }
-        Ok(outcome.reply)
+        self.step(log, &request.group_id, |slot| {
+            slot.shard.see(log.image());
+            let outcome = slot.shard.decide_transactional_commit(self.moment(), request, version)?;
+            if !outcome.records.is_empty() {
+                let producer = TransactionalProducer { id: request.producer_id, epoch: request.producer_epoch, guard };
+                let appended = self.partitions.append_in(log, slot, Some(producer), &outcome.records);
+                appended.map_err(append_error)?;
+            }
+            Ok(outcome.reply)
+        })
+        .await
     }
 
     /// Ends a producer's transaction in a partition of `__consumer_offsets`. When this returns, the offsets that it
-    /// committed are what is fetched, or are forgotten.
+    /// committed are what is fetched, or are forgotten. Answers how far the marker is in the log.
     ///
     /// # Errors
     /// As [`InternalLog::append_marker`].
@@ -255,7 +270,7 @@ impl GroupCoordinator {
         log: &dyn InternalLog,
         partition: i32,
         marker: &TransactionMarker,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<LogPoint, ErrorCode> {
         self.partitions.append_marker(log, partition, marker)
     }
 
@@ -269,8 +284,7 @@ impl GroupCoordinator {
         request: &OffsetFetchRequestGroup,
         require_stable: bool,
     ) -> Result<OffsetFetchResponseGroup, ErrorCode> {
-        let slot = self.slot_of(log, &request.group_id).await?;
-        lock(&slot).shard.fetch_offsets(request, require_stable)
+        self.step(log, &request.group_id, |slot| slot.shard.fetch_offsets(request, require_stable)).await
     }
 
     /// Deletes offsets.
@@ -286,10 +300,11 @@ impl GroupCoordinator {
         if request.group_id.is_empty() {
             return Err(ErrorCode::InvalidGroupId);
         }
-        let slot = self.slot_of(log, &request.group_id).await?;
-        let mut slot = lock(&slot);
-        let outcome = slot.shard.decide_delete_offsets(request)?;
-        self.commit_outcome(log, &mut slot, outcome)
+        self.step(log, &request.group_id, |slot| {
+            let outcome = slot.shard.decide_delete_offsets(request)?;
+            self.commit_outcome(log, slot, outcome)
+        })
+        .await
     }
 
     /// The groups that pass the filters.
@@ -305,7 +320,8 @@ impl GroupCoordinator {
         let mut groups = Vec::new();
         for partition in log.kept_partitions(OFFSETS_TOPIC) {
             let slot = self.partitions.slot(log, partition).await?;
-            groups.append(&mut lock(&slot).shard.list(states, types));
+            let list = |slot: &mut Slot| Ok::<_, ErrorCode>(slot.shard.list(states, types));
+            groups.append(&mut self.partitions.step_in(log, &slot, list).await?);
         }
         Ok(groups)
     }
@@ -320,8 +336,7 @@ impl GroupCoordinator {
         group_id: &str,
         version: i16,
     ) -> Result<DescribedGroup, ErrorCode> {
-        let slot = self.slot_of(log, group_id).await?;
-        Ok(lock(&slot).shard.describe(group_id, version))
+        self.step(log, group_id, |slot| Ok(slot.shard.describe(group_id, version))).await
     }
 
     /// Deletes a group that has no members, and its offsets.
@@ -329,13 +344,14 @@ impl GroupCoordinator {
     /// # Errors
     /// As [`GroupShard::decide_delete`]; `NOT_COORDINATOR` where the partition cannot be read or written.
     pub async fn delete(&self, log: &dyn InternalLog, group_id: &str) -> Result<(), ErrorCode> {
-        let slot = self.slot_of(log, group_id).await?;
-        let mut slot = lock(&slot);
-        let outcome = slot.shard.decide_delete(group_id)?;
-        self.commit_outcome(log, &mut slot, outcome)?;
-        let effects = slot.shard.deleted(self.moment(), group_id);
-        self.settle(log, &mut slot, effects);
-        Ok(())
+        self.step(log, group_id, |slot| {
+            let outcome = slot.shard.decide_delete(group_id)?;
+            self.commit_outcome(log, slot, outcome)?;
+            let effects = slot.shard.deleted(self.moment(), group_id);
+            self.settle(log, slot, effects);
+            Ok(())
+        })
+        .await
     }
 
     /// Forgets all offsets of a topic that was deleted, and that share groups are on it, in the partitions that are loaded; [`GroupCoordinator::load_all`]
@@ -345,7 +361,8 @@ impl GroupCoordinator {
     /// `NOT_COORDINATOR` where a partition cannot be written; those before it are done.
     pub fn forget_topic(&self, log: &dyn InternalLog, topic: &str, topic_id: Uuid) -> Result<(), ErrorCode> {
         for slot in self.partitions.loaded_slots() {
-            let mut slot = lock(&slot);
+            // What another broker leads by now is for that one to do.
+            let Ok(mut slot) = self.partitions.lock(log, &slot) else { continue };
             let records = slot.shard.decide_forget_topic(topic, topic_id);
             self.partitions.append_many(log, &mut slot, &records).map_err(append_error)?;
         }
@@ -364,10 +381,10 @@ impl GroupCoordinator {
     /// next time.
     pub async fn expire(&self, log: &dyn InternalLog) {
         for slot in self.partitions.loaded_slots() {
-            let group_ids = lock(&slot).shard.group_ids();
+            let Ok(group_ids) = self.partitions.lock(log, &slot).map(|slot| slot.shard.group_ids()) else { continue };
             for some_ids in group_ids.chunks(GROUPS_AT_ONCE) {
                 {
-                    let mut slot = lock(&slot);
+                    let Ok(mut slot) = self.partitions.lock(log, &slot) else { break };
                     for group_id in some_ids {
                         self.expire_group(log, &mut slot, group_id);
                     }
@@ -390,12 +407,36 @@ impl GroupCoordinator {
         }
     }
 
-    /// Ends sessions and rebalances when their time has come. Runs until it is dropped; a dropped one may be run anew.
+    /// This broker leads a partition of `__consumer_offsets` from now on. Its groups are loaded in the background, where
+    /// [`GroupCoordinator::run_timers`] runs; who waits in an earlier epoch is told `NOT_COORDINATOR`.
+    pub fn elected(&self, partition: i32, leader_epoch: i32) {
+        self.partitions.elected(partition, leader_epoch);
+        self.give_up_before(partition, leader_epoch);
+    }
+
+    /// This broker does not lead a partition of `__consumer_offsets` any more, or nobody does: its groups are forgotten,
+    /// and who waits is told `NOT_COORDINATOR`.
+    pub fn resigned(&self, partition: i32, leader_epoch: i32) {
+        self.partitions.resigned(partition, leader_epoch);
+        self.give_up_before(partition, leader_epoch);
+    }
+
+    fn give_up_before(&self, partition: i32, leader_epoch: i32) {
+        // Who does not hear of an answer learns by that that there is none.
+        let is_over = |waiting: &Waiting| waiting.partition == partition && waiting.leader_epoch < leader_epoch;
+        lock(&self.waiters).retain(|_, waiting| !is_over(waiting));
+    }
+
+    /// Loads what this broker is elected for, and ends sessions and rebalances when their time has come. Runs until it is
+    /// dropped; a dropped one may be run anew.
     pub async fn run_timers(&self, log: &dyn InternalLog) {
-        loop {
-            self.partitions.until_due().await;
-            self.do_due(log);
-        }
+        let timers = async {
+            loop {
+                self.partitions.until_due().await;
+                self.do_due(log);
+            }
+        };
+        tokio::join!(self.partitions.run_loads(log), timers);
     }
 
     /// Looks for expired offsets every `offsets.retention.check.interval.ms`. Runs until it is dropped; a dropped one may
@@ -410,7 +451,10 @@ impl GroupCoordinator {
     fn do_due(&self, log: &dyn InternalLog) {
         for partition in self.partitions.due() {
             let slot = self.partitions.unloaded_slot(partition);
-            let mut slot = lock(&slot);
+            let Ok(mut slot) = self.partitions.lock(log, &slot) else {
+                self.partitions.nothing_due(partition);
+                continue;
+            };
             slot.shard.see(log.image());
             while let Some(effects) = slot.shard.on_time(self.moment()) {
                 self.settle(log, &mut slot, effects);
@@ -425,18 +469,33 @@ impl GroupCoordinator {
         slot: &Arc<Mutex<Slot>>,
         group_id: &str,
         step: impl FnOnce(&mut GroupShard, WaiterId, Moment) -> Effects,
-    ) -> Option<Reply> {
+    ) -> Result<Reply, ErrorCode> {
         let waiter = self.next_waiter.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        {
-            let mut slot = lock(slot);
-            lock(&self.waiters).insert(waiter, sender);
+        let partition = {
+            let mut slot = self.partitions.lock(log, slot)?;
+            let partition = slot.partition;
+            let waiting = Waiting { partition, leader_epoch: slot.point().leader_epoch, sender };
+            lock(&self.waiters).insert(waiter, waiting);
             slot.shard.see(log.image());
             let effects = step(&mut slot.shard, waiter, self.moment());
             self.settle(log, &mut slot, effects);
-        }
+            partition
+        };
         let _hung_up = HangUp { coordinator: self, log, slot, group_id, waiter };
-        receiver.await.ok()
+        let (reply, point) = receiver.await.map_err(|_| ErrorCode::NotCoordinator)?;
+        self.partitions.committed(log, partition, point).await?;
+        Ok(reply)
+    }
+
+    /// Does a step in a group's partition; see [`Partitions::step`].
+    pub(super) async fn step<R, E: From<ErrorCode>>(
+        &self,
+        log: &dyn InternalLog,
+        group_id: &str,
+        step: impl FnOnce(&mut Slot) -> Result<R, E>,
+    ) -> Result<R, E> {
+        self.partitions.step(log, group_id, step).await
     }
 
     /// Does what a step asks for, and what follows from that.
@@ -444,9 +503,9 @@ impl GroupCoordinator {
         let mut queue = VecDeque::from([effects]);
         while let Some(Effects { replies, writes }) = queue.pop_front() {
             for (waiter, reply) in replies {
-                if let Some(sender) = lock(&self.waiters).remove(&waiter) {
+                if let Some(Waiting { sender, .. }) = lock(&self.waiters).remove(&waiter) {
                     // A receiver that is gone has hung up this very moment; its member's session will tell.
-                    let _ = sender.send(reply);
+                    let _ = sender.send((reply, slot.point()));
                 }
             }
             for write in writes {
@@ -505,7 +564,11 @@ struct HangUp<'a> {
 
 impl Drop for HangUp<'_> {
     fn drop(&mut self) {
-        let mut slot = lock(self.slot);
+        // Of a partition that another broker leads by now, nothing is to be told.
+        let Ok(mut slot) = self.coordinator.partitions.lock(self.log, self.slot) else {
+            lock(&self.coordinator.waiters).remove(&self.waiter);
+            return;
+        };
         // An answered request is no longer among the waiters.
         let waited = lock(&self.coordinator.waiters).remove(&self.waiter).is_some();
         if waited {

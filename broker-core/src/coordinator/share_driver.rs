@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::GroupCoordinator;
 use super::group::{GroupError, HeartbeatingClient, SharePartitions};
+use super::runtime::Slot;
 use super::share::ShareKey;
-use crate::locks::lock;
 use crate::{BrokerState, InternalLog};
 
 impl GroupCoordinator {
@@ -34,12 +34,11 @@ impl GroupCoordinator {
         request: &ShareGroupHeartbeatRequest,
         client: &HeartbeatingClient,
     ) -> Result<ShareGroupHeartbeatResponse, GroupError> {
-        let slot = self.slot_of(broker, &request.group_id).await.map_err(GroupError::plain)?;
-        let new = {
-            let mut slot = lock(&slot);
+        let new = self.step(broker, &request.group_id, |slot| {
             slot.shard.see(broker.image());
-            slot.shard.new_share_partitions(request)
-        };
+            Ok::<_, GroupError>(slot.shard.new_share_partitions(request))
+        });
+        let new = new.await?;
         let group_id: Arc<str> = Arc::from(request.group_id.as_str());
         let mut initialized = SharePartitions::new();
         for new in new {
@@ -50,14 +49,16 @@ impl GroupCoordinator {
             broker.shares.coordinator.ensure(broker, &key).await.map_err(GroupError::plain)?;
             initialized.entry(new.topic_id).or_default().insert(new.partition);
         }
-        let mut slot = lock(&slot);
-        slot.shard.see(broker.image());
-        let now = self.moment();
-        let outcome = slot.shard.decide_share_heartbeat(now, request, client, &initialized)?;
-        let (response, after) = self.commit_outcome(broker, &mut slot, outcome).map_err(GroupError::plain)?;
-        let effects = slot.shard.after(now, after);
-        self.settle(broker, &mut slot, effects);
-        Ok(response)
+        self.step(broker, &request.group_id, |slot| {
+            slot.shard.see(broker.image());
+            let now = self.moment();
+            let outcome = slot.shard.decide_share_heartbeat(now, request, client, &initialized)?;
+            let (response, after) = self.commit_outcome(broker, slot, outcome)?;
+            let effects = slot.shard.after(now, after);
+            self.settle(broker, slot, effects);
+            Ok(response)
+        })
+        .await
     }
 
     /// A share group with its members.
@@ -69,10 +70,11 @@ impl GroupCoordinator {
         log: &dyn InternalLog,
         group_id: &str,
     ) -> Result<DescribedGroup, ErrorCode> {
-        let slot = self.slot_of(log, group_id).await?;
-        let mut slot = lock(&slot);
-        slot.shard.see(log.image());
-        Ok(slot.shard.describe_share(group_id))
+        self.step(log, group_id, |slot| {
+            slot.shard.see(log.image());
+            Ok(slot.shard.describe_share(group_id))
+        })
+        .await
     }
 
     /// The partitions that a share group is on, with the names of their topics.
@@ -84,8 +86,7 @@ impl GroupCoordinator {
         log: &dyn InternalLog,
         group_id: &str,
     ) -> Result<BTreeMap<Uuid, (String, BTreeSet<i32>)>, GroupError> {
-        let slot = self.slot_of(log, group_id).await.map_err(GroupError::plain)?;
-        lock(&slot).shard.share_states(group_id)
+        self.step(log, group_id, |slot| slot.shard.share_states(group_id)).await
     }
 
     /// Whether a share group is on a partition.
@@ -93,9 +94,8 @@ impl GroupCoordinator {
     /// # Errors
     /// `NOT_COORDINATOR` where the partition of `__consumer_offsets` cannot be read.
     pub(crate) async fn is_share_partition(&self, log: &dyn InternalLog, key: &ShareKey) -> Result<bool, ErrorCode> {
-        let slot = self.slot_of(log, &key.group_id).await?;
-        let is_on = lock(&slot).shard.is_share_partition(&key.group_id, key.topic_id, key.partition);
-        Ok(is_on)
+        let is_on = |slot: &mut Slot| Ok(slot.shard.is_share_partition(&key.group_id, key.topic_id, key.partition));
+        self.step(log, &key.group_id, is_on).await
     }
 
     /// Lets a share group without members begin at these offsets; a group that is not there is made. Answers what went
@@ -109,17 +109,16 @@ impl GroupCoordinator {
         group_id: &str,
         offsets: &BTreeMap<(Uuid, i32), i64>,
     ) -> Result<BTreeMap<(Uuid, i32), ErrorCode>, GroupError> {
-        let slot = self.slot_of(broker, group_id).await.map_err(GroupError::plain)?;
-        {
-            let mut partitions = SharePartitions::new();
-            for (topic_id, partition) in offsets.keys() {
-                partitions.entry(*topic_id).or_default().insert(*partition);
-            }
-            let mut slot = lock(&slot);
+        let mut partitions = SharePartitions::new();
+        for (topic_id, partition) in offsets.keys() {
+            partitions.entry(*topic_id).or_default().insert(*partition);
+        }
+        self.step(broker, group_id, |slot| {
             slot.shard.see(broker.image());
             let outcome = slot.shard.decide_alter_share_states(group_id, &partitions)?;
-            self.commit_outcome(broker, &mut slot, outcome).map_err(GroupError::plain)?;
-        }
+            self.commit_outcome(broker, slot, outcome).map_err(GroupError::plain)
+        })
+        .await?;
         let group_id: Arc<str> = Arc::from(group_id);
         let mut failed = BTreeMap::new();
         for ((topic_id, partition), offset) in offsets {
@@ -141,13 +140,12 @@ impl GroupCoordinator {
         group_id: &str,
         topics: Option<&BTreeSet<Uuid>>,
     ) -> Result<BTreeSet<Uuid>, GroupError> {
-        let slot = self.slot_of(broker, group_id).await.map_err(GroupError::plain)?;
-        let gone = {
-            let mut slot = lock(&slot);
+        let gone = self.step(broker, group_id, |slot| {
             slot.shard.see(broker.image());
             let outcome = slot.shard.decide_delete_share_states(group_id, topics)?;
-            self.commit_outcome(broker, &mut slot, outcome).map_err(GroupError::plain)?
-        };
+            self.commit_outcome(broker, slot, outcome).map_err(GroupError::plain)
+        });
+        let gone = gone.await?;
         let shared_id: Arc<str> = Arc::from(group_id);
         for (topic_id, partitions) in &gone {
             for partition in partitions {
@@ -155,9 +153,11 @@ impl GroupCoordinator {
                 broker.shares.delete_state(broker, &key).await.map_err(GroupError::plain)?;
             }
         }
-        let mut slot = lock(&slot);
-        let outcome = slot.shard.decide_share_states_deleted(group_id, &gone)?;
-        self.commit_outcome(broker, &mut slot, outcome).map_err(GroupError::plain)?;
+        self.step(broker, group_id, |slot| {
+            let outcome = slot.shard.decide_share_states_deleted(group_id, &gone)?;
+            self.commit_outcome(broker, slot, outcome).map_err(GroupError::plain)
+        })
+        .await?;
         Ok(gone.into_keys().collect())
     }
 
@@ -166,12 +166,8 @@ impl GroupCoordinator {
     /// # Errors
     /// As [`GroupCoordinator::delete`].
     pub(crate) async fn delete_any(&self, broker: &BrokerState, group_id: &str) -> Result<(), ErrorCode> {
-        let is_share = {
-            let slot = self.slot_of(broker, group_id).await?;
-            let slot = lock(&slot);
-            slot.shard.is_share(group_id)
-        };
-        if is_share {
+        let is_share = self.step(broker, group_id, |slot| Ok::<_, ErrorCode>(slot.shard.is_share(group_id)));
+        if is_share.await? {
             self.delete_share_offsets(broker, group_id, None).await.map_err(|error| error.code)?;
         }
         self.delete(broker, group_id).await

@@ -1,8 +1,8 @@
 //! API: FindCoordinator (10)
 //! Versions: 0-6
-//! Behaviour: this broker coordinates every group, every transactional id, and every share group's partition
-//! (`group:topicId:partition`), at the address of the listener that was asked; the first question makes
-//! `__consumer_offsets`, `__transaction_state` or `__share_group_state`.
+//! Behaviour: a group, a transactional id, or a share group's partition (`group:topicId:partition`) is coordinated by the
+//! leader of its partition of `__consumer_offsets`, `__transaction_state` or `__share_group_state`, which is told with
+//! its address of the listener that was asked; the first question makes the topic.
 //! Deviations: none known.
 //! KIPs: 98, 699, 932
 
@@ -12,10 +12,13 @@ use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::find_coordinator_response::Coordinator;
 use rkafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 
+use super::metadata::brokers;
 use super::share_group_heartbeat::is_enabled;
 use super::{HandlerError, RequestContext};
-use crate::BrokerState;
+use crate::coordinator::partition_for;
+use crate::coordinator::share::SHARE_STATE_TOPIC;
 use crate::log::checkpoints::uuid_from_base64;
+use crate::{BrokerState, MetadataImage, OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 
 /// The first version that asks for several keys.
 const FIRST_VERSION_WITH_KEYS: i16 = 4;
@@ -26,7 +29,7 @@ const SHARE: i8 = 2;
 /// The first version that may ask for the share coordinator (KIP-932).
 const FIRST_VERSION_WITH_SHARE: i16 = 6;
 
-/// Answers who coordinates a group.
+/// Answers who coordinates groups, transactional ids, or share groups' partitions.
 ///
 /// # Errors
 /// None; errors of keys are in the answer.
@@ -38,15 +41,9 @@ pub async fn handle(
 ) -> Result<FindCoordinatorResponse, HandlerError> {
     let keys = if version >= FIRST_VERSION_WITH_KEYS { request.coordinator_keys } else { vec![request.key] };
     let readiness = readiness(broker, request.key_type, version).await;
-    let (host, port) = broker.endpoint(&context.listener);
-    let one = |key: String| match check_key(&readiness, request.key_type, &key) {
-        Ok(()) => Coordinator {
-            key,
-            node_id: broker.config.node_id,
-            host: host.to_owned(),
-            port: i32::from(port),
-            ..Default::default()
-        },
+    let image = broker.image();
+    let one = |key: String| match find(broker, context, &image, &readiness, request.key_type, &key) {
+        Ok((node_id, host, port)) => Coordinator { key, node_id, host, port, ..Default::default() },
         Err((error, message)) => Coordinator {
             key,
             node_id: -1,
@@ -74,13 +71,26 @@ pub async fn handle(
 /// Why a coordinator cannot be told.
 type NoCoordinator = (ErrorCode, String);
 
-/// The keys of the share coordinator have a form.
-fn check_key(readiness: &Result<(), NoCoordinator>, key_type: i8, key: &str) -> Result<(), NoCoordinator> {
-    readiness.clone()?;
+/// The leader of the partition that is responsible for a key: id, host, port.
+fn find(
+    broker: &BrokerState,
+    context: &RequestContext,
+    image: &MetadataImage,
+    readiness: &Result<(&'static str, i32), NoCoordinator>,
+    key_type: i8,
+    key: &str,
+) -> Result<(i32, String, i32), NoCoordinator> {
+    let (topic, count) = readiness.clone()?;
+    // The keys of the share coordinator have a form.
     if key_type == SHARE && !is_share_key(key) {
         return Err((ErrorCode::InvalidRequest, format!("Invalid share coordinator key: {key}")));
     }
-    Ok(())
+    let index = partition_for(key, count);
+    let leader = image.topic(topic).and_then(|found| found.partition(index)).map(|partition| partition.leader);
+    let found = brokers(broker, context, image).find(|(id, ..)| Some(*id) == leader);
+    found.map(|(id, host, port, _)| (id, host, port)).ok_or_else(|| {
+        (ErrorCode::CoordinatorNotAvailable, format!("no broker leads partition {index} of {topic} right now"))
+    })
 }
 
 /// Whether a key is a group, the id of a topic and a partition. Groups may have colons in their names.
@@ -91,14 +101,17 @@ fn is_share_key(key: &str) -> bool {
     is_partition && is_topic && parts.next().is_some_and(|group_id| !group_id.is_empty())
 }
 
-async fn readiness(broker: &BrokerState, key_type: i8, version: i16) -> Result<(), NoCoordinator> {
+/// The coordinator's topic, and how many partitions it has.
+async fn readiness(broker: &BrokerState, key_type: i8, version: i16) -> Result<(&'static str, i32), NoCoordinator> {
     match key_type {
-        GROUP => broker.groups.ensure_ready(broker).await.map(|_| ()).map_err(|error| {
+        GROUP => broker.groups.ensure_ready(broker).await.map(|count| (OFFSETS_TOPIC, count)).map_err(|error| {
             (error, "the topic __consumer_offsets could not be made; the broker's log says why".to_owned())
         }),
-        TRANSACTION => broker.transactions.ensure_ready(broker).await.map(|_| ()).map_err(|error| {
-            (error, "the topic __transaction_state could not be made; the broker's log says why".to_owned())
-        }),
+        TRANSACTION => {
+            broker.transactions.ensure_ready(broker).await.map(|count| (TRANSACTIONS_TOPIC, count)).map_err(|error| {
+                (error, "the topic __transaction_state could not be made; the broker's log says why".to_owned())
+            })
+        }
         SHARE if version < FIRST_VERSION_WITH_SHARE => {
             let message = format!("version {version} cannot ask for a share coordinator; version 6 can");
             Err((ErrorCode::InvalidRequest, message))
@@ -107,9 +120,9 @@ async fn readiness(broker: &BrokerState, key_type: i8, version: i16) -> Result<(
             let message = "this cluster has no share groups (share.version is 0)".to_owned();
             Err((ErrorCode::InvalidRequest, message))
         }
-        SHARE => broker.shares.coordinator.ensure_ready(broker).await.map(|_| ()).map_err(|error| {
-            (error, "the topic __share_group_state could not be made; the broker's log says why".to_owned())
-        }),
+        SHARE => broker.shares.coordinator.ensure_ready(broker).await.map(|count| (SHARE_STATE_TOPIC, count)).map_err(
+            |error| (error, "the topic __share_group_state could not be made; the broker's log says why".to_owned()),
+        ),
         other => Err((ErrorCode::InvalidRequest, format!("there is no type of coordinator with the number {other}"))),
     }
 }

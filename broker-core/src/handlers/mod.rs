@@ -304,25 +304,6 @@ pub fn offered(key: i16) -> Option<(ApiKey, VersionRange)> {
     OFFERED.iter().find(|(api, _)| *api as i16 == key).copied()
 }
 
-/// Whether an answer may tell of what coordinators have written. Those that surely do not are named, so that an API is
-/// safe that nobody thought of here.
-fn rests_on_internal_topics(key: ApiKey) -> bool {
-    !matches!(
-        key,
-        ApiKey::Produce
-            | ApiKey::Fetch
-            | ApiKey::ListOffsets
-            | ApiKey::Metadata
-            | ApiKey::ApiVersions
-            | ApiKey::FindCoordinator
-            | ApiKey::OffsetForLeaderEpoch
-            | ApiKey::DescribeConfigs
-            | ApiKey::DescribeCluster
-            | ApiKey::DescribeTopicPartitions
-            | ApiKey::DescribeLogDirs
-    )
-}
-
 /// Answers one request; `None` where no response is due.
 pub(crate) async fn dispatch(
     broker: &Arc<BrokerState>,
@@ -331,18 +312,7 @@ pub(crate) async fn dispatch(
 ) -> Result<Option<Writer>, DispatchError> {
     let (number, version) = (envelope.key, envelope.version);
     match offered(number) {
-        Some((key, versions)) if versions.contains(version) => {
-            let failures = broker.internal_append_failures();
-            let answer = call(broker, context, key, envelope).await?;
-            if rests_on_internal_topics(key)
-                && let Err(error) = broker.internal_appends_synced_since(failures).await
-            {
-                // The answer tells of what a loss of power would take back.
-                let reason = format!("an internal topic cannot be synced: {}", error.message());
-                return Err(DispatchError::Handler(reason));
-            }
-            Ok(answer)
-        }
+        Some((key, versions)) if versions.contains(version) => call(broker, context, key, envelope).await,
         // KIP-511: a client that is newer than this broker learns the versions from an answer of version 0.
         Some((ApiKey::ApiVersions, _)) => {
             use rkafka_protocol::messages::ApiVersionsRequest;

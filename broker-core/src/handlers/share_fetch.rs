@@ -258,6 +258,6 @@ pub(super) async fn acknowledge(
     Acknowledgement::check_all(batches, may_renew).map_err(|(error, why)| (error, Some(why)))?;
     let share_key = ShareKey { group_id: Arc::clone(&key.0), topic_id, partition };
     let led = broker.shares.led(broker, &share_key, settings).await.map_err(|error| (error, None))?;
-    let done = broker.shares.acknowledge(broker, &led, &key.1, batches, settings);
+    let done = broker.shares.acknowledge(broker, &led, &key.1, batches, settings).await;
     done.map_err(|error| (error, None))
 }

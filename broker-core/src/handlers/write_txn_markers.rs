@@ -1,7 +1,7 @@
 //! API: WriteTxnMarkers (27)
 //! Versions: 1-2
-//! Behaviour: ends transactions in partitions, as a transaction coordinator or `kafka-transactions.sh abort` asks for
-//! it. A marker that is older than what a partition knows of its producer or of the coordinator is refused there, and the
+//! Behaviour: ends transactions in partitions that this broker leads, as a transaction coordinator or
+//! `kafka-transactions.sh abort` asks for it, and answers once the markers are committed. A marker that is older than what a partition knows of its producer or of the coordinator is refused there, and the
 //! other partitions are not harmed by that.
 //! Deviations: none known.
 //! KIPs: 98, 664, 890, 1228
@@ -28,7 +28,8 @@ pub async fn handle(
     request: WriteTxnMarkersRequest,
     _version: i16,
 ) -> Result<WriteTxnMarkersResponse, HandlerError> {
-    let markers = request.markers.into_iter().map(|asked| {
+    let mut markers = Vec::with_capacity(request.markers.len());
+    for asked in request.markers {
         let marker = TransactionMarker {
             producer_id: asked.producer_id,
             producer_epoch: asked.producer_epoch,
@@ -36,20 +37,22 @@ pub async fn handle(
             commit: asked.transaction_result,
             transaction_version: i16::from(asked.transaction_version),
         };
-        let topics = asked.topics.into_iter().map(|topic| {
-            let partitions = topic.partition_indexes.iter().map(|index| {
-                let written = broker.write_transaction_marker(&topic.name, *index, &marker);
-                WritableTxnMarkerPartitionResult {
-                    partition_index: *index,
-                    error_code: written.err().unwrap_or(ErrorCode::None).code(),
-                    ..Default::default()
+        let mut to = Vec::new();
+        for topic in &asked.topics {
+            to.extend(topic.partition_indexes.iter().map(|index| (topic.name.clone(), *index)));
+        }
+        let mut topics: Vec<WritableTxnMarkerTopicResult> = Vec::with_capacity(asked.topics.len());
+        for (name, partition_index, written) in broker.write_markers_here(&marker, to).await {
+            let error_code = written.err().unwrap_or(ErrorCode::None).code();
+            let result = WritableTxnMarkerPartitionResult { partition_index, error_code, ..Default::default() };
+            match topics.last_mut().filter(|topic| topic.name == name) {
+                Some(topic) => topic.partitions.push(result),
+                None => {
+                    topics.push(WritableTxnMarkerTopicResult { name, partitions: vec![result], ..Default::default() })
                 }
-            });
-            let partitions = partitions.collect();
-            WritableTxnMarkerTopicResult { name: topic.name, partitions, ..Default::default() }
-        });
-        let topics = topics.collect();
-        WritableTxnMarkerResult { producer_id: asked.producer_id, topics, ..Default::default() }
-    });
-    Ok(WriteTxnMarkersResponse { markers: markers.collect(), ..Default::default() })
+            }
+        }
+        markers.push(WritableTxnMarkerResult { producer_id: asked.producer_id, topics, ..Default::default() });
+    }
+    Ok(WriteTxnMarkersResponse { markers, ..Default::default() })
 }

@@ -6,8 +6,10 @@ use tokio::sync::watch;
 
 use crate::BrokerState;
 use crate::MetadataImage;
-use crate::controller::{ConfigResource, ImageDelta, TopicImage};
+use crate::controller::{ConfigResource, ImageDelta, TopicChange, TopicImage};
+use crate::coordinator::share::SHARE_STATE_TOPIC;
 use crate::replication::Close;
+use crate::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 
 /// Acts upon the committed metadata, until the broker stops.
 pub(crate) async fn run_applier(broker: Arc<BrokerState>, mut stop: watch::Receiver<bool>) {
@@ -33,6 +35,7 @@ async fn apply(broker: &BrokerState, image: Arc<MetadataImage>) {
         delete_topics(broker, &delta.deleted_topics).await;
     }
     broker.apply_roles(&delta.changed_topics);
+    move_coordinators(broker, &delta);
     apply_configs(broker, &delta.configs);
     broker.metadata.done(up_to);
 }
@@ -69,6 +72,36 @@ async fn delete_topics(broker: &BrokerState, deleted: &[Arc<TopicImage>]) {
     // Before another topic can have the name.
     if let Err(error) = broker.dirs.write_checkpoints([]) {
         tracing::error!(%error, "the checkpoints of deleted partitions stay");
+    }
+}
+
+/// Has coordinators come and go with the leadership of their partitions. By now the partitions know of it.
+fn move_coordinators(broker: &BrokerState, delta: &ImageDelta) {
+    let (groups, transactions, shares) = (&broker.groups, &broker.transactions, &broker.shares.coordinator);
+    for topic in &delta.deleted_topics {
+        for index in (0..).take(topic.partitions.len()) {
+            match &*topic.name {
+                OFFSETS_TOPIC => groups.resigned(index, i32::MAX),
+                TRANSACTIONS_TOPIC => transactions.resigned(index, i32::MAX),
+                SHARE_STATE_TOPIC => shares.resigned(index, i32::MAX),
+                _ => {}
+            }
+        }
+    }
+    for change in delta.changed_topics.iter().flat_map(TopicChange::partitions) {
+        let (index, epoch) = (change.index, change.after.leader_epoch);
+        if change.before.is_some_and(|before| before.leader_epoch == epoch) {
+            continue;
+        }
+        match (&*change.topic.name, change.after.leader == broker.config.node_id) {
+            (OFFSETS_TOPIC, true) => groups.elected(index, epoch),
+            (OFFSETS_TOPIC, false) => groups.resigned(index, epoch),
+            (TRANSACTIONS_TOPIC, true) => transactions.elected(index, epoch),
+            (TRANSACTIONS_TOPIC, false) => transactions.resigned(index, epoch),
+            (SHARE_STATE_TOPIC, true) => shares.elected(index, epoch),
+            (SHARE_STATE_TOPIC, false) => shares.resigned(index, epoch),
+            _ => {}
+        }
     }
 }
 

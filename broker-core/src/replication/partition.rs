@@ -292,36 +292,42 @@ impl Partition {
         let mut rewritten = rewritten
             .map_err(|error| AppendFailure { log_start_offset: self.bounds().1, ..AppendFailure::from(error) })?;
         let records = rewritten.as_deref_mut().unwrap_or(records);
-        self.append_with(Some(records.len()), now_ms, |log, leader_epoch| {
+        self.append_with(None, Some(records.len()), now_ms, |log, leader_epoch| {
             log.append_as_leader(records, guard, leader_epoch, now_ms)
         })
     }
 
-    /// Appends batches that this broker made itself. One that belongs to a transaction needs a `guard` as a producer's
-    /// does, where it may be the first.
+    /// Appends batches that this broker made itself, from what it knew as the leader of `in_epoch`. One that belongs to a
+    /// transaction needs a `guard` as a producer's does, where it may be the first.
     ///
     /// # Errors
-    /// As [`Partition::append`].
+    /// As [`Partition::append`]; `NOT_LEADER_OR_FOLLOWER` also where this broker leads in a later epoch.
     pub fn append_internal(
         &self,
+        in_epoch: i32,
         records: &mut [u8],
         guard: Option<VerificationGuard>,
         now_ms: i64,
     ) -> Result<Appended, AppendFailure> {
-        self.append_with(Some(records.len()), now_ms, |log, leader_epoch| {
+        self.append_with(Some(in_epoch), Some(records.len()), now_ms, |log, leader_epoch| {
             log.append_internal(records, guard, leader_epoch, now_ms)
         })
     }
 
-    /// Appends, and wakes who waits for `bytes`, or everybody where more than they become readable by it.
+    /// Appends, in any epoch or only in one, and wakes who waits for `bytes`, or everybody where more than they become
+    /// readable by it.
     pub(super) fn append_with(
         &self,
+        in_epoch: Option<i32>,
         bytes: Option<usize>,
         now_ms: i64,
         append: impl FnOnce(&mut Log, i32) -> Result<AppendInfo, AppendError>,
     ) -> Result<Appended, AppendFailure> {
         let appended = self.with_state(now_ms, |log, role| {
             let Role::Leader(book) = role else { return Err(AppendFailure::of(ErrorCode::NotLeaderOrFollower)) };
+            if in_epoch.is_some_and(|epoch| epoch != book.leader_epoch()) {
+                return Err(AppendFailure::of(ErrorCode::NotLeaderOrFollower));
+            }
             book.note_time(now_ms);
             match append(log, book.leader_epoch()) {
                 Ok(info) => {

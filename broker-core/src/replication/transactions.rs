@@ -13,7 +13,7 @@ impl Partition {
     /// `INVALID_PRODUCER_EPOCH` or `TRANSACTION_COORDINATOR_FENCED` for a marker that comes too late, and as
     /// [`Partition::append`].
     pub fn append_marker(&self, marker: &TransactionMarker, now_ms: i64) -> Result<Appended, AppendFailure> {
-        self.append_with(None, now_ms, |log, leader_epoch| log.append_marker(marker, leader_epoch, now_ms))
+        self.append_with(None, None, now_ms, |log, leader_epoch| log.append_marker(marker, leader_epoch, now_ms))
     }
 
     /// Asks for permission to append a batch that would begin a transaction, before the transaction coordinator is asked;
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(partition.begin_verification(1, 0, 1, false, NOW_MS), Ok(None));
         // Inside of the transaction no guard is needed; a coordinator's batch has no sequence.
         partition.append(&mut transactional(1, 1), None, NOW_MS).unwrap();
-        partition.append_internal(&mut transactional(1, NO_SEQUENCE), None, NOW_MS).unwrap();
+        partition.append_internal(0, &mut transactional(1, NO_SEQUENCE), None, NOW_MS).unwrap();
         let outside = records(BatchOptions::at(0, -1).with_producer(1, 0, 2));
         let refused = partition.append(&mut outside.clone(), None, NOW_MS).unwrap_err();
         assert_eq!(refused.error, ErrorCode::InvalidTxnState);

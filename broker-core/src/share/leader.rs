@@ -99,14 +99,20 @@ impl ShareLeader {
         key: &ShareKey,
         settings: &GroupShareSettings,
     ) -> Result<Arc<Led>, ErrorCode> {
-        if let Some(led) = lock(&self.led).get(key)
-            && !led.is_over()
-        {
-            return Ok(Arc::clone(led));
+        let known = lock(&self.led).get(key).cloned();
+        match known {
+            Some(led) if led.is_over() => {}
+            Some(led) if self.coordinator.is_current(broker, &led.place) && led.partition.check_leader().is_ok() => {
+                return Ok(led);
+            }
+            // Another broker has led meanwhile: what is known here may be less, or more, than what is kept.
+            Some(_) => self.forget(key),
+            None => {}
         }
         let image = broker.image();
         let topic = image.topic_by_id(key.topic_id).ok_or(ErrorCode::UnknownTopicId)?;
         let partition = broker.partition_of(topic, key.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        partition.check_leader()?;
         let (place, state) = match self.coordinator.read(broker, key).await? {
             (place, Some(state)) => (place, state),
             // A loss of power may have taken the state and left the note of it. Of a group that is not on the partition
@@ -157,7 +163,7 @@ impl ShareLeader {
     /// `NOT_COORDINATOR` where the state cannot be written.
     pub async fn alter_state(&self, broker: &BrokerState, key: &ShareKey, offset: i64) -> Result<(), ErrorCode> {
         let (place, _) = self.coordinator.read(broker, key).await?;
-        self.coordinator.initialize(broker, &place, key, offset)?;
+        self.coordinator.initialize(broker, &place, key, offset).await?;
         self.forget(key);
         Ok(())
     }
@@ -168,7 +174,7 @@ impl ShareLeader {
     /// As [`ShareLeader::alter_state`].
     pub async fn delete_state(&self, broker: &BrokerState, key: &ShareKey) -> Result<(), ErrorCode> {
         let (place, _) = self.coordinator.read(broker, key).await?;
-        self.coordinator.delete(broker, &place, key)?;
+        self.coordinator.delete(broker, &place, key).await?;
         self.forget(key);
         Ok(())
     }
@@ -186,9 +192,12 @@ impl ShareLeader {
 
     /// Takes what a member says of its records: all of it, once it is kept.
     ///
+    /// Cancel safety: when dropped, it is taken, and the member does not hear of it.
+    ///
     /// # Errors
-    /// `INVALID_RECORD_STATE` where a record is not with the member; `NOT_COORDINATOR` where it cannot be kept.
-    pub fn acknowledge(
+    /// `INVALID_RECORD_STATE` where a record is not with the member; `NOT_COORDINATOR` where it cannot be kept, or is
+    /// kept by another broker by now.
+    pub async fn acknowledge(
         &self,
         broker: &BrokerState,
         led: &Led,
@@ -196,9 +205,12 @@ impl ShareLeader {
         batches: &[Acknowledgement<'_>],
         settings: &GroupShareSettings,
     ) -> Result<(), ErrorCode> {
-        let mut machine = lock(&led.machine);
-        let change = machine.decide_acknowledge(self.now_ms(), member, batches, &settings.machine)?;
-        self.carry_out(broker, led, &mut machine, &change)
+        {
+            let mut machine = lock(&led.machine);
+            let change = machine.decide_acknowledge(self.now_ms(), member, batches, &settings.machine)?;
+            self.carry_out(broker, led, &mut machine, &change)?;
+        }
+        self.coordinator.committed(broker, &led.place).await
     }
 
     /// Takes back what a member holds whose session ends.
@@ -312,8 +324,13 @@ impl ShareLeader {
         }
     }
 
-    /// Ends locks when their time has come. Runs until it is dropped; a dropped one may be run anew.
+    /// Loads what the share coordinator is elected for, and ends locks when their time has come. Runs until it is dropped;
+    /// a dropped one may be run anew.
     pub async fn run_timers(&self, broker: &BrokerState) {
+        tokio::join!(self.coordinator.run_loads(broker), self.end_locks(broker));
+    }
+
+    async fn end_locks(&self, broker: &BrokerState) {
         loop {
             let next_ms = lock(&self.due).next_ms();
             match next_ms {

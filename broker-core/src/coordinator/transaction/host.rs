@@ -5,10 +5,10 @@ use std::pin::Pin;
 
 use rkafka_protocol::ErrorCode;
 
+use super::runtime::WrittenMarkers;
 use super::{PartitionsMode, ProducerIdentity, TopicPartitions, TransactionHost};
-use crate::BrokerState;
-use crate::internal_log::TRANSACTIONS_TOPIC;
 use crate::log::TransactionMarker;
+use crate::{BrokerState, InternalLog as _};
 
 /// The feature that says which transactions a cluster has.
 pub(crate) const TRANSACTION_VERSION: &str = "transaction.version";
@@ -85,15 +85,40 @@ impl BrokerState {
         } else {
             PartitionsMode::Verify
         };
-        let failures = self.internal_append_failures();
+        // When this returns, the note is committed that the partitions are in the transaction, on which records there rest:
+        // nobody else would end it there.
         let admitted = self.transactions.add_or_verify(self, transactional_id, producer, partitions, mode).await;
         let mut refused = admitted.map_err(|error| support.error(error))?;
-        // Records of a partition rest on the note that it is in the transaction: nobody else would end it there.
-        self.internal_appends_synced_since(failures).await?;
         for (_, _, error) in &mut refused {
             *error = support.error(*error);
         }
         Ok(refused)
+    }
+}
+
+impl BrokerState {
+    /// Writes a marker into partitions that this broker leads, and waits until it is committed. Answers each of them, in
+    /// their order.
+    pub(crate) async fn write_markers_here(
+        &self,
+        marker: &TransactionMarker,
+        to: Vec<(String, i32)>,
+    ) -> Vec<(String, i32, Result<(), ErrorCode>)> {
+        // All are appended before any is waited for.
+        let append = |(topic, index): (String, i32)| {
+            let point = self.append_transaction_marker(&topic, index, marker);
+            (topic, index, point)
+        };
+        let appended: Vec<_> = to.into_iter().map(append).collect();
+        let mut written = Vec::with_capacity(appended.len());
+        for (topic, index, point) in appended {
+            let result = match point {
+                Ok(point) => self.committed(&topic, index, point).await,
+                Err(error) => Err(error),
+            };
+            written.push((topic, index, result));
+        }
+        written
     }
 }
 
@@ -115,17 +140,11 @@ impl TransactionHost for BrokerState {
         self.image().features().get(TRANSACTION_VERSION).copied().unwrap_or(0)
     }
 
-    fn coordinator_epoch(&self, partition: i32) -> Result<i32, ErrorCode> {
-        let partition = self.partition(TRANSACTIONS_TOPIC, partition)?;
-        partition.check_dir()?;
-        partition.led_epoch()
-    }
-
-    fn write_marker(&self, topic: &str, partition: i32, marker: &TransactionMarker) -> Result<(), ErrorCode> {
-        self.write_transaction_marker(topic, partition, marker)
-    }
-
-    fn synced(&self) -> Pin<Box<dyn Future<Output = Result<(), ErrorCode>> + Send + '_>> {
-        Box::pin(self.internal_appends_synced())
+    fn write_markers<'a>(&'a self, marker: &'a TransactionMarker, to: &'a TopicPartitions) -> WrittenMarkers<'a> {
+        let mut all = Vec::new();
+        for (topic, partitions) in to {
+            all.extend(partitions.iter().map(|index| (topic.clone(), *index)));
+        }
+        Box::pin(self.write_markers_here(marker, all))
     }
 }

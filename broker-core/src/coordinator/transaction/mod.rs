@@ -31,7 +31,7 @@ pub(crate) use host::{TRANSACTION_VERSION, TRANSACTION_VERSION_MAX, TransactionS
 pub use init::InitRequest;
 pub use list::{ListFilter, UnknownFilters};
 pub use records::TransactionRecordError;
-pub use runtime::{TransactionCoordinator, TransactionHost};
+pub use runtime::{TransactionCoordinator, TransactionHost, WrittenMarkers};
 pub use shard::{Decision, MarkerWork, Step, TransactionShard};
 pub use state::TransactionState;
 

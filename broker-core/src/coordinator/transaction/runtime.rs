@@ -20,9 +20,8 @@ use super::shard::{MarkerWork, Step, TransactionShard};
 use crate::coordinator::Moment;
 use crate::coordinator::partitions::{Partitions, RecordPlace, Shard, append_error};
 use crate::internal_log::TRANSACTIONS_TOPIC;
-use crate::locks::lock;
 use crate::log::TransactionMarker;
-use crate::{BrokerConfig, Clock, InternalLog};
+use crate::{BrokerConfig, Clock, InternalLog, LogPoint};
 
 /// What the transaction coordinator needs of the broker: its log, new producer ids, and markers in partitions, which may
 /// one day lie on other brokers. [`crate::BrokerState`] implements it.
@@ -42,27 +41,14 @@ pub trait TransactionHost: InternalLog {
     /// The finalized level of the feature `transaction.version`.
     fn transaction_version(&self) -> i16;
 
-    /// The epoch of the coordinator that keeps this partition of `__transaction_state`: its leader epoch.
-    ///
-    /// # Errors
-    /// `UNKNOWN_TOPIC_OR_PARTITION`; `KAFKA_STORAGE_ERROR` where its disk failed, so that nothing may rest on what was
-    /// decided there.
-    fn coordinator_epoch(&self, partition: i32) -> Result<i32, ErrorCode>;
-
-    /// Writes a marker into a partition.
-    ///
-    /// # Errors
+    /// Writes a marker into partitions, wherever they lie, and waits until it is committed there. Answers each of them:
     /// `UNKNOWN_TOPIC_OR_PARTITION` where the partition is no more, `INVALID_PRODUCER_EPOCH` and
     /// `TRANSACTION_COORDINATOR_FENCED` where it has heard of what came later; others pass.
-    fn write_marker(&self, topic: &str, partition: i32, marker: &TransactionMarker) -> Result<(), ErrorCode>;
-
-    /// Waits until all that was appended before is as durable as the broker's settings ask for: markers rest on the
-    /// decision to end a transaction, and the record that it is complete rests on the markers.
-    ///
-    /// # Errors
-    /// It may be lost with the next loss of power.
-    fn synced(&self) -> Pin<Box<dyn Future<Output = Result<(), ErrorCode>> + Send + '_>>;
+    fn write_markers<'a>(&'a self, marker: &'a TransactionMarker, to: &'a TopicPartitions) -> WrittenMarkers<'a>;
 }
+
+/// What [`TransactionHost::write_markers`] gives: each partition with what came of it.
+pub type WrittenMarkers<'a> = Pin<Box<dyn Future<Output = Vec<(String, i32, Result<(), ErrorCode>)>> + Send + 'a>>;
 
 impl Shard for TransactionShard {
     const TOPIC: &'static str = TRANSACTIONS_TOPIC;
@@ -133,15 +119,16 @@ impl TransactionCoordinator {
         request: &InitRequest<'_>,
     ) -> Result<ProducerIdentity, ErrorCode> {
         let shared = self.partitions.slot_of(host, request.transactional_id).await?;
-        let reply = with_producer_ids(host, &mut || {
-            let mut slot = lock(&shared);
+        let (reply, partition, point) = with_producer_ids(host, &mut || {
+            let mut slot = self.partitions.lock(host, &shared)?;
             let now = self.partitions.moment();
             let version = host.transaction_version();
             let decision = slot.shard.decide_init(now, request, version, &mut || host.new_producer_id())?;
             self.apply(host, &mut slot, decision.step)?;
-            Ok(decision.reply)
+            Ok((decision.reply, slot.partition, slot.point()))
         })
         .await?;
+        self.partitions.committed(host, partition, point).await?;
         self.write_markers(host, &shared, request.transactional_id).await;
         reply
     }
@@ -160,18 +147,17 @@ impl TransactionCoordinator {
         partitions: &TopicPartitions,
         mode: PartitionsMode,
     ) -> Result<Vec<(String, i32, ErrorCode)>, ErrorCode> {
-        let shared = self.partitions.slot_of(host, transactional_id).await?;
-        let mut slot = lock(&shared);
-        match mode {
+        let step = self.partitions.step(host, transactional_id, |slot| match mode {
             PartitionsMode::Verify => slot.shard.verify(transactional_id, producer, partitions),
             PartitionsMode::Add { version } => {
                 let (now, server_version) = (self.partitions.moment(), host.transaction_version());
                 let decision =
                     slot.shard.decide_add(now, transactional_id, producer, partitions, version, server_version)?;
-                self.apply(host, &mut slot, decision.step)?;
+                self.apply(host, slot, decision.step)?;
                 Ok(Vec::new())
             }
-        }
+        });
+        step.await
     }
 
     /// Ends a transaction. When this returns, its partitions have their markers, but for those that could not be written
@@ -188,8 +174,8 @@ impl TransactionCoordinator {
         client_version: i16,
     ) -> Result<ProducerIdentity, ErrorCode> {
         let shared = self.partitions.slot_of(host, transactional_id).await?;
-        let reply = with_producer_ids(host, &mut || {
-            let mut slot = lock(&shared);
+        let (reply, partition, point) = with_producer_ids(host, &mut || {
+            let mut slot = self.partitions.lock(host, &shared)?;
             let (now, server_version) = (self.partitions.moment(), host.transaction_version());
             let new_producer_id = &mut || host.new_producer_id();
             let decision = slot.shard.decide_end(
@@ -202,9 +188,10 @@ impl TransactionCoordinator {
                 new_producer_id,
             )?;
             self.apply(host, &mut slot, decision.step)?;
-            Ok(decision.reply)
+            Ok((decision.reply, slot.partition, slot.point()))
         })
         .await?;
+        self.partitions.committed(host, partition, point).await?;
         self.write_markers(host, &shared, transactional_id).await;
         Ok(reply)
     }
@@ -217,7 +204,8 @@ impl TransactionCoordinator {
         let mut listed = Vec::new();
         for partition in host.kept_partitions(TRANSACTIONS_TOPIC) {
             let shared = self.partitions.slot(host, partition).await?;
-            listed.append(&mut lock(&shared).shard.list(self.partitions.moment(), filter));
+            let list = |slot: &mut Slot| Ok::<_, ErrorCode>(slot.shard.list(self.partitions.moment(), filter));
+            listed.append(&mut self.partitions.step_in(host, &shared, list).await?);
         }
         Ok(listed)
     }
@@ -227,8 +215,19 @@ impl TransactionCoordinator {
     /// # Errors
     /// As [`TransactionShard::describe`]; `NOT_COORDINATOR` where the partition cannot be read.
     pub async fn describe(&self, host: &dyn TransactionHost, transactional_id: &str) -> Result<Described, ErrorCode> {
-        let shared = self.partitions.slot_of(host, transactional_id).await?;
-        lock(&shared).shard.describe(transactional_id)
+        self.partitions.step(host, transactional_id, |slot| slot.shard.describe(transactional_id)).await
+    }
+
+    /// This broker leads a partition of `__transaction_state` from now on. Its transactions are loaded in the background,
+    /// where [`TransactionCoordinator::run_timers`] runs, and their ends are finished.
+    pub fn elected(&self, partition: i32, leader_epoch: i32) {
+        self.partitions.elected(partition, leader_epoch);
+    }
+
+    /// This broker does not lead a partition of `__transaction_state` any more, or nobody does: its transactions are
+    /// forgotten, and who waits for the end of one is told `NOT_COORDINATOR`.
+    pub fn resigned(&self, partition: i32, leader_epoch: i32) {
+        self.partitions.resigned(partition, leader_epoch);
     }
 
     /// Finishes what an earlier run of the broker began, and from then on ends transactions that take too long, writes
@@ -237,23 +236,26 @@ impl TransactionCoordinator {
     pub async fn run_timers(&self, host: &dyn TransactionHost) {
         // Nobody else may ask for these, and their transactions hold back every reader of what is committed.
         self.partitions.load_all(host).await;
-        loop {
-            self.partitions.until_due().await;
-            for partition in self.partitions.due() {
-                self.do_due(host, partition).await;
-                tokio::task::yield_now().await;
+        let timers = async {
+            loop {
+                self.partitions.until_due().await;
+                for partition in self.partitions.due() {
+                    self.do_due(host, partition).await;
+                    tokio::task::yield_now().await;
+                }
             }
-        }
+        };
+        tokio::join!(self.partitions.run_loads(host), timers);
     }
 
     async fn do_due(&self, host: &dyn TransactionHost, partition: i32) {
         let Ok(shared) = self.partitions.slot(host, partition).await else {
-            // Its disk failed. The next broker that can read it goes on.
+            // Another broker leads, or the disk failed. The next one that can read it goes on.
             self.partitions.nothing_due(partition);
             return;
         };
         let unmarked = {
-            let mut slot = lock(&shared);
+            let Ok(mut slot) = self.partitions.lock(host, &shared) else { return };
             let now = self.partitions.moment();
             for transactional_id in slot.shard.timed_out(now) {
                 self.time_out(host, &mut slot, now, &transactional_id);
@@ -311,13 +313,14 @@ impl TransactionCoordinator {
     ///
     /// Cancel safety: when dropped half-way, the markers are written again later, which does no harm.
     async fn write_markers(&self, host: &dyn TransactionHost, shared: &Arc<Mutex<Slot>>, transactional_id: &str) {
-        let (work, partition) = {
-            let mut slot = lock(shared);
+        let (work, partition, point) = {
+            let Ok(mut slot) = self.partitions.lock(host, shared) else { return };
             let Some(work) = slot.shard.take_markers(transactional_id) else { return };
-            (work, slot.partition)
+            (work, slot.partition, slot.point())
         };
-        let mut report = Report { coordinator: self, host, shared, left: work.partitions.clone(), work };
-        match report.write(partition).await {
+        let left = work.partitions.clone();
+        let mut report = Report { coordinator: self, host, shared, coordinator_epoch: point.leader_epoch, left, work };
+        match report.write(partition, point).await {
             Ok(left) => report.left = left,
             Err(error) => {
                 tracing::warn!(transactional_id, error = error.name(), "the end of a transaction has to wait");
@@ -352,28 +355,33 @@ struct Report<'a> {
     coordinator: &'a TransactionCoordinator,
     host: &'a dyn TransactionHost,
     shared: &'a Arc<Mutex<Slot>>,
+    /// The leader epoch in which the end of the transaction was found: what comes of it is for that one alone.
+    coordinator_epoch: i32,
     work: MarkerWork,
     left: TopicPartitions,
 }
 
 impl Report<'_> {
-    /// Writes the markers; answers those that could not be written.
-    async fn write(&self, partition: i32) -> Result<TopicPartitions, ErrorCode> {
-        self.host.synced().await?;
+    /// Writes the markers, which rest on the decision to end the transaction at `point`; answers those that could not be
+    /// written.
+    async fn write(&self, partition: i32, point: LogPoint) -> Result<TopicPartitions, ErrorCode> {
+        self.coordinator.partitions.committed(self.host, partition, point).await?;
         let marker = TransactionMarker {
             producer_id: self.work.producer_id,
             producer_epoch: self.work.producer_epoch,
-            coordinator_epoch: self.host.coordinator_epoch(partition)?,
+            coordinator_epoch: self.coordinator_epoch,
             commit: self.work.commit,
             transaction_version: self.work.transaction_version,
         };
         let mut left = self.work.partitions.clone();
-        left.retain(|topic, partitions| {
-            let write = |partition: &i32| self.host.write_marker(topic, *partition, &marker);
-            partitions.retain(|partition| is_to_retry(write(partition), topic, *partition));
-            !partitions.is_empty()
-        });
-        self.host.synced().await?;
+        for (topic, partition, written) in self.host.write_markers(&marker, &self.work.partitions).await {
+            if !is_to_retry(written, &topic, partition)
+                && let Some(partitions) = left.get_mut(&topic)
+            {
+                partitions.remove(&partition);
+            }
+        }
+        left.retain(|_, partitions| !partitions.is_empty());
         Ok(left)
     }
 }
@@ -381,7 +389,11 @@ impl Report<'_> {
 impl Drop for Report<'_> {
     fn drop(&mut self) {
         let Self { coordinator, host, .. } = self;
-        let mut slot = lock(self.shared);
+        let Ok(mut slot) = coordinator.partitions.lock(*host, self.shared) else { return };
+        if slot.point().leader_epoch != self.coordinator_epoch {
+            // A later life of this coordinator has begun to write these markers anew.
+            return;
+        }
         let now = coordinator.partitions.moment();
         let transactional_id = &self.work.transactional_id;
         slot.shard.marked(now, transactional_id, std::mem::take(&mut self.left));

@@ -56,3 +56,9 @@ impl GroupError {
         Self { code, message: code.message().to_owned() }
     }
 }
+
+impl From<ErrorCode> for GroupError {
+    fn from(code: ErrorCode) -> Self {
+        Self::plain(code)
+    }
+}
