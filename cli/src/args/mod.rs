@@ -1,7 +1,9 @@
 //! What can be typed. What is meant by it is worked out in `commands`.
 
 mod broker;
+mod cluster;
 mod config;
+mod configs;
 mod connection;
 mod consume;
 mod groups;
@@ -12,7 +14,12 @@ mod profile;
 mod topics;
 
 pub use broker::{Broker, BrokerCommand, BrokerRun};
+pub use cluster::{Cluster, ClusterCommand, DeleteRecords, OfCluster, Offsets, Records, RecordsCommand};
 pub use config::{Config, ConfigCommand, Explain};
+pub use configs::{
+    AlterConfigs, Configs, ConfigsCommand, DescribeConfigs, GetTopicConfig, TopicConfig, TopicConfigCommand,
+    resource_name,
+};
 pub use connection::{Connection, duration, time};
 pub use consume::Consume;
 pub use groups::{
@@ -23,7 +30,7 @@ pub use output::{Color, Consent, Form, Output, Paint};
 pub use partitions::Partitions;
 pub use produce::{KcatProduce, OnError, Produce};
 pub use profile::{Profile, ProfileCommand};
-pub use topics::{CreateTopic, DeleteTopics, DescribeTopics, ListTopics, Topics, TopicsCommand};
+pub use topics::{AlterTopic, CreateTopic, DeleteTopics, DescribeTopics, ListTopics, Topics, TopicsCommand};
 
 use clap::{Parser, Subcommand};
 
@@ -49,12 +56,22 @@ pub enum Command {
     Produce(Produce),
     /// Print the records of topics
     Consume(Consume),
-    /// List, create, describe and delete topics
+    /// List, create, describe, alter and delete topics, and their settings
     #[command(alias = "topic")]
     Topics(Topics),
     /// List and describe groups, show their lag, move their offsets, delete them
     #[command(alias = "group")]
     Groups(Groups),
+    /// Print and change settings of topics, brokers, groups and client metrics
+    Configs(Configs),
+    /// Print offsets of partitions: their start, their end, or those of a time
+    #[command(alias = "offset")]
+    Offsets(Offsets),
+    /// Delete records
+    #[command(alias = "record")]
+    Records(Records),
+    /// Print what the cluster is made of: brokers, versions, quorum, features, log directories
+    Cluster(Cluster),
     /// Run a broker
     Broker(Broker),
     /// Say which settings are in force, and where each was given

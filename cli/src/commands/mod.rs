@@ -1,14 +1,19 @@
 //! What is meant by what was typed: one module per command.
 
 mod broker;
+mod cluster;
 mod config;
+mod configs;
 mod consume;
 mod groups;
 mod items;
 mod manual;
+mod offsets;
 mod produce;
 mod profile;
 pub mod topics;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -35,6 +40,22 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             start_log(groups::connection(&args));
             block_on(one_thread()?, groups::run(args))
         }
+        Command::Configs(args) => {
+            start_log(configs::connection(&args));
+            block_on(one_thread()?, configs::run(args))
+        }
+        Command::Offsets(args) => {
+            start_log(&args.connection);
+            block_on(one_thread()?, offsets::run(args))
+        }
+        Command::Records(args) => {
+            start_log(offsets::connection(&args));
+            block_on(one_thread()?, offsets::records(args))
+        }
+        Command::Cluster(args) => {
+            start_log(cluster::connection(&args));
+            block_on(one_thread()?, cluster::run(args))
+        }
         Command::Broker(args) => broker::run(args),
         Command::Config(args) => config::run(&args),
         Command::Kcat { words } => Ok(if crate::kcat::run(words) == 0 { Exit::Ok } else { Exit::Failed }),
@@ -48,6 +69,12 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
 pub fn ask(connection: &Connection, work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     start_log(connection);
     block_on(one_thread()?, work)
+}
+
+#[expect(clippy::disallowed_methods, reason = "times before now are typed")]
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn start_log(connection: &Connection) {

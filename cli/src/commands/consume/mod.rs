@@ -7,8 +7,6 @@ mod printer;
 mod range;
 mod session;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use rkafka::admin::{Admin, AdminConfig};
 use rkafka::client::ClientSettings;
 use rkafka::consumer::{Consumer, ConsumerConfig, OffsetReset};
@@ -26,7 +24,7 @@ use crate::signals::Signals;
 /// Runs the command.
 pub async fn run(args: Consume) -> Result<Exit, Failure> {
     let mut printer = Printer::from_args(&args)?;
-    let range = Range::from_args(&args, now_ms())?;
+    let range = Range::from_args(&args, super::now_ms())?;
     let (config, commits) = config(&args, range)?;
     let mut signals = Signals::listen()?;
     let limit = config.client.default_api_timeout;
@@ -116,10 +114,4 @@ fn config(args: &Consume, range: Range) -> Result<(ConsumerConfig, bool), Failur
     }
     rkafka::config::Settings::validate(&config).map_err(Failure::usage)?;
     Ok((config, commits))
-}
-
-#[expect(clippy::disallowed_methods, reason = "times before now are counted from the clock on the wall")]
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

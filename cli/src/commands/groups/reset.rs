@@ -1,12 +1,12 @@
 //! `rkafka groups reset`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rkafka::admin::{Admin, CommittedOffset, GroupType, OffsetSpec, TopicPartition};
 use serde_json::json;
 
-use super::super::items::{Outcome, count, failure, unsaid};
+use super::super::items::{Outcome, count, failure};
+use super::super::offsets::existing;
 use super::offsets::{Committed, ask, committed};
 use super::target::Target;
 use super::{members, title};
@@ -20,7 +20,7 @@ const COLUMNS: &[Column] =
 
 /// Shows where the offsets of a group would go, and moves them when told to.
 pub async fn run(admin: &Admin, args: &ResetGroup) -> Result<Exit, Failure> {
-    let target = Target::from_args(args, now_ms())?;
+    let target = Target::from_args(args, super::super::now_ms())?;
     let says_partitions = matches!(target, Target::File(_) | Target::Group(_));
     if args.topics.is_empty() && !args.all_topics && !says_partitions {
         return Err(Failure::usage("say which offsets: --topic TOPIC, --topic TOPIC:0,1 or --all-topics"));
@@ -70,12 +70,6 @@ pub async fn run(admin: &Admin, args: &ResetGroup) -> Result<Exit, Failure> {
     Ok(outcome.exit())
 }
 
-#[expect(clippy::disallowed_methods, reason = "times before now are typed")]
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// An offset that moves.
 struct Move {
     partition: TopicPartition,
@@ -117,40 +111,6 @@ async fn partitions(
         return Ok(all.into_iter().filter(meant).collect());
     }
     existing(admin, &args.topics, outcome).await
-}
-
-/// The partitions of these topics. What is not there is a failure.
-async fn existing(
-    admin: &Admin,
-    topics: &[Partitions],
-    outcome: &mut Outcome,
-) -> Result<BTreeSet<TopicPartition>, Failure> {
-    let mut described = admin.describe_topics(topics.iter().map(|wanted| &wanted.topic)).await?;
-    let mut found = BTreeSet::new();
-    for wanted in topics {
-        let name = &wanted.topic;
-        let topic = match described.get_mut(name) {
-            Some(Ok(topic)) => topic,
-            Some(Err(error)) => {
-                outcome.failed(&super::super::topics::failure(admin, name, error.clone()).await);
-                continue;
-            }
-            None => {
-                outcome.failed(&unsaid(&format!("topic `{name}`")));
-                continue;
-            }
-        };
-        let there: Vec<i32> = topic.partitions.iter().map(|partition| partition.partition).collect();
-        for number in wanted.numbers.as_ref().unwrap_or(&there) {
-            if there.contains(number) {
-                found.insert(TopicPartition::new(name.as_str(), *number));
-            } else {
-                let message = format!("topic `{name}` has no partition {number}; it has {}", there.len());
-                outcome.failed(&Failure::new(Exit::NotFound, message));
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// Where each partition's offset goes.

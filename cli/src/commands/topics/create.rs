@@ -11,6 +11,9 @@ pub async fn run(args: &CreateTopic) -> Result<Exit, Failure> {
     let mut topic = NewTopic::new(&args.topic);
     topic.partitions = args.partitions;
     topic.replication_factor = args.replication_factor;
+    if let Some(assignment) = &args.assignment {
+        topic.assignments = assignment.to_vec();
+    }
     for setting in &args.topic_configs {
         let (name, value) = connect::name_and_value("-c", setting)?;
         topic = topic.config(name, value);

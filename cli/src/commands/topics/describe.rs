@@ -1,6 +1,6 @@
 //! `rkafka topics describe`.
 
-use rkafka::admin::{Admin, ConfigEntry, ConfigResource, ConfigSource, TopicDescription};
+use rkafka::admin::{Admin, ConfigEntry, ConfigResource, ConfigSource, PartitionDescription, TopicDescription};
 use serde_json::{Map, Value, json};
 
 use super::{Outcome, distinct, failure};
@@ -14,6 +14,8 @@ use crate::report;
 struct Described {
     topic: TopicDescription,
     configs: Vec<(String, String)>,
+    /// `min.insync.replicas`, where it is known.
+    min_in_sync: Option<usize>,
 }
 
 /// Prints what is known of the topics, in the order they were named, or by name where all are meant.
@@ -32,14 +34,21 @@ pub async fn run(admin: &Admin, args: &DescribeTopics) -> Result<Exit, Failure> 
         match results.remove(name) {
             Some(Ok(topic)) => {
                 outcome.succeeded();
-                described.push(Described { topic, configs: Vec::new() });
+                described.push(Described { topic, configs: Vec::new(), min_in_sync: None });
             }
             Some(Err(error)) => outcome.failed(&failure(admin, name, error).await),
             None => outcome.failed(&Failure::failed(format!("the broker said nothing about topic `{name}`"))),
         }
     }
-    if args.form.output != Output::Name && !described.is_empty() {
+    let by_min = args.under_min_isr || args.at_min_isr;
+    if (by_min || args.form.output != Output::Name) && !described.is_empty() {
         add_configs(admin, &mut described, &mut outcome).await?;
+    }
+    if by_min || args.under_replicated || args.offline {
+        for Described { topic, min_in_sync, .. } in &mut described {
+            topic.partitions.retain(|partition| is_wanted(args, partition, *min_in_sync));
+        }
+        described.retain(|described| !described.topic.partitions.is_empty());
     }
     report::answer(&text(&described, args.form.output, listing::colored(&args.form)))?;
     Ok(outcome.exit())
@@ -51,12 +60,27 @@ async fn add_configs(admin: &Admin, described: &mut [Described], outcome: &mut O
     let mut results = admin.describe_configs(resources).await?;
     for described in described {
         match results.remove(&ConfigResource::topic(&described.topic.name)) {
-            Some(Ok(configs)) => described.configs = not_default(configs),
+            Some(Ok(configs)) => {
+                let minimum = configs.iter().find(|config| config.name == "min.insync.replicas");
+                described.min_in_sync = minimum.and_then(|config| config.value.as_ref()?.parse().ok());
+                described.configs = not_default(configs);
+            }
             Some(Err(error)) => outcome.failed(&failure(admin, &described.topic.name, error).await),
             None => {}
         }
     }
     Ok(())
+}
+
+/// Whether a partition is in a state that was asked for. `min_in_sync` counts for no more than there are replicas, as the
+/// broker has it.
+fn is_wanted(args: &DescribeTopics, partition: &PartitionDescription, min_in_sync: Option<usize>) -> bool {
+    let (replicas, in_sync) = (partition.replicas.len(), partition.in_sync_replicas.len());
+    let minimum = min_in_sync.map(|minimum| minimum.min(replicas));
+    (args.under_replicated && in_sync < replicas)
+        || (args.under_min_isr && minimum.is_some_and(|minimum| in_sync < minimum))
+        || (args.at_min_isr && minimum == Some(in_sync))
+        || (args.offline && partition.leader.is_none())
 }
 
 fn not_default(configs: Vec<ConfigEntry>) -> Vec<(String, String)> {

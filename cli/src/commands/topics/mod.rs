@@ -1,5 +1,6 @@
 //! `rkafka topics`.
 
+mod alter;
 mod create;
 mod delete;
 mod describe;
@@ -18,6 +19,8 @@ pub async fn run(args: Topics) -> Result<Exit, Failure> {
         TopicsCommand::List(args) => list::run(&connect::admin(&args.connection).await?, &args).await,
         TopicsCommand::Create(args) => create::run(&args).await,
         TopicsCommand::Describe(args) => describe::run(&connect::admin(&args.connection).await?, &args).await,
+        TopicsCommand::Alter(args) => alter::run(&connect::admin(&args.connection).await?, &args).await,
+        TopicsCommand::Config(args) => super::configs::of_topic(&args).await,
         TopicsCommand::Delete(args) => delete::run(&connect::admin(&args.connection).await?, &args).await,
     }
 }
@@ -28,6 +31,8 @@ pub fn connection(args: &Topics) -> &Connection {
         TopicsCommand::List(args) => &args.connection,
         TopicsCommand::Create(args) => &args.connection,
         TopicsCommand::Describe(args) => &args.connection,
+        TopicsCommand::Alter(args) => &args.connection,
+        TopicsCommand::Config(args) => super::configs::connection_of_topic(args),
         TopicsCommand::Delete(args) => &args.connection,
     }
 }
