@@ -168,3 +168,49 @@ fn the_cluster_says_what_it_is_made_of() {
     let directories = json_of(&broker, &["cluster", "logdirs", "-o", "json"]);
     assert!(directories[0]["replicas"].as_u64().unwrap() >= 2);
 }
+
+#[test]
+fn transactions_are_listed_described_and_aborted_only_when_told() {
+    use rkafka::client::ClientSettings;
+    use rkafka::producer::{ProducerConfig, Record, blocking};
+
+    let broker = with_records();
+    let config = ProducerConfig::new().bootstrap_servers(&*broker.address).transactional_id("pay");
+    let mut producer = blocking::TransactionalProducer::new(config).unwrap();
+    let transaction = producer.begin().unwrap();
+    drop(transaction.send(Record::to("orders").value("1").partition(1)).unwrap());
+    transaction.flush().unwrap();
+
+    let listed = json_of(&broker, &["transactions", "list", "--state", "Ongoing", "-o", "json"]);
+    assert_eq!((&listed[0]["transaction"], &listed[0]["state"]), (&"pay".into(), &"Ongoing".into()));
+    ends(
+        &broker.run(&["transactions", "list", "--longer-than", "1h"], b""),
+        0,
+        "TRANSACTION  STATE  PRODUCER-ID\n",
+        "",
+    );
+    let described = json_of(&broker, &["transactions", "describe", "pay", "-o", "json"]);
+    assert_eq!(described[0]["partitions"], serde_json::json!(["orders:1"]));
+    let writers = json_of(&broker, &["transactions", "producers", "orders:1", "-o", "json"]);
+    assert_eq!(writers[0]["transaction_start_offset"], 0);
+    assert_eq!(writers[0]["producer_id"], listed[0]["producer_id"]);
+    // It is young, and its coordinator knows it.
+    let hanging = broker.ok(&["transactions", "find-hanging", "-o", "name"], b"");
+    assert_eq!(hanging, b"");
+    broker.run(&["transactions", "describe", "paid"], b"").fails(4, &["transactional id `paid`"]);
+
+    let plan = broker.run(&["transactions", "abort", "pay"], b"");
+    ends(
+        &plan,
+        0,
+        "",
+        "would abort what is open of transactional id `pay` (Ongoing), and fence its producer\n\
+         nothing was aborted; --yes aborts\n",
+    );
+    let done = broker.run(&["transactions", "abort", "pay", "--yes"], b"");
+    ends(&done, 0, "", "aborted what was open of transactional id `pay`\n");
+    assert!(transaction.commit().is_err(), "its producer is fenced");
+    // What was aborted is no record to who reads what was committed.
+    let words = ["consume", "orders", "-p", "1", "-e", "-X", "isolation.level=read_committed"];
+    assert_eq!(broker.ok(&words, b""), b"");
+}

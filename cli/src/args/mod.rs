@@ -12,6 +12,7 @@ mod partitions;
 mod produce;
 mod profile;
 mod topics;
+mod transactions;
 
 pub use broker::{Broker, BrokerCommand, BrokerRun};
 pub use cluster::{Cluster, ClusterCommand, DeleteRecords, OfCluster, Offsets, Records, RecordsCommand};
@@ -24,13 +25,18 @@ pub use connection::{Connection, duration, time};
 pub use consume::Consume;
 pub use groups::{
     DeleteGroupOffsets, DeleteGroups, DescribeGroups, Groups, GroupsCommand, GroupsLag, ListGroups, RemoveMembers,
-    ResetGroup,
+    ResetGroup, parsed,
 };
 pub use output::{Color, Consent, Form, Output, Paint};
 pub use partitions::Partitions;
 pub use produce::{KcatProduce, OnError, Produce};
 pub use profile::{Profile, ProfileCommand};
 pub use topics::{AlterTopic, CreateTopic, DeleteTopics, DescribeTopics, ListTopics, Topics, TopicsCommand};
+
+pub use transactions::{
+    AbortTransactions, DescribeTransactions, FindHanging, ListTransactions, TransactionProducers, Transactions,
+    TransactionsCommand,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -72,6 +78,9 @@ pub enum Command {
     Records(Records),
     /// Print what the cluster is made of: brokers, versions, quorum, features, log directories
     Cluster(Cluster),
+    /// List and describe transactions, find those that hang, abort them
+    #[command(alias = "transaction", alias = "txn")]
+    Transactions(Transactions),
     /// Run a broker
     Broker(Broker),
     /// Say which settings are in force, and where each was given

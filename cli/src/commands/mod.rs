@@ -12,6 +12,7 @@ mod offsets;
 mod produce;
 mod profile;
 pub mod topics;
+mod transactions;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -55,6 +56,10 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Cluster(args) => {
             start_log(cluster::connection(&args));
             block_on(one_thread()?, cluster::run(args))
+        }
+        Command::Transactions(args) => {
+            start_log(transactions::connection(&args));
+            block_on(one_thread()?, transactions::run(args))
         }
         Command::Broker(args) => broker::run(args),
         Command::Config(args) => config::run(&args),
