@@ -1,25 +1,32 @@
 //! Starting and stopping a broker, which is all that an application that embeds one needs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rkafka_config::ConfigError;
-use rkafka_net::{HostPort, Listener, SlabPool};
-use rkafka_protocol::messages::register_broker_record::{BrokerEndpoint, BrokerFeature};
-use rkafka_protocol::messages::{FeatureLevelRecord, PartitionChangeRecord, RegisterBrokerRecord};
+use rkafka_net::{Dial, HostPort, Listener, SlabPool, TcpDial};
+use rkafka_protocol::messages::{FeatureLevelRecord, PartitionChangeRecord};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::config::BrokerConfig;
-use crate::controller::{Controller, ControllerError, Decision, MetadataImage, MetadataRecord};
+use crate::controller::{
+    Controller, ControllerError, Decision, MetadataImage, MetadataRecord, registration_record as as_record, run_quorum,
+};
 use crate::coordinator::transaction::{TRANSACTION_VERSION, TRANSACTION_VERSION_MAX};
 use crate::data_dirs::{DataDirError, DataDirs};
-use crate::handlers::api_versions::{FEATURES, GROUP_VERSION, METADATA_VERSION, SHARE_VERSION};
+use crate::forwarding::{Nodes, pause};
+use crate::handlers::api_versions::{GROUP_VERSION, METADATA_VERSION, SHARE_VERSION};
+use crate::isr_changes::{isr_changes, run_isr_changes};
 use crate::log::LogError;
 use crate::metadata::run_applier;
+use crate::peer::NetworkPeers;
+use crate::registration::{leave, register, registration, run_heartbeats};
 use crate::server::{self, Connection, Endpoint, ListenerError};
 use crate::storage::Storage;
 use crate::telemetry::PushedTelemetry;
@@ -27,6 +34,10 @@ use crate::{BrokerState, Clock};
 
 /// Memory of read buffers that is kept for later connections, in bytes.
 const SLABS_RETAINED_BYTES: usize = 64 * 1024 * 1024;
+
+/// How long a controller that stops waits for another to lead, and how often it looks.
+const HAND_OVER_MAX: Duration = Duration::from_secs(2);
+const HAND_OVER_LOOK: Duration = Duration::from_millis(10);
 
 /// Why a broker does not start, or did not stop in good order.
 #[derive(Debug, Error)]
@@ -52,6 +63,14 @@ pub enum BrokerError {
     /// The metadata cannot be read or written.
     #[error("{0}")]
     Metadata(String),
+    /// The broker did not become part of the cluster.
+    #[error("the broker was not registered within {limit:?} (initial.broker.registration.timeout.ms): {reason}")]
+    Registration {
+        /// How long it was tried.
+        limit: Duration,
+        /// What stood in the way.
+        reason: String,
+    },
     /// A log cannot be read or written.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -90,7 +109,7 @@ impl Broker {
             .in_memory(true)
             .listeners("PLAINTEXT://127.0.0.1:0")
             .group_initial_rebalance_delay(Duration::ZERO);
-        BrokerBuilder { config, clock: Clock::system(), storage: None }
+        BrokerBuilder::new(config)
     }
 
     /// Starts a broker with these settings on the present tokio runtime. It serves when this returns.
@@ -98,7 +117,7 @@ impl Broker {
     /// # Errors
     /// The settings, the ports or the data directories cannot be used; see [`BrokerError`].
     pub async fn start(config: BrokerConfig) -> Result<BrokerHandle, BrokerError> {
-        BrokerBuilder { config, clock: Clock::system(), storage: None }.start().await
+        BrokerBuilder::new(config).start().await
     }
 }
 
@@ -109,9 +128,28 @@ pub struct BrokerBuilder {
     config: BrokerConfig,
     clock: Clock,
     storage: Option<Arc<dyn Storage>>,
+    dialer: Arc<dyn Dial>,
+    bound: BTreeMap<String, Listener>,
 }
 
 impl BrokerBuilder {
+    fn new(config: BrokerConfig) -> Self {
+        let (clock, dialer) = (Clock::system(), Arc::new(TcpDial));
+        Self { config, clock, storage: None, dialer, bound: BTreeMap::new() }
+    }
+
+    /// Reaches other nodes of the cluster by another way than the network, as a simulation does.
+    pub fn dialer(mut self, dialer: Arc<dyn Dial>) -> Self {
+        self.dialer = dialer;
+        self
+    }
+
+    /// Takes a listener that is bound already for the one of this name, so that its port is known before the start.
+    pub fn bound(mut self, listener_name: &str, listener: Listener) -> Self {
+        self.bound.insert(listener_name.to_ascii_uppercase(), listener);
+        self
+    }
+
     /// Replaces all settings.
     pub fn config(mut self, config: BrokerConfig) -> Self {
         self.config = config;
@@ -143,56 +181,135 @@ impl BrokerBuilder {
     /// # Errors
     /// As [`Broker::start`].
     pub async fn start(self) -> Result<BrokerHandle, BrokerError> {
-        let Self { config, clock, storage } = self;
+        let Self { config, clock, storage, dialer, bound } = self;
         config.validate()?;
         let addresses = server::listener_addresses(&config)?;
         let mut listeners = Vec::with_capacity(addresses.len());
         let mut ports = Vec::with_capacity(addresses.len());
+        let mut bound = bound;
         for address in &addresses {
             let host = if address.host.is_empty() { "0.0.0.0" } else { &address.host };
             let failed = |source| BrokerError::Bind { address: format!("{host}:{}", address.port), source };
-            let listener = Listener::bind(&HostPort::new(host, address.port)).await.map_err(failed)?;
+            let listener = match bound.remove(&*address.name) {
+                Some(listener) => listener,
+                None => Listener::bind(&HostPort::new(host, address.port)).await.map_err(failed)?,
+            };
             ports.push(listener.local_addr().map_err(failed)?.port());
             listeners.push(listener);
         }
         let endpoints = server::advertised(&config, &addresses, &ports)?;
-        let state = Arc::new(open(config, clock, storage, endpoints).await?);
+        let (state, previous_epoch) = open(config, clock, storage, dialer, endpoints)?;
+        let state = Arc::new(state);
         let (stop, stopped) = watch::channel(false);
         let slabs = SlabPool::new(SLABS_RETAINED_BYTES);
         let numbers = Arc::new(AtomicU64::new(1));
         let permits = server::connections_max(&state.config).min(Semaphore::MAX_PERMITS);
         let permits = Arc::new(Semaphore::new(permits));
-        let mut tasks = JoinSet::new();
         let mut seed = Connection {
             broker: Arc::clone(&state),
             slabs,
             limits: server::Limits::of(&state.config),
             listener: addresses.first().map_or_else(|| "".into(), |address| Arc::clone(&address.name)),
+            is_for_controllers: false,
             number: 0,
             client_host: String::new(),
             client_port: 0,
             stop: stopped.clone(),
         };
         let first_listener = Arc::clone(&seed.listener);
-        for (listener, address) in listeners.into_iter().zip(&addresses) {
-            seed.listener = Arc::clone(&address.name);
-            tasks.spawn(server::accept_all(listener, seed.clone(), Arc::clone(&numbers), Arc::clone(&permits)));
+        // Dropped before its time, the handle stops what it has begun.
+        let (quorum_stop, _) = watch::channel(false);
+        let mut handle = BrokerHandle {
+            state,
+            stop,
+            tasks: JoinSet::new(),
+            quorum: JoinSet::new(),
+            quorum_stop,
+            seed: seed.clone(),
+            numbers,
+        };
+        let (state, numbers) = (Arc::clone(&handle.state), Arc::clone(&handle.numbers));
+        let mut take =
+            |tasks: &mut JoinSet<()>, listener, address: &server::ListenerAddress, stop: watch::Receiver<bool>| {
+                seed.listener = Arc::clone(&address.name);
+                seed.is_for_controllers = address.is_for_controllers;
+                seed.stop = stop;
+                tasks.spawn(server::accept_all(listener, seed.clone(), Arc::clone(&numbers), Arc::clone(&permits)));
+            };
+        // Other nodes need this controller before it has a leader, and until the broker in it has handed over.
+        let quorum_stopped = handle.quorum_stop.subscribe();
+        let (for_controllers, for_clients): (Vec<_>, Vec<_>) =
+            listeners.into_iter().zip(&addresses).partition(|(_, address)| address.is_for_controllers);
+        for (listener, address) in for_controllers {
+            take(&mut handle.quorum, listener, address, quorum_stopped.clone());
         }
-        seed.listener = first_listener;
+        handle.quorum.spawn(run_quorum(
+            Arc::clone(&state.controller),
+            Arc::clone(&state.peers),
+            state.config.controller_quorum_request_timeout,
+            quorum_stopped,
+        ));
+        if !state.config.is_alone() {
+            join_cluster(&state, previous_epoch).await?;
+        }
+        let tasks = &mut handle.tasks;
         tasks.spawn(run_applier(Arc::clone(&state), stopped.clone()));
-        tasks.spawn(run_groups(Arc::clone(&state), stopped.clone()));
-        tasks.spawn(run_transaction_timers(Arc::clone(&state), stopped.clone()));
-        tasks.spawn(server::clean_logs(Arc::clone(&state), stopped.clone()));
-        tasks.spawn(server::maintain(Arc::clone(&state), stopped));
-        server::recover_in_background(&state, &stop.subscribe());
-        tasks.spawn(stop_when_disks_fail(Arc::clone(&state), stop.clone()));
+        if state.config.is_broker() {
+            for (listener, address) in for_clients {
+                take(tasks, listener, address, stopped.clone());
+            }
+            tasks.spawn(run_groups(Arc::clone(&state), stopped.clone()));
+            tasks.spawn(run_transaction_timers(Arc::clone(&state), stopped.clone()));
+            tasks.spawn(server::clean_logs(Arc::clone(&state), stopped.clone()));
+            tasks.spawn(server::maintain(Arc::clone(&state), stopped.clone()));
+            server::recover_in_background(&state, &handle.stop.subscribe());
+            if !state.config.is_alone() {
+                let (sink, proposals) = isr_changes();
+                // Set once: a broker starts once.
+                let _ = state.isr_changes.set(sink);
+                tasks.spawn(run_isr_changes(Arc::clone(&state), proposals, stopped.clone()));
+                state.follow_with(Arc::clone(&state.peers), stopped.clone());
+                tasks.spawn(run_heartbeats(Arc::clone(&state), stopped));
+                unfenced(&state).await?;
+            }
+        }
+        handle.seed.listener = first_listener;
+        handle.tasks.spawn(stop_when_disks_fail(Arc::clone(&state), handle.stop.clone(), handle.quorum_stop.clone()));
         tracing::info!(
             node_id = state.config.node_id,
             cluster_id = state.cluster_id(),
             listeners = ?state.endpoints,
             "the broker serves"
         );
-        Ok(BrokerHandle { state, stop, tasks, seed, numbers })
+        Ok(handle)
+    }
+}
+
+/// Waits for the controllers, and as a broker registers with the active one and takes up what it has.
+async fn join_cluster(state: &BrokerState, previous_epoch: i64) -> Result<(), BrokerError> {
+    if !state.config.is_broker() {
+        return Ok(());
+    }
+    register(state, previous_epoch).await?;
+    let image = state.controller.skip_committed();
+    let registered = image.broker(state.config.node_id).map_or(&[][..], |broker| &broker.log_dirs);
+    state.dirs.scan(&image, registered)?;
+    state.dirs.mark_in_use()?;
+    state.metadata.begin(image);
+    state.apply_broker_config();
+    Ok(())
+}
+
+/// Waits until the controller lets the broker serve.
+async fn unfenced(state: &BrokerState) -> Result<(), BrokerError> {
+    let limit = state.config.initial_broker_registration_timeout;
+    let mut fenced = state.fenced.subscribe();
+    match timeout(limit, fenced.wait_for(|fenced| !*fenced)).await {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let reason = "the controller keeps the broker fenced".to_owned();
+            Err(BrokerError::Registration { limit, reason })
+        }
     }
 }
 
@@ -211,7 +328,7 @@ async fn run_groups(state: Arc<BrokerState>, mut stop: watch::Receiver<bool>) {
 
 /// Stops serving when the disk fails that holds the metadata: clients then look for another broker, and are told nothing
 /// that the metadata cannot keep. Kafka ends its process there, which is not for a library to do.
-async fn stop_when_disks_fail(state: Arc<BrokerState>, stop: watch::Sender<bool>) {
+async fn stop_when_disks_fail(state: Arc<BrokerState>, stop: watch::Sender<bool>, quorum_stop: watch::Sender<bool>) {
     let mut fatal = state.dirs.fatal.subscribe();
     let mut stopped = stop.subscribe();
     tokio::select! {
@@ -221,6 +338,7 @@ async fn stop_when_disks_fail(state: Arc<BrokerState>, stop: watch::Sender<bool>
             drop(reason);
             tracing::error!("the broker stops, for the directory of its metadata failed");
             stop.send_replace(true);
+            quorum_stop.send_replace(true);
         }
     }
 }
@@ -234,79 +352,63 @@ async fn run_transaction_timers(state: Arc<BrokerState>, mut stop: watch::Receiv
     }
 }
 
-/// Opens directories and metadata, and registers the broker.
-async fn open(
+/// Opens directories and metadata; a broker that is alone is registered when this returns. Answers the epoch that the
+/// broker had when it stopped in good order, or -1.
+fn open(
     config: BrokerConfig,
     clock: Clock,
     storage: Option<Arc<dyn Storage>>,
+    dialer: Arc<dyn Dial>,
     endpoints: Vec<Endpoint>,
-) -> Result<BrokerState, BrokerError> {
+) -> Result<(BrokerState, i64), BrokerError> {
     let dirs = DataDirs::open(&config, storage, &mut BrokerState::new_id)?;
     let clean = dirs.were_left_clean();
+    let previous_epoch = dirs.epoch_of_clean_stop()?;
     let (metadata_dir, _) = dirs.metadata_dir();
-    let controller = Controller::open(
+    let controller = Arc::new(Controller::open(
         Arc::clone(&dirs.storage),
         metadata_dir,
-        config.node_id,
+        &config,
+        &dirs.cluster_id,
+        first_records(),
         dirs.metadata_state(),
-        clock.now_ms(),
-    )?;
-    {
-        let image = controller.image();
-        let registered = image.brokers().get(&config.node_id).map_or(&[][..], |broker| &broker.log_dirs);
-        dirs.scan(&image, registered)?;
+        clock.clone(),
+    )?);
+    let listener = config.inter_broker_listener_name.as_deref().map(str::to_ascii_uppercase);
+    let listener = listener.or_else(|| endpoints.first().map(|endpoint| endpoint.name.to_string())).unwrap_or_default();
+    let nodes = Arc::new(Nodes::new(&config, &listener, Arc::clone(&controller)));
+    let frame_max = usize::try_from(config.socket_request_max_bytes).unwrap_or(usize::MAX);
+    let client_id = format!("broker-{}", config.node_id);
+    let peers = Arc::new(NetworkPeers::new(dialer, nodes, clock.clone(), client_id, frame_max));
+    if !config.is_alone() {
+        return Ok((BrokerState::new(config, clock, dirs, controller, peers, endpoints), previous_epoch));
     }
+    let image = controller.image();
+    let registered = image.broker(config.node_id).map_or(&[][..], |broker| &broker.log_dirs);
+    dirs.scan(&image, registered)?;
     dirs.mark_in_use()?;
-    let directory_ids = dirs.registered_ids();
-    let decided = controller.submit(clock.now_ms(), |image| {
+    let state = BrokerState::new(config, clock, dirs, controller, peers, endpoints);
+    let request = registration(&state, previous_epoch);
+    let epoch = state.controller.submit_alone(|image| {
         let epoch = image.next_offset();
-        let mut records = first_records(image);
-        records.push(MetadataRecord::RegisterBroker(RegisterBrokerRecord {
-            broker_id: config.node_id,
-            incarnation_id: BrokerState::new_id(),
-            broker_epoch: epoch,
-            end_points: endpoints
-                .iter()
-                .map(|endpoint| BrokerEndpoint {
-                    name: endpoint.name.to_string(),
-                    host: endpoint.host.clone(),
-                    port: endpoint.port,
-                    security_protocol: 0,
-                    ..Default::default()
-                })
-                .collect(),
-            features: FEATURES
-                .iter()
-                .map(|(name, least, most)| BrokerFeature {
-                    name: (*name).to_owned(),
-                    min_supported_version: *least,
-                    max_supported_version: *most,
-                    ..Default::default()
-                })
-                .collect(),
-            rack: config.broker_rack.clone(),
-            fenced: false,
-            log_dirs: directory_ids,
-            ..Default::default()
-        }));
+        let mut record = as_record(&request);
+        record.broker_epoch = epoch;
+        let mut records = vec![MetadataRecord::RegisterBroker(record)];
         if !clean {
-            records.extend(new_leader_epochs(image, config.node_id));
+            records.extend(new_leader_epochs(image, state.config.node_id));
         }
         Decision { records, reply: epoch }
-    });
-    let epoch = decided.await?.reply;
-    // Nothing follows from what was decided before there was a broker.
-    controller.next_committed().await;
-    let state = BrokerState::new(config, clock, dirs, controller, endpoints);
+    })?;
     state.broker_epoch.store(epoch, Ordering::Relaxed);
-    Ok(state)
+    state.fenced.send_replace(false);
+    // Nothing follows from what was decided before there was a broker.
+    state.metadata.begin(state.controller.skip_committed());
+    state.apply_broker_config();
+    Ok((state, previous_epoch))
 }
 
 /// What the metadata of a new cluster begins with.
-fn first_records(image: &MetadataImage) -> Vec<MetadataRecord> {
-    if image.features().contains_key("metadata.version") {
-        return Vec::new();
-    }
+fn first_records() -> Vec<MetadataRecord> {
     let levels = [
         ("metadata.version", METADATA_VERSION),
         ("group.version", GROUP_VERSION),
@@ -340,6 +442,9 @@ pub struct BrokerHandle {
     state: Arc<BrokerState>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// What the quorum needs, which stops last.
+    quorum: JoinSet<()>,
+    quorum_stop: watch::Sender<bool>,
     seed: Connection,
     numbers: Arc<AtomicU64>,
 }
@@ -400,12 +505,36 @@ impl BrokerHandle {
     ///
     /// # Errors
     /// A log could not be left in good order. The broker is stopped anyway, and the next start recovers.
-    pub async fn shutdown(mut self) -> Result<(), BrokerError> {
+    pub async fn shutdown(self) -> Result<(), BrokerError> {
+        self.end(true).await
+    }
+
+    /// Stops in good order; `leaves` says whether others go on, to whom what it leads is given.
+    pub(crate) async fn end(mut self, leaves: bool) -> Result<(), BrokerError> {
+        let state = &self.state;
+        if leaves && state.config.is_broker() && !state.config.is_alone() && state.controller.offline_reason().is_none()
+        {
+            leave(state).await;
+        }
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
+        if leaves {
+            hand_over(&self.state).await;
+        }
+        self.quorum_stop.send_replace(true);
+        while self.quorum.join_next().await.is_some() {}
         let state = Arc::clone(&self.state);
         let closed = tokio::task::spawn_blocking(move || close_clean(&state)).await;
         closed.unwrap_or_else(|error| Err(BrokerError::Metadata(format!("the broker did not stop well: {error}"))))
+    }
+}
+
+/// Lets another controller lead, and waits a moment until one does.
+async fn hand_over(state: &BrokerState) {
+    state.controller.begin_shutdown();
+    let deadline = state.clock.now() + HAND_OVER_MAX;
+    while !state.controller.is_dispensable() && state.clock.now() < deadline {
+        pause(HAND_OVER_LOOK).await;
     }
 }
 

@@ -6,6 +6,9 @@ use rkafka_config::{Check, ConfigError, Setting, setting_enum, settings};
 
 use rkafka_protocol::records::{Codec, Compression};
 
+mod roles;
+
+use self::roles::{are_roles, are_voters, check_roles};
 use crate::log::{CleanupPolicy, LogConfig, TimestampType};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -117,23 +120,73 @@ settings! {
     pub struct BrokerConfig {
         /// The id of this broker.
         "node.id" aka "broker.id" => node_id: i32 = 1, in 0.., because "ids below 0 stand for no broker";
-        /// What the node does. This broker is always both.
+        /// What the node does: `broker`, `controller` or both. Kafka's default is not to say; here it is both.
         "process.roles" => process_roles: Vec<String> = vec!["broker".to_owned(), "controller".to_owned()],
-            in Check::new("broker,controller", |roles: &Vec<String>| is_both_roles(roles)),
-            because "this broker is its own controller, and can neither join another's cluster nor be only a controller";
-        /// The listeners that Kafka keeps for controllers. They are not opened: the controller lives in the broker, and
-        /// nobody else may take part.
+            in Check::new("broker, controller, or both", |roles: &Vec<String>| are_roles(roles)),
+            because "a node has no other roles";
+        /// The listeners for controllers, which brokers and other controllers use and clients do not. A controller that is
+        /// not alone needs one; the first is the one that nodes of this cluster use among themselves.
         "controller.listener.names" => controller_listener_names: Vec<String> = Vec::new();
-        /// The controllers as `id@host:port`, of which this node is the only one.
+        /// The controllers as `id@host:port`, the same on all nodes: they elect the active controller among themselves.
+        /// Nothing, or only this node, is a cluster whose one controller is this node.
         "controller.quorum.voters" => controller_quorum_voters: Vec<String> = Vec::new(),
-            in Check::new("none, or one as id@host:port", |voters: &Vec<String>| is_one_voter(voters)),
-            because "this broker is its own controller, and the only one";
-        /// Where to find the controllers: this node, if anything is said.
+            in Check::new("each as id@host:port", |voters: &Vec<String>| are_voters(voters)),
+            because "a controller is known by its id and found at its controllers' listener";
+        /// Where to find the controllers: this node, if anything is said. A quorum of several is told by
+        /// `controller.quorum.voters`.
         "controller.quorum.bootstrap.servers" => controller_quorum_bootstrap_servers: Vec<String> = Vec::new(),
             in Check::new("none, or one as host:port", |servers: &Vec<String>| servers.len() <= 1),
-            because "this broker is its own controller, and the only one";
-        /// The listener that brokers would use among themselves; it must be one of `listeners`. Default: the first.
+            because "a quorum whose voters change (KIP-853) is not there; name them in controller.quorum.voters";
+        /// How long a controller waits for a leader, or for votes, before it seeks an election: between this and twice as
+        /// long.
+        "controller.quorum.election.timeout.ms" => controller_quorum_election_timeout: Duration =
+            Duration::from_secs(1), in Duration::from_millis(1).., because "there must be a moment between";
+        /// How long a controller, or a broker, goes without an answer of the active controller before it looks for
+        /// another. The active one resigns after one and a half times as long without a majority.
+        "controller.quorum.fetch.timeout.ms" => controller_quorum_fetch_timeout: Duration =
+            Duration::from_secs(2), in Duration::from_millis(1).., because "there must be a moment between";
+        /// How long a controller that lost an election waits at most before it seeks the next.
+        "controller.quorum.election.backoff.max.ms" => controller_quorum_election_backoff_max: Duration =
+            Duration::from_secs(1);
+        /// When a request between controllers counts as failed.
+        "controller.quorum.request.timeout.ms" => controller_quorum_request_timeout: Duration =
+            Duration::from_secs(2), in Duration::from_millis(1).., because "an answer takes a moment";
+        /// How long a controller is left alone after a request to it has failed.
+        "controller.quorum.retry.backoff.ms" => controller_quorum_retry_backoff: Duration = Duration::from_millis(20);
+        /// How long the active controller lets records gather before they are synced and sent. A controller that is alone
+        /// never waits.
+        "controller.quorum.append.linger.ms" => controller_quorum_append_linger: Duration = Duration::from_millis(25);
+        /// How many bytes of the metadata log go into one answer.
+        "controller.quorum.fetch.max.bytes" => controller_quorum_fetch_max_bytes: i32 = 8_388_608,
+            in 1024.., because "smaller answers move nobody on";
+        /// How many bytes of a snapshot of the metadata go into one answer.
+        "controller.quorum.fetch.snapshot.max.bytes" => controller_quorum_fetch_snapshot_max_bytes: i32 = 8_388_608,
+            in 1024.., because "smaller answers move nobody on";
+        /// How often a broker tells the active controller that it is there.
+        "broker.heartbeat.interval.ms" => broker_heartbeat_interval: Duration = Duration::from_secs(2),
+            in Duration::from_millis(1).., because "there must be a moment between";
+        /// How long a broker tries to be registered by the active controller before its start fails.
+        "initial.broker.registration.timeout.ms" => initial_broker_registration_timeout: Duration =
+            Duration::from_secs(60);
+        /// The listener that brokers use among themselves; it must be one of `listeners`. Default: the first.
         "inter.broker.listener.name" => inter_broker_listener_name: Option<String> = None;
+        /// How many replicas the topic of groups' offsets gets; -1 for three, but no more than there are brokers, or
+        /// controllers, when the topic is made.
+        "offsets.topic.replication.factor" => offsets_topic_replication_factor: i16 = -1,
+            in Check::new("-1, or at least 1", |factor: &i16| *factor == -1 || *factor >= 1),
+            because "a partition needs a replica";
+        /// How many replicas the topic of transactions gets. -1 is as of `offsets.topic.replication.factor`.
+        "transaction.state.log.replication.factor" => transaction_state_log_replication_factor: i16 = -1,
+            in Check::new("-1, or at least 1", |factor: &i16| *factor == -1 || *factor >= 1),
+            because "a partition needs a replica";
+        /// How many replicas the topic of share groups' states gets. -1 is as of `offsets.topic.replication.factor`.
+        "share.coordinator.state.topic.replication.factor" => share_coordinator_state_topic_replication_factor: i16 =
+            -1,
+            in Check::new("-1, or at least 1", |factor: &i16| *factor == -1 || *factor >= 1),
+            because "a partition needs a replica";
+        /// `min.insync.replicas` of `__share_group_state`, given to it when it is made; all replicas where it has fewer.
+        "share.coordinator.state.topic.min.isr" => share_coordinator_state_topic_min_isr: i32 = 2,
+            in 1.., because "the leader itself is one";
         /// The rack of this broker, which clients are told.
         "broker.rack" => broker_rack: Option<String> = None;
         /// The addresses to listen on, as `PLAINTEXT://host:port`. An empty host means every interface; port 0 means
@@ -308,6 +361,9 @@ settings! {
         /// How many partitions `__transaction_state` gets when the first transactional producer needs it.
         "transaction.state.log.num.partitions" => transaction_state_log_num_partitions: i32 = 50,
             in 1..=10_000, because "the topic needs a partition";
+        /// `min.insync.replicas` of `__transaction_state`, given to it when it is made; all replicas where it has fewer.
+        "transaction.state.log.min.isr" => transaction_state_log_min_isr: i32 = 2,
+            in 1.., because "the leader itself is one";
         /// A log segment of `__transaction_state` that would grow beyond this is closed and a new one begun.
         "transaction.state.log.segment.bytes" => transaction_state_log_segment_bytes: i32 = 104_857_600,
             in 1_048_576.., because "smaller segments cost more files than they are worth";
@@ -494,37 +550,9 @@ settings! {
     validate = validate;
 }
 
-fn is_both_roles(roles: &[String]) -> bool {
-    roles.len() == 2 && ["broker", "controller"].iter().all(|role| roles.iter().any(|other| other == role))
-}
-
-fn is_one_voter(voters: &[String]) -> bool {
-    let is_voter = |text: &String| voter_id(text).is_some();
-    voters.len() <= 1 && voters.iter().all(is_voter)
-}
-
-/// The id in `id@host:port`.
-fn voter_id(text: &str) -> Option<i32> {
-    let (id, address) = text.split_once('@')?;
-    let (_, port) = address.rsplit_once(':')?;
-    port.parse::<u16>().ok()?;
-    id.trim().parse().ok()
-}
-
 fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
     check_group_bounds(config)?;
-    if let Some(voter) = config.controller_quorum_voters.first()
-        && voter_id(voter) != Some(config.node_id)
-    {
-        return Err(ConfigError::Conflict {
-            name: "controller.quorum.voters".to_owned(),
-            other: "node.id".to_owned(),
-            reason: format!(
-                "this broker is its own controller, so the one voter must be node {} and not `{voter}`",
-                config.node_id
-            ),
-        });
-    }
+    check_roles(config)?;
     let known = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
     for entry in &config.listener_security_protocol_map {
         let protocol = entry.split_once(':').map(|(_, protocol)| protocol.trim());

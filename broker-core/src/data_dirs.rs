@@ -186,7 +186,9 @@ impl DataDirs {
         if let Some(cluster) = &cluster_id {
             find_metadata(storage.as_ref(), &dirs, cluster)?;
         }
-        let cluster_id = cluster_id.unwrap_or_else(|| checkpoints::uuid_to_base64(new_id()));
+        let cluster_id = cluster_id
+            .or_else(|| config.cluster_id_of_voters().map(checkpoints::uuid_to_base64))
+            .unwrap_or_else(|| checkpoints::uuid_to_base64(new_id()));
         for dir in unmarked.into_iter().filter_map(|at| dirs.get(at)) {
             let meta = MetaProperties {
                 node_id: config.node_id,
@@ -211,6 +213,19 @@ impl DataDirs {
     /// Whether the broker left every directory in good order the last time.
     pub fn were_left_clean(&self) -> bool {
         self.dirs.iter().all(|dir| dir.clean)
+    }
+
+    /// The epoch of the broker that left all directories in good order, as a proof of that; -1 where there is none.
+    pub fn epoch_of_clean_stop(&self) -> Result<i64, LogError> {
+        let mut found = None;
+        for dir in &self.dirs {
+            match (checkpoints::clean_shutdown_epoch(self.storage.as_ref(), &dir.path)?, found) {
+                (Some(epoch), None) => found = Some(epoch),
+                (Some(epoch), Some(known)) if epoch == known => {}
+                _ => return Ok(-1),
+            }
+        }
+        Ok(found.unwrap_or(-1))
     }
 
     /// How the metadata log was left.

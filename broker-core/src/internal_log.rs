@@ -1,12 +1,12 @@
 //! What coordinators need of the broker: append records to an internal topic's partition, and read it all back.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use rkafka_protocol::records::{
     BatchIter, BatchOptions, ControlRecord, ControlRecordType, DecompressArena, NO_PRODUCER_ID, RecordError,
     encode_batch,
@@ -14,7 +14,7 @@ use rkafka_protocol::records::{
 use tokio::time::timeout_at;
 
 use crate::BrokerState;
-use crate::controller::{Decision, MetadataImage, View, place, seed_of, topic_records};
+use crate::MetadataImage;
 use crate::coordinator::share::SHARE_STATE_TOPIC;
 use crate::log::{LogError, TransactionMarker, VerificationGuard};
 
@@ -329,6 +329,9 @@ impl InternalLog for BrokerState {
 }
 
 async fn make_internal_topic(broker: &BrokerState, topic: &str) -> Result<i32, ErrorCode> {
+    if !broker.has_coordinators() {
+        return Err(ErrorCode::CoordinatorNotAvailable);
+    }
     if let Some(count) = broker.partition_count(topic) {
         return Ok(count);
     }
@@ -343,33 +346,41 @@ async fn make_internal_topic(broker: &BrokerState, topic: &str) -> Result<i32, E
         ),
         _ => (1, 104_857_600),
     };
+    let min_isr = match topic {
+        TRANSACTIONS_TOPIC => Some(broker.config.transaction_state_log_min_isr),
+        SHARE_STATE_TOPIC => Some(broker.config.share_coordinator_state_topic_min_isr),
+        _ => None,
+    };
     // What Kafka's coordinators give their topics, and this broker knows.
-    let segment_bytes = segment_bytes.to_string();
-    let configs = BTreeMap::from(
-        [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", &*segment_bytes)]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-    );
-    let created = broker.submit(|image| {
-        // Somebody else may have been quicker.
-        if image.topic(topic).is_some() {
-            return Decision { records: Vec::new(), reply: Ok(()) };
-        }
-        let id = BrokerState::new_id();
-        match place(image, usize::try_from(partitions).unwrap_or(1), 1, seed_of(id, 0)) {
-            Ok(replicas) => {
-                let records = topic_records(&View::new(image, &broker.config), topic, id, &replicas, &configs);
-                Decision { records, reply: Ok(()) }
-            }
-            Err(refusal) => Decision { records: Vec::new(), reply: Err(refusal.error) },
-        }
+    let mut configs = vec![
+        ("cleanup.policy", "compact".to_owned()),
+        ("compression.type", "producer".to_owned()),
+        ("segment.bytes", segment_bytes.to_string()),
+    ];
+    configs.extend(min_isr.map(|replicas| ("min.insync.replicas", replicas.to_string())));
+    let configs = configs.into_iter().map(|(name, value)| CreatableTopicConfig {
+        name: name.to_owned(),
+        value: Some(value),
+        ..Default::default()
     });
-    match created.await {
-        Ok(Ok(())) => broker.partition_count(topic).ok_or(ErrorCode::UnknownTopicOrPartition),
-        Ok(Err(error)) => Err(error),
-        Err(error) => {
-            tracing::error!(%topic, %error, "an internal topic cannot be made");
-            Err(ErrorCode::KafkaStorageError)
+    let asked = CreatableTopic {
+        name: topic.to_owned(),
+        num_partitions: partitions,
+        replication_factor: broker.internal_replication_factor(topic),
+        configs: configs.collect(),
+        ..Default::default()
+    };
+    let created = broker.create_topics_anywhere(vec![asked]).await.pop();
+    match created {
+        // Somebody else may have been quicker.
+        Some(Ok(()) | Err(ErrorCode::TopicAlreadyExists)) => {
+            broker.partition_count(topic).ok_or(ErrorCode::CoordinatorNotAvailable)
         }
+        Some(Err(error)) => {
+            tracing::warn!(%topic, error = error.name(), "an internal topic cannot be made now");
+            Err(error)
+        }
+        None => Err(ErrorCode::CoordinatorNotAvailable),
     }
 }
 

@@ -7,13 +7,16 @@
 
 mod broker;
 mod clock;
+mod cluster;
 pub mod config;
 mod controller;
 pub mod coordinator;
 mod data_dirs;
 mod fetch;
+mod forwarding;
 pub mod handlers;
 mod internal_log;
+mod isr_changes;
 mod kafka_settings;
 mod locks;
 pub mod log;
@@ -22,6 +25,7 @@ pub mod peer;
 pub mod planted;
 mod properties_file;
 pub mod raft;
+mod registration;
 mod replication;
 mod server;
 pub mod share;
@@ -31,6 +35,7 @@ mod telemetry;
 
 pub use broker::{Broker, BrokerBuilder, BrokerError, BrokerHandle};
 pub use clock::Clock;
+pub use cluster::{Cluster, ClusterBuilder};
 pub use config::BrokerConfig;
 pub use controller::{
     BrokerImage, ConfigResource, ControllerImage, DIRECTORY_LOST, DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED,

@@ -127,7 +127,6 @@ fn unknown(name: &str) -> Without {
 /// The only values with which a setting that is not declared can be passed over, and why no other can.
 fn must_be(name: &str) -> Option<(&'static [&'static str], &'static str)> {
     const NONE: &[&str] = &[];
-    const ALONE: &str = "this broker is alone, and a partition has one replica per broker at most; set it to 1";
     const CLASS: &str =
         "Java classes cannot be loaded here, and what the class forbids would be allowed; remove the line";
     Some(match name {
@@ -151,11 +150,6 @@ fn must_be(name: &str) -> Option<(&'static [&'static str], &'static str)> {
         }
         "metadata.log.dir" => (NONE, "the metadata lies in the first of `log.dirs` here; remove the line"),
         "cordoned.log.dirs" => (NONE, "log directories cannot be cordoned here; remove the line"),
-        "offsets.topic.replication.factor"
-        | "transaction.state.log.replication.factor"
-        | "transaction.state.log.min.isr"
-        | "share.coordinator.state.topic.replication.factor"
-        | "share.coordinator.state.topic.min.isr" => (&["1", "-1"], ALONE),
         _ => return None,
     })
 }
@@ -194,8 +188,8 @@ mod tests {
             loaded.notes
         );
         let addresses = server::listener_addresses(&loaded.config).unwrap();
-        assert_eq!(addresses.iter().map(|address| &*address.name).collect::<Vec<_>>(), ["PLAINTEXT"]);
-        let told = server::advertised(&loaded.config, &addresses, &[9092]).unwrap();
+        assert_eq!(addresses.iter().map(|address| &*address.name).collect::<Vec<_>>(), ["PLAINTEXT", "CONTROLLER"]);
+        let told = server::advertised(&loaded.config, &addresses, &[9092, 9093]).unwrap();
         assert_eq!((told.len(), told[0].host.as_str(), told[0].port), (1, "localhost", 9092));
     }
 
@@ -209,16 +203,42 @@ mod tests {
         assert_eq!((loaded.config.node_id, loaded.warnings.len()), (3, 0));
     }
 
+    /// A file of the quickstart for three brokers on one machine.
+    const THREE: &str = "controller.quorum.voters=1@localhost:19093,2@localhost:19094,3@localhost:19095\n\
+        controller.listener.names=CONTROLLER\nlistener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n";
+
     #[test]
-    fn other_roles_and_larger_quorums_are_refused() {
-        let error = refused("node.id=1\nprocess.roles=controller\n");
-        assert!(error.starts_with("line 2: ") && error.contains("process.roles"), "{error}");
-        assert!(refused("process.roles=broker\n").contains("its own controller"));
-        let error = refused("controller.quorum.voters=1@a:1,2@b:1\n");
-        assert!(error.starts_with("line 1: `controller.quorum.voters`"), "{error}");
+    fn nodes_of_a_cluster_are_what_their_roles_say() {
+        let load = |text: &str| BrokerConfig::load_properties(&format!("{THREE}{text}"));
+        let both =
+            load("node.id=2\nprocess.roles=broker,controller\nlisteners=PLAINTEXT://:9092,CONTROLLER://:19094\n");
+        let both = both.unwrap().config;
+        assert!(both.is_broker() && both.is_controller() && !both.is_alone());
+        assert_eq!(both.voters()[2], (3, "localhost".to_owned(), 19095));
+        let broker = load("node.id=4\nprocess.roles=broker\nlisteners=PLAINTEXT://:9092\n").unwrap().config;
+        assert!(broker.is_broker() && !broker.is_controller());
+        assert_eq!(broker.cluster_id_of_voters(), both.cluster_id_of_voters());
+        let controller = load("node.id=3\nprocess.roles=controller\nlisteners=CONTROLLER://:19095\n").unwrap().config;
+        assert!(!controller.is_broker() && controller.is_controller());
+    }
+
+    #[test]
+    fn roles_that_cannot_be_are_refused() {
+        let refused_of_three = |text: &str| refused(&format!("{THREE}{text}"));
+        let error = refused_of_three("node.id=4\nprocess.roles=controller\nlisteners=CONTROLLER://:1\n");
+        assert!(error.contains("must be one of the voters"), "{error}");
+        let error = refused_of_three("node.id=1\nprocess.roles=broker\n");
+        assert!(error.contains("needs the role `controller`"), "{error}");
+        let error = refused_of_three("node.id=1\nlisteners=PLAINTEXT://:9092\n");
+        assert!(error.contains("no listener for controllers"), "{error}");
+        let error = refused_of_three("node.id=4\nprocess.roles=broker\nlisteners=PLAINTEXT://:1,CONTROLLER://:2\n");
+        assert!(error.contains("no controller"), "{error}");
+        assert!(refused("process.roles=broker\n").contains("must know the controllers"));
+        assert!(refused("process.roles=neither\n").starts_with("line 1: `process.roles`"));
+        assert!(refused("controller.quorum.voters=1@a:1,1@b:1\n").starts_with("line 1: `controller.quorum.voters`"));
         let error = refused("node.id=2\ncontroller.quorum.voters=1@a:1\n");
         assert!(error.starts_with("line 2: `controller.quorum.voters` and `node.id`"), "{error}");
-        assert!(refused("controller.quorum.bootstrap.servers=a:1,b:1\n").contains("one"));
+        assert!(refused("controller.quorum.bootstrap.servers=a:1,b:1\n").contains("none, or one"));
     }
 
     #[test]
@@ -231,7 +251,6 @@ mod tests {
             "security.inter.broker.protocol=SSL",
             "create.topic.policy.class.name=a.B",
             "remote.log.storage.system.enable=true",
-            "offsets.topic.replication.factor=3",
             "inter.broker.listener.name=INSIDE",
             "listener.security.protocol.map=PLAINTEXT",
         ] {

@@ -1,12 +1,15 @@
 //! What all connections of a broker share.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, RwLock};
+use std::time::Duration;
 
 use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::CreateTopicsRequest;
 use rkafka_protocol::messages::create_topics_request::CreatableTopic;
 use rkafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use tokio::sync::watch;
+use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use crate::config::{BrokerConfig, milliseconds};
@@ -14,13 +17,15 @@ use crate::controller::{
     Committed, ConfigResource, Controller, ControllerError, CreatedTopic, Decision, DeletedTopic, MetadataImage,
     PartitionImage, Refusal, TopicChange, TopicImage, View, broker_config, create_topics, delete_topics, topic_config,
 };
+use crate::coordinator::share::SHARE_STATE_TOPIC;
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::data_dirs::DataDirs;
 use crate::fetch::FetchSessions;
+use crate::forwarding::ask_controller;
 use crate::locks::{lock, read, write};
 use crate::log::TransactionMarker;
 use crate::metadata::{AppliedMetadata, ProducerIds};
-use crate::peer::PeerClient;
+use crate::peer::{PeerClient, Purpose};
 use crate::replication::{
     AlterPartitionSink, Close, FetcherContext, FetcherSettings, Fetchers, IsrProposal, Opening, Partition,
     PartitionKey, Registry,
@@ -28,7 +33,7 @@ use crate::replication::{
 use crate::server::Endpoint;
 use crate::share::ShareLeader;
 use crate::telemetry::Telemetry;
-use crate::{Clock, InternalLog, LogPoint, OFFSETS_TOPIC};
+use crate::{Clock, InternalLog, LogPoint, OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 
 fn is_follower(node: i32, partition: &PartitionImage) -> bool {
     partition.leader != node && partition.replicas.contains(&node)
@@ -36,6 +41,13 @@ fn is_follower(node: i32, partition: &PartitionImage) -> bool {
 
 /// From how many partitions on their files are synced all at once when the broker stops.
 const SYNC_EVERYTHING_FROM: usize = 100;
+
+/// Kafka's replication factor of internal topics.
+const INTERNAL_REPLICATION_FACTOR: i16 = 3;
+/// How long the creation of a topic may take that a client asked for by the way.
+const CREATE_WITHIN: Duration = Duration::from_secs(5);
+/// The version in which brokers of this cluster ask for topics.
+const CREATE_TOPICS: i16 = 7;
 
 /// A running broker, as its handlers see it.
 #[derive(Debug)]
@@ -48,7 +60,11 @@ pub struct BrokerState {
     /// The broker's clock.
     pub clock: Clock,
     pub(crate) dirs: DataDirs,
-    pub(crate) controller: Controller,
+    pub(crate) controller: Arc<Controller>,
+    /// The other nodes of the cluster.
+    pub(crate) peers: Arc<dyn PeerClient>,
+    /// Whether the controller keeps the broker from serving; true until it is registered.
+    pub(crate) fenced: watch::Sender<bool>,
     /// What of the controller's decisions is known here, and done.
     pub(crate) metadata: AppliedMetadata,
     pub(crate) endpoints: Vec<Endpoint>,
@@ -71,6 +87,8 @@ pub struct BrokerState {
     partition_changes: Mutex<()>,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) connections: AtomicUsize,
+    /// Whether it was told that there are no coordinators.
+    without_coordinators: Once,
 }
 
 impl BrokerState {
@@ -78,7 +96,8 @@ impl BrokerState {
         config: BrokerConfig,
         clock: Clock,
         dirs: DataDirs,
-        controller: Controller,
+        controller: Arc<Controller>,
+        peers: Arc<dyn PeerClient>,
         endpoints: Vec<Endpoint>,
     ) -> Self {
         Self {
@@ -97,6 +116,8 @@ impl BrokerState {
             dirs,
             metadata: AppliedMetadata::new(controller.image()),
             controller,
+            peers,
+            fenced: watch::Sender::new(true),
             endpoints,
             telemetry: Telemetry::default(),
             broker_epoch: Arc::new(AtomicI64::new(-1)),
@@ -106,12 +127,52 @@ impl BrokerState {
             partition_changes: Mutex::new(()),
             producer_ids: ProducerIds::default(),
             connections: AtomicUsize::new(0),
+            without_coordinators: Once::new(),
         }
     }
 
     /// What exists in the cluster, as far as this broker knows. The image itself never changes.
     pub fn image(&self) -> Arc<MetadataImage> {
         self.metadata.image()
+    }
+
+    /// How many replicas an internal topic gets: as many as its setting says, and where nothing is set Kafka's three, but no
+    /// more than the cluster has brokers.
+    pub(crate) fn internal_replication_factor(&self, topic: &str) -> i16 {
+        let set = match topic {
+            OFFSETS_TOPIC => self.config.offsets_topic_replication_factor,
+            TRANSACTIONS_TOPIC => self.config.transaction_state_log_replication_factor,
+            SHARE_STATE_TOPIC => self.config.share_coordinator_state_topic_replication_factor,
+            _ => -1,
+        };
+        if set >= 1 {
+            return set;
+        }
+        let brokers = self.image().brokers().len().max(self.config.voters().len());
+        INTERNAL_REPLICATION_FACTOR.min(i16::try_from(brokers).unwrap_or(i16::MAX)).max(1)
+    }
+
+    /// Whether groups, transactions and share groups are served. Coordinators do not move yet with the leaders of their
+    /// partitions, so that only a broker that is alone has them.
+    pub(crate) fn has_coordinators(&self) -> bool {
+        let is_alone = self.config.is_alone();
+        if !is_alone {
+            self.without_coordinators.call_once(|| {
+                tracing::warn!(
+                    "groups, transactions and share groups are refused (COORDINATOR_NOT_AVAILABLE): they are not there \
+                     yet on a cluster of several nodes"
+                );
+            });
+        }
+        is_alone
+    }
+
+    /// A broker that takes requests for the controller, which any does: the active controller where it is a broker too.
+    pub(crate) fn any_active_broker(&self, image: &MetadataImage) -> i32 {
+        let is_active = |id: &i32| image.broker(*id).is_some_and(|broker| !broker.fenced);
+        let leader = self.controller.leader_id().filter(is_active);
+        let own = Some(self.config.node_id).filter(is_active);
+        leader.or(own).or_else(|| image.brokers().keys().copied().find(is_active)).unwrap_or(-1)
     }
 
     /// The number of this broker's registration; -1 before there is one.
@@ -130,7 +191,7 @@ impl BrokerState {
         &self,
         decide: impl FnOnce(&MetadataImage) -> Decision<R>,
     ) -> Result<R, ControllerError> {
-        let Committed { reply, up_to } = self.controller.submit(self.clock.now_ms(), decide).await?;
+        let Committed { reply, up_to } = self.controller.submit(decide).await?;
         self.metadata.applied(up_to).await;
         Ok(reply)
     }
@@ -201,7 +262,6 @@ impl BrokerState {
 
     /// Has the partitions that this broker follows fetched from their leaders from now on, until it stops. Needs a
     /// runtime; a broker that is alone needs none of it.
-    #[expect(dead_code, reason = "called once a broker of several starts")]
     pub(crate) fn follow_with(&self, peers: Arc<dyn PeerClient>, stop: watch::Receiver<bool>) {
         let fetchers = self.fetchers.get_or_init(|| {
             Fetchers::new(FetcherContext {
@@ -347,6 +407,35 @@ impl BrokerState {
             if validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
         })
         .await
+    }
+
+    /// Creates topics, by the active controller wherever it is, and waits until this broker knows of them.
+    pub(crate) async fn create_topics_anywhere(&self, topics: Vec<CreatableTopic>) -> Vec<Result<(), ErrorCode>> {
+        let count = topics.len();
+        if self.controller.is_active() {
+            return match self.create_topics(&topics, false).await {
+                Ok(replies) => replies.into_iter().map(|reply| reply.map(drop).map_err(|it| it.error)).collect(),
+                Err(error) => {
+                    tracing::error!(%error, "topics that were asked for cannot be created");
+                    vec![Err(error.code()); count]
+                }
+            };
+        }
+        let request = CreateTopicsRequest { topics, timeout_ms: 30_000, ..Default::default() };
+        let deadline = self.clock.now() + CREATE_WITHIN;
+        let asked = ask_controller(self, Purpose::Controller, CREATE_TOPICS, &request, deadline).await;
+        let Ok(answer) = asked else { return vec![Err(ErrorCode::RequestTimedOut); count] };
+        let mut replies = Vec::with_capacity(count);
+        for topic in answer.topics {
+            let error = ErrorCode::from_code(topic.error_code);
+            if error == ErrorCode::None || error == ErrorCode::TopicAlreadyExists {
+                let known = self.metadata.until(|image| image.topic(&topic.name).is_some());
+                // A client that is told too early asks again.
+                let _ = timeout_at(deadline, known).await;
+            }
+            replies.push(if error == ErrorCode::None { Ok(()) } else { Err(error) });
+        }
+        replies
     }
 
     /// Deletes topics, with their logs.

@@ -8,7 +8,10 @@ use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use rkafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
 use rkafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use rkafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest};
+use rkafka_protocol::messages::{
+    DescribeConfigsRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    ListConfigResourcesRequest,
+};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -228,4 +231,23 @@ async fn what_is_not_set_can_be_removed() {
     ] {
         assert_eq!(alter(&mut client, kind, name, (key, DELETE, None)).await, (0, String::new()));
     }
+}
+
+#[tokio::test]
+async fn internal_topics_get_the_replicas_in_sync_that_their_settings_ask_for() {
+    let broker = Broker::builder().with(|config| config.transaction_state_log_min_isr(3)).start().await.unwrap();
+    let mut client = Client::connect(&broker).await;
+    let keys = FindCoordinatorRequest { key_type: 1, coordinator_keys: vec!["id".to_owned()], ..Default::default() };
+    assert_eq!(client.call(&keys, 4).await.coordinators[0].error_code, 0);
+    let of_topic = 1;
+    let shown = shown(&mut client, TOPIC, "__transaction_state", "min.insync.replicas").await;
+    assert_eq!(shown[0], ("3".to_owned(), of_topic), "{shown:?}");
+    // With one replica, one is all that there are.
+    let begin = InitProducerIdRequest {
+        transactional_id: Some("id".to_owned()),
+        transaction_timeout_ms: 60_000,
+        ..Default::default()
+    };
+    assert_eq!(client.call(&begin, 4).await.error_code, 0);
+    broker.shutdown().await.unwrap();
 }

@@ -176,6 +176,12 @@ fn protocol_support_is_documented() {
             (*key as i16, range(least, versions.max))
         })
         .collect();
+    let to_controllers = rkafka::broker::handlers::OFFERED_TO_CONTROLLERS;
+    for (key, _) in to_controllers {
+        assert!(handlers.contains_key(&(*key as i16)), "{} has no head: `//! API: Name (key)` expected", key.name());
+    }
+    let kips_of_controllers: BTreeMap<i16, String> =
+        handlers.iter().map(|(key, fields)| (*key, cell(fields.get("KIPs").map_or("", String::as_str)))).collect();
     handlers.retain(|key, _| offered.contains_key(key));
     assert!(handlers.len() == offered.len(), "a handler has no head: `//! API: Name (key)` expected");
     for (key, fields) in &handlers {
@@ -209,6 +215,13 @@ fn protocol_support_is_documented() {
     out += "\n## What Kafka answers, and this broker does not\n\n| API | key | Kafka 4.3.1 |\n|---|---|---|\n";
     for (key, (name, versions)) in kafka.iter().filter(|(key, _)| !offered.contains_key(key)) {
         writeln!(out, "| {name} | {key} | {versions} |").expect("a String takes all");
+    }
+    out += "\n## What controllers answer\n\nOn the listeners that `controller.listener.names` names, for brokers, other \
+            controllers and tools.\n\n| API | key | versions | KIPs |\n|---|---|---|---|\n";
+    for (key, versions) in to_controllers {
+        let (name, number, versions) = (key.name(), *key as i16, range(versions.min, versions.max));
+        let kips = kips_of_controllers.get(&number).map_or("", String::as_str);
+        writeln!(out, "| {name} | {number} | {versions} | {kips} |").expect("a String takes all");
     }
     check("protocol-support.md", &out);
 }

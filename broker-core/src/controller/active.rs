@@ -47,6 +47,11 @@ impl ActiveController {
         }
     }
 
+    /// Takes note that a broker is there which need not say so: that of a controller which is alone.
+    pub fn heard_of(&mut self, broker: i32, now: Instant) {
+        self.sessions.heard_of(broker, now);
+    }
+
     /// Decides about a BrokerRegistration.
     pub fn register(
         &mut self,

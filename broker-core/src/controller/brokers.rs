@@ -54,16 +54,10 @@ pub(super) fn register(
     let same_start = existing.filter(|existing| existing.incarnation_id == request.incarnation_id);
     let epoch = same_start.map_or(view.image.next_offset(), |existing| existing.epoch);
     let mut records = vec![MetadataRecord::RegisterBroker(RegisterBrokerRecord {
-        broker_id: id,
-        incarnation_id: request.incarnation_id,
         broker_epoch: epoch,
-        end_points: request.listeners.iter().map(endpoint).collect(),
-        features: request.features.iter().map(feature).collect(),
-        rack: request.rack.clone(),
         fenced: same_start.is_none_or(|existing| existing.fenced),
         in_controlled_shutdown: same_start.is_some_and(|existing| existing.in_controlled_shutdown),
-        log_dirs: request.log_dirs.clone(),
-        ..Default::default()
+        ..registration_record(request)
     })];
     if same_start.is_none() {
         let clean =
@@ -71,6 +65,20 @@ pub(super) fn register(
         records.extend(after_stop(view, id, clean));
     }
     Decision { records, reply: Ok(epoch) }
+}
+
+/// A registration as a record, without an epoch, and not fenced.
+pub(crate) fn registration_record(request: &BrokerRegistrationRequest) -> RegisterBrokerRecord {
+    RegisterBrokerRecord {
+        broker_id: request.broker_id,
+        incarnation_id: request.incarnation_id,
+        end_points: request.listeners.iter().map(endpoint).collect(),
+        features: request.features.iter().map(feature).collect(),
+        rack: request.rack.clone(),
+        fenced: false,
+        log_dirs: request.log_dirs.clone(),
+        ..Default::default()
+    }
 }
 
 fn check_registration(

@@ -4,29 +4,28 @@
 //! the metadata log, and only then replayed into the image; readers see the next image all at once. The same replay
 //! builds the image when the broker starts, so the image is always what the log says.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the quorum's controller calls it"))]
 mod active;
-#[cfg_attr(not(test), expect(dead_code, reason = "the quorum's controller calls it"))]
 mod alter_partition;
 pub(crate) mod broker_config;
 mod brokers;
 pub(crate) mod client_metrics_config;
 mod configs;
-#[cfg_attr(not(test), expect(dead_code, reason = "the quorum's controller calls it"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "directories of replicas are not assigned yet"))]
 mod directories;
 mod driver;
 mod elections;
 mod features;
 pub(crate) mod group_config;
-#[cfg_attr(not(test), expect(dead_code, reason = "snapshots are written once there is a quorum"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "snapshots are not written yet"))]
 mod image;
-#[cfg_attr(not(test), expect(dead_code, reason = "the quorum's controller calls it"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "controllers do not register yet"))]
 mod nodes;
 mod partition_change;
 mod placement;
+mod quorum_driver;
 mod reassignments;
 mod records;
-#[cfg_attr(not(test), expect(dead_code, reason = "the quorum's controller calls it"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "unclean elections are not reported yet"))]
 mod report;
 mod sessions;
 pub(crate) mod topic_config;
@@ -36,7 +35,8 @@ mod view;
 
 use rkafka_protocol::ErrorCode;
 
-pub(crate) use brokers::unregister as unregister_broker;
+pub(crate) use alter_partition::alter_partition;
+pub(crate) use brokers::{registration_record, unregister as unregister_broker};
 pub(crate) use configs::{alter as alter_configs, check_resource};
 pub(crate) use driver::{Committed, Controller, ControllerError, DIRECTORY as METADATA_DIRECTORY};
 pub(crate) use elections::{Asked as AskedElection, elect_leaders};
@@ -46,13 +46,13 @@ pub use image::{
     EndpointImage, FeatureRange, ImageDelta, MetadataImage, NO_LEADER, PartitionChange, PartitionImage, TopicChange,
     TopicImage, is_internal,
 };
-pub(crate) use placement::place;
+pub(crate) use nodes::allocate_producer_ids;
+pub(crate) use quorum_driver::run_quorum;
 pub(crate) use reassignments::{alter_reassignments, reassignments};
 pub(crate) use records::MetadataRecord;
 pub(crate) use topic_name::invalid_reason as invalid_topic_name_reason;
 pub(crate) use topics::{
-    CreatedTopic, DeletedTopic, create as create_topics, create_partitions, delete as delete_topics, seed_of,
-    topic_records,
+    CreatedTopic, DeletedTopic, create as create_topics, create_partitions, delete as delete_topics,
 };
 pub(crate) use view::View;
 

@@ -145,6 +145,13 @@ impl Sessions {
         open.filter_map(|(_, session)| session.heard?.checked_add(self.timeout + Duration::from_millis(1))).min()
     }
 
+    /// Takes note that a broker is there, without a word of it.
+    pub fn heard_of(&mut self, id: i32, now: Instant) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.heard = Some(now);
+        }
+    }
+
     fn is_over(&self, heard: Instant, now: Instant) -> bool {
         now.saturating_duration_since(heard) > self.timeout
     }

@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 
-use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::{AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse};
 
 use super::{HandlerError, RequestContext};
@@ -30,7 +29,7 @@ pub async fn handle(
         tracing::error!(%error, "replicas cannot be moved");
         AlterPartitionReassignmentsResponse {
             allow_replication_factor_change: request.allow_replication_factor_change,
-            error_code: ErrorCode::KafkaStorageError.code(),
+            error_code: error.code().code(),
             error_message: Some(error.to_string()),
             ..Default::default()
         }

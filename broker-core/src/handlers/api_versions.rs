@@ -12,7 +12,7 @@ use rkafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeat
 use rkafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use rkafka_protocol::{ApiKey, ErrorCode};
 
-use super::{HandlerError, OFFERED, RequestContext};
+use super::{HandlerError, OFFERED, OFFERED_TO_CONTROLLERS, RequestContext};
 use crate::BrokerState;
 use crate::coordinator::transaction::{TRANSACTION_VERSION, TRANSACTION_VERSION_MAX};
 
@@ -52,7 +52,7 @@ pub async fn handle(
     }
     let image = broker.image();
     Ok(ApiVersionsResponse {
-        api_keys: api_keys(),
+        api_keys: api_keys(context.is_for_controllers),
         supported_features: FEATURES
             .iter()
             // A minimum of 0 breaks clients before version 4 (KAFKA-17011), so such features are left out there.
@@ -80,12 +80,14 @@ pub async fn handle(
 }
 
 /// The answer to a version that this broker does not know.
-pub(crate) fn unsupported() -> ApiVersionsResponse {
-    ApiVersionsResponse { error_code: ErrorCode::UnsupportedVersion.code(), api_keys: api_keys(), ..Default::default() }
+pub(crate) fn unsupported(context: &RequestContext) -> ApiVersionsResponse {
+    let api_keys = api_keys(context.is_for_controllers);
+    ApiVersionsResponse { error_code: ErrorCode::UnsupportedVersion.code(), api_keys, ..Default::default() }
 }
 
-fn api_keys() -> Vec<ApiVersion> {
-    OFFERED
+fn api_keys(for_controllers: bool) -> Vec<ApiVersion> {
+    let offered = if for_controllers { OFFERED_TO_CONTROLLERS } else { OFFERED };
+    offered
         .iter()
         .map(|(key, versions)| ApiVersion {
             api_key: *key as i16,
@@ -123,6 +125,6 @@ mod tests {
 
     #[test]
     fn produce_is_advertised_from_zero() {
-        assert!(api_keys().iter().all(|api| api.api_key != 0 || api.min_version == 0));
+        assert!(api_keys(false).iter().all(|api| api.api_key != 0 || api.min_version == 0));
     }
 }

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use rkafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
@@ -47,7 +46,7 @@ pub async fn handle(
             topics
                 .map(|topic| CreatePartitionsTopicResult {
                     name: topic.name,
-                    error_code: ErrorCode::KafkaStorageError.code(),
+                    error_code: error.code().code(),
                     error_message: Some(error.to_string()),
                     ..Default::default()
                 })

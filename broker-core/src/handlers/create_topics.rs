@@ -57,9 +57,9 @@ pub async fn handle(
         }
         Err(error) => {
             tracing::error!(%error, "topics cannot be created");
-            let message = error.to_string();
+            let (code, message) = (error.code(), error.to_string());
             let topics = request.topics.iter();
-            topics.map(|asked| refused(&asked.name, ErrorCode::KafkaStorageError, message.clone())).collect()
+            topics.map(|asked| refused(&asked.name, code, message.clone())).collect()
         }
     };
     Ok(CreateTopicsResponse { topics, ..Default::default() })

@@ -61,7 +61,7 @@ pub async fn handle(
             let refused = |topic: DeleteTopicState| DeletableTopicResult {
                 name: topic.name,
                 topic_id: topic.topic_id,
-                error_code: ErrorCode::KafkaStorageError.code(),
+                error_code: error.code().code(),
                 error_message: Some(error.to_string()),
                 ..Default::default()
             };

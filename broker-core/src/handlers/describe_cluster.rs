@@ -48,7 +48,7 @@ pub async fn handle(
     Ok(DescribeClusterResponse {
         cluster_authorized_operations: told,
         cluster_id: broker.cluster_id().to_owned(),
-        controller_id: broker.config.node_id,
+        controller_id: broker.any_active_broker(&image),
         brokers: brokers
             .map(|(broker_id, host, port, rack)| DescribeClusterBroker {
                 broker_id,

@@ -42,7 +42,7 @@ pub async fn handle(
         Ok(replica_election_results) => ElectLeadersResponse { replica_election_results, ..Default::default() },
         Err(error) => {
             tracing::error!(%error, "no leaders can be elected");
-            ElectLeadersResponse { error_code: ErrorCode::KafkaStorageError.code(), ..Default::default() }
+            ElectLeadersResponse { error_code: error.code().code(), ..Default::default() }
         }
     })
 }

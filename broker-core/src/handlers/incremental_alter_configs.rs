@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 
-use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use rkafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use rkafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
@@ -54,7 +53,7 @@ pub(super) async fn change(
     });
     replies.await.unwrap_or_else(|error| {
         tracing::error!(%error, "settings cannot be changed");
-        let refusal = Refusal { error: ErrorCode::KafkaStorageError, message: error.to_string() };
+        let refusal = Refusal { error: error.code(), message: error.to_string() };
         vec![Err(refusal); named.len()]
     })
 }

@@ -82,7 +82,7 @@ pub async fn handle(
             })
             .collect(),
         cluster_id: Some(broker.cluster_id().to_owned()),
-        controller_id: broker.config.node_id,
+        controller_id: broker.any_active_broker(&image),
         topics,
         ..Default::default()
     })
@@ -94,7 +94,8 @@ pub(super) fn brokers<'a>(
     context: &'a RequestContext,
     image: &'a MetadataImage,
 ) -> impl Iterator<Item = (i32, String, i32, Option<String>)> + 'a {
-    image.brokers().iter().map(|(id, registered)| {
+    let active = image.brokers().iter().filter(|(_, registered)| !registered.fenced);
+    active.map(|(id, registered)| {
         let of_listener = registered.endpoints.iter().find(|it| *it.name == *context.listener);
         let (host, port) = match of_listener {
             Some(endpoint) if *id != broker.config.node_id => (endpoint.host.as_str(), endpoint.port),
@@ -105,7 +106,7 @@ pub(super) fn brokers<'a>(
 }
 
 fn all_topics(broker: &BrokerState, image: &MetadataImage) -> Vec<MetadataResponseTopic> {
-    image.topics().map(|topic| describe(broker, topic)).collect()
+    image.topics().map(|topic| describe(broker, image, topic)).collect()
 }
 
 /// Creates the topics that are asked for by name and not there. Says whether there was one.
@@ -126,12 +127,11 @@ async fn create_missing(broker: &BrokerState, image: &MetadataImage, asked: &[Me
             ..Default::default()
         })
         .collect();
-    if !topics.is_empty()
-        && let Err(error) = broker.create_topics(&topics, false).await
-    {
-        tracing::error!(%error, "topics that were asked for cannot be created");
+    let creates = !(internal.is_empty() && topics.is_empty());
+    if !topics.is_empty() {
+        broker.create_topics_anywhere(topics).await;
     }
-    !(internal.is_empty() && topics.is_empty())
+    creates
 }
 
 fn answer(broker: &BrokerState, image: &MetadataImage, asked: &MetadataRequestTopic) -> MetadataResponseTopic {
@@ -142,7 +142,7 @@ fn answer(broker: &BrokerState, image: &MetadataImage, asked: &MetadataRequestTo
         (None, true) => None,
     };
     let error = match (found, asked.name.as_deref()) {
-        (Some(topic), _) => return describe(broker, topic),
+        (Some(topic), _) => return describe(broker, image, topic),
         (None, Some(name)) if invalid_topic_name_reason(name).is_some() => ErrorCode::InvalidTopicException,
         (None, Some(_)) => ErrorCode::UnknownTopicOrPartition,
         (None, None) => ErrorCode::UnknownTopicId,
@@ -156,7 +156,7 @@ fn answer(broker: &BrokerState, image: &MetadataImage, asked: &MetadataRequestTo
     }
 }
 
-fn describe(broker: &BrokerState, topic: &TopicImage) -> MetadataResponseTopic {
+fn describe(broker: &BrokerState, image: &MetadataImage, topic: &TopicImage) -> MetadataResponseTopic {
     MetadataResponseTopic {
         name: Some(topic.name.to_string()),
         topic_id: topic.id,
@@ -165,15 +165,21 @@ fn describe(broker: &BrokerState, topic: &TopicImage) -> MetadataResponseTopic {
             .zip(&topic.partitions)
             .map(|(partition_index, partition)| {
                 let is_offline = broker.dirs.is_offline(&topic.name, partition_index);
-                let error = if is_offline { ErrorCode::LeaderNotAvailable } else { ErrorCode::None };
+                // Of the disks of others this broker hears by the metadata.
+                let is_lost = |id: &i32| match *id == broker.config.node_id {
+                    true => is_offline,
+                    false => image.broker(*id).is_none_or(|registered| registered.fenced),
+                };
+                let has_leader = partition.leader >= 0 && !is_lost(&partition.leader);
+                let error = if has_leader { ErrorCode::None } else { ErrorCode::LeaderNotAvailable };
                 MetadataResponsePartition {
                     error_code: error.code(),
                     partition_index,
-                    leader_id: if is_offline { -1 } else { partition.leader },
+                    leader_id: if has_leader { partition.leader } else { -1 },
                     leader_epoch: partition.leader_epoch,
                     replica_nodes: partition.replicas.clone(),
                     isr_nodes: partition.isr.clone(),
-                    offline_replicas: if is_offline { partition.replicas.clone() } else { Vec::new() },
+                    offline_replicas: partition.replicas.iter().filter(|id| is_lost(id)).copied().collect(),
                     ..Default::default()
                 }
             })

@@ -10,14 +10,20 @@ use rkafka_protocol::wire::{DecodeError, EncodeError, Message, Reader, Request, 
 use thiserror::Error;
 
 use crate::BrokerState;
+use crate::forwarding::forward;
 use crate::telemetry::ClientInfo;
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
+pub mod allocate_producer_ids;
 pub mod alter_configs;
+pub mod alter_partition;
 pub mod alter_partition_reassignments;
 pub mod alter_share_group_offsets;
 pub mod api_versions;
+pub mod begin_quorum_epoch;
+pub mod broker_heartbeat;
+pub mod broker_registration;
 pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
 pub mod create_acls;
@@ -39,8 +45,12 @@ pub mod describe_share_group_offsets;
 pub mod describe_topic_partitions;
 pub mod describe_transactions;
 pub mod elect_leaders;
+pub mod end_quorum_epoch;
 pub mod end_txn;
+pub mod envelope;
 pub mod fetch;
+pub mod fetch_metadata;
+pub mod fetch_snapshot;
 pub mod find_coordinator;
 pub mod get_telemetry_subscriptions;
 pub mod heartbeat;
@@ -69,6 +79,7 @@ pub mod sync_group;
 pub mod txn_offset_commit;
 pub mod unregister_broker;
 pub mod update_features;
+pub mod vote;
 pub mod write_txn_markers;
 
 /// Who sent a request, and by which way.
@@ -82,6 +93,8 @@ pub struct RequestContext {
     pub connection_id: u64,
     /// The name of the listener that took the connection; answers name the endpoints of this listener.
     pub listener: Arc<str>,
+    /// Whether that is a listener for controllers, where other APIs are offered.
+    pub is_for_controllers: bool,
     /// The client's port, 0 where it has none.
     pub client_port: u16,
     /// Name and version of the client's software, once it has told them (KIP-511).
@@ -153,33 +166,35 @@ pub(crate) enum DispatchError {
 }
 
 /// A request whose header has been read.
-pub(crate) struct Envelope {
+pub(crate) struct Incoming {
     pub key: i16,
     pub version: i16,
     pub correlation_id: i32,
     pub client_id: Option<String>,
+    /// The whole frame, for whoever hands it on.
+    frame: Bytes,
     rest: Reader,
 }
 
-impl Envelope {
+impl Incoming {
     /// Reads the part of a request header that all of its versions have. The tagged fields of a flexible header stand
     /// after it, and are read once the API is known.
     pub fn read(frame: Bytes) -> Result<Self, DispatchError> {
-        let mut reader = Reader::new(frame);
+        let mut reader = Reader::new(frame.clone());
         let mut read =
             || Ok::<_, DecodeError>((reader.i16()?, reader.i16()?, reader.i32()?, reader.nullable_string(false)?));
         let (key, version, correlation_id, client_id) = read().map_err(DispatchError::Header)?;
-        Ok(Self { key, version, correlation_id, client_id, rest: reader })
+        Ok(Self { key, version, correlation_id, client_id, frame, rest: reader })
     }
 }
 
-async fn serve<R, H, F>(envelope: Envelope, handle: H) -> Result<Option<Writer>, DispatchError>
+async fn serve<R, H, F>(incoming: Incoming, handle: H) -> Result<Option<Writer>, DispatchError>
 where
     R: Request,
     H: FnOnce(R) -> F,
     F: Future<Output = Result<R::Response, HandlerError>>,
 {
-    let Envelope { version, correlation_id, mut rest, .. } = envelope;
+    let Incoming { version, correlation_id, mut rest, .. } = incoming;
     let mut decode = || {
         if R::header_version(version) >= 2 {
             rest.tagged_fields(|_, _| Ok(false))?;
@@ -216,22 +231,22 @@ fn encode_response<R: Request>(
     Ok(writer)
 }
 
-/// Declares the APIs that this broker offers: the key, the versions, and the module whose `handle` answers.
+/// Declares the APIs that are offered on a kind of listeners: the key, the versions, and the module whose `handle` answers.
 macro_rules! apis {
-    ($($key:ident $min:literal..=$max:literal => $module:ident;)*) => {
-        /// The APIs that this broker offers, with the versions of each, ascending by key.
-        pub const OFFERED: &[(ApiKey, VersionRange)] = &[$((ApiKey::$key, VersionRange::new($min, $max))),*];
+    ($(#[$doc:meta])* $offered:ident, $call:ident, $($key:ident $min:literal..=$max:literal => $module:ident;)*) => {
+        $(#[$doc])*
+        pub const $offered: &[(ApiKey, VersionRange)] = &[$((ApiKey::$key, VersionRange::new($min, $max))),*];
 
-        async fn call(
+        async fn $call(
             broker: &Arc<BrokerState>,
             context: &RequestContext,
             key: ApiKey,
-            envelope: Envelope,
+            incoming: Incoming,
         ) -> Result<Option<Writer>, DispatchError> {
-            let version = envelope.version;
+            let version = incoming.version;
             match key {
                 $(ApiKey::$key => {
-                    serve(envelope, |request| $module::handle(broker, context, request, version)).await
+                    serve(incoming, |request| $module::handle(broker, context, request, version)).await
                 })*
                 _ => Err(DispatchError::NotOffered { key: key as i16, version }),
             }
@@ -240,6 +255,8 @@ macro_rules! apis {
 }
 
 apis! {
+    /// The APIs that are offered to clients and brokers, with the versions of each, ascending by key.
+    OFFERED, call,
     Produce 3..=13 => produce;
     Fetch 4..=18 => fetch;
     ListOffsets 1..=11 => list_offsets;
@@ -299,24 +316,90 @@ apis! {
     DeleteShareGroupOffsets 0..=0 => delete_share_group_offsets;
 }
 
+apis! {
+    /// The APIs that are offered on the listeners for controllers, with the versions of each, ascending by key.
+    OFFERED_TO_CONTROLLERS, call_controller,
+    Fetch 12..=18 => fetch_metadata;
+    ApiVersions 0..=4 => api_versions;
+    CreateTopics 2..=7 => create_topics;
+    DeleteTopics 1..=6 => delete_topics;
+    DescribeConfigs 1..=4 => describe_configs;
+    AlterConfigs 0..=2 => alter_configs;
+    CreatePartitions 0..=3 => create_partitions;
+    ElectLeaders 0..=2 => elect_leaders;
+    IncrementalAlterConfigs 0..=1 => incremental_alter_configs;
+    AlterPartitionReassignments 0..=1 => alter_partition_reassignments;
+    ListPartitionReassignments 0..=0 => list_partition_reassignments;
+    Vote 0..=2 => vote;
+    BeginQuorumEpoch 0..=1 => begin_quorum_epoch;
+    EndQuorumEpoch 0..=1 => end_quorum_epoch;
+    DescribeQuorum 0..=2 => describe_quorum;
+    AlterPartition 2..=3 => alter_partition;
+    UpdateFeatures 0..=2 => update_features;
+    Envelope 0..=0 => envelope;
+    FetchSnapshot 0..=1 => fetch_snapshot;
+    DescribeCluster 0..=2 => describe_cluster;
+    BrokerRegistration 0..=4 => broker_registration;
+    BrokerHeartbeat 0..=2 => broker_heartbeat;
+    UnregisterBroker 0..=0 => unregister_broker;
+    AllocateProducerIds 0..=0 => allocate_producer_ids;
+}
+
+/// The requests of clients that only the active controller can answer, which other nodes hand on to it (KIP-590).
+pub(crate) fn is_forwarded(key: i16) -> bool {
+    const FORWARDED: &[ApiKey] = &[
+        ApiKey::CreateTopics,
+        ApiKey::DeleteTopics,
+        ApiKey::AlterConfigs,
+        ApiKey::CreatePartitions,
+        ApiKey::ElectLeaders,
+        ApiKey::IncrementalAlterConfigs,
+        ApiKey::AlterPartitionReassignments,
+        ApiKey::ListPartitionReassignments,
+        ApiKey::DescribeQuorum,
+        ApiKey::UpdateFeatures,
+        ApiKey::UnregisterBroker,
+    ];
+    FORWARDED.iter().any(|forwarded| *forwarded as i16 == key)
+}
+
 /// The versions in which this broker offers `key`, `None` where it does not offer it.
 pub fn offered(key: i16) -> Option<(ApiKey, VersionRange)> {
     OFFERED.iter().find(|(api, _)| *api as i16 == key).copied()
+}
+
+/// As [`offered`], on the listeners for controllers.
+pub fn offered_to_controllers(key: i16) -> Option<(ApiKey, VersionRange)> {
+    OFFERED_TO_CONTROLLERS.iter().find(|(api, _)| *api as i16 == key).copied()
 }
 
 /// Answers one request; `None` where no response is due.
 pub(crate) async fn dispatch(
     broker: &Arc<BrokerState>,
     context: &RequestContext,
-    envelope: Envelope,
+    incoming: Incoming,
 ) -> Result<Option<Writer>, DispatchError> {
-    let (number, version) = (envelope.key, envelope.version);
-    match offered(number) {
-        Some((key, versions)) if versions.contains(version) => call(broker, context, key, envelope).await,
+    let (number, version) = (incoming.key, incoming.version);
+    let found = if context.is_for_controllers { offered_to_controllers(number) } else { offered(number) };
+    match found {
+        Some((key, versions)) if versions.contains(version) => {
+            if context.is_for_controllers {
+                return call_controller(broker, context, key, incoming).await;
+            }
+            // Where no controller answers, the handler says so in the words of its API.
+            if is_forwarded(number)
+                && !broker.controller.is_active()
+                && let Some(answer) = forward(broker, context, incoming.frame.clone()).await
+            {
+                return Ok(Some(answer));
+            }
+            call(broker, context, key, incoming).await
+        }
         // KIP-511: a client that is newer than this broker learns the versions from an answer of version 0.
         Some((ApiKey::ApiVersions, _)) => {
             use rkafka_protocol::messages::ApiVersionsRequest;
-            encode_response::<ApiVersionsRequest>(&api_versions::unsupported(), 0, envelope.correlation_id).map(Some)
+            encode_response::<ApiVersionsRequest>(&api_versions::unsupported(context), 0, incoming.correlation_id)
+                .map(Some)
         }
         _ => Err(DispatchError::NotOffered { key: number, version }),
     }

@@ -34,7 +34,7 @@ pub async fn handle(
             Ok(Err(refusal)) => (refusal.error, Some(refusal.message)),
             Err(error) => {
                 tracing::error!(%error, broker = id, "a broker cannot be forgotten");
-                (ErrorCode::KafkaStorageError, Some(error.to_string()))
+                (error.code(), Some(error.to_string()))
             }
         }
     };

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::update_features_response::UpdatableFeatureResult;
 use rkafka_protocol::messages::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 
@@ -44,7 +43,7 @@ pub async fn handle(
         ),
         Err(error) => {
             tracing::error!(%error, "features cannot be updated");
-            (ErrorCode::KafkaStorageError, error.to_string())
+            (error.code(), error.to_string())
         }
     };
     Ok(UpdateFeaturesResponse { error_code: refused.0.code(), error_message: Some(refused.1), ..Default::default() })

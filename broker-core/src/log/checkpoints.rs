@@ -158,6 +158,14 @@ pub fn is_clean_shutdown(storage: &dyn Storage, data_dir: &Path) -> Result<bool,
     storage.exists(&path).map_err(io_error("read", &path))
 }
 
+/// The epoch that the broker had when it left the directory in good order; `None` where it did not, or had none.
+pub fn clean_shutdown_epoch(storage: &dyn Storage, data_dir: &Path) -> Result<Option<i64>, LogError> {
+    let Some(text) = read_text(storage, &data_dir.join(CLEAN_SHUTDOWN_FILE))? else { return Ok(None) };
+    let digits = text.split_once("\"brokerEpoch\":").map(|(_, rest)| rest.trim_start());
+    let end = digits.map(|digits| digits.find(|it: char| !it.is_ascii_digit()).unwrap_or(digits.len()));
+    Ok(digits.zip(end).and_then(|(digits, end)| digits.get(..end)?.parse().ok()))
+}
+
 /// Removes the marker durably. To be done after all logs are opened and before the first append.
 pub fn remove_clean_shutdown(storage: &dyn Storage, data_dir: &Path) -> Result<(), LogError> {
     remove_if_there(storage, &data_dir.join(CLEAN_SHUTDOWN_FILE))?;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use rkafka_protocol::messages::RemoveTopicRecord;
 use tokio::sync::watch;
 
 use crate::BrokerState;
 use crate::MetadataImage;
-use crate::controller::{ConfigResource, ImageDelta, TopicChange, TopicImage};
+use crate::controller::{ConfigResource, ImageDelta, MetadataRecord, TopicChange, TopicImage};
 use crate::coordinator::share::SHARE_STATE_TOPIC;
 use crate::replication::Close;
 use crate::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
@@ -29,15 +30,32 @@ pub(crate) async fn run_applier(broker: Arc<BrokerState>, mut stop: watch::Recei
 /// which was deleted and made anew has lost its logs before the new one is seen.
 async fn apply(broker: &BrokerState, image: Arc<MetadataImage>) {
     let up_to = image.next_offset();
-    let before = broker.metadata.publish(Arc::clone(&image));
-    let delta = ImageDelta::between(&before, &image);
+    let delta = ImageDelta::between(&broker.metadata.image(), &image);
     if !delta.deleted_topics.is_empty() {
+        // A snapshot may jump over the moment at which there was no topic of a name.
+        broker.metadata.publish(without_reused_names(&image, &delta));
         delete_topics(broker, &delta.deleted_topics).await;
     }
+    broker.metadata.publish(Arc::clone(&image));
     broker.apply_roles(&delta.changed_topics);
     move_coordinators(broker, &delta);
     apply_configs(broker, &delta.configs);
     broker.metadata.done(up_to);
+}
+
+/// The image without the topics whose names others had before.
+fn without_reused_names(image: &Arc<MetadataImage>, delta: &ImageDelta) -> Arc<MetadataImage> {
+    let names = delta.deleted_topics.iter().filter_map(|topic| image.topic(&topic.name));
+    let reused: Vec<_> = names.map(|topic| topic.id).collect();
+    if reused.is_empty() {
+        return Arc::clone(image);
+    }
+    let mut without = (**image).clone();
+    for topic_id in reused {
+        let record = MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id, ..Default::default() });
+        without.replay(image.next_offset() - 1, &record);
+    }
+    Arc::new(without)
 }
 
 /// Removes what is kept of topics that are no more.

@@ -47,6 +47,24 @@ impl AppliedMetadata {
         self.up_to.send_replace(up_to);
     }
 
+    /// How far the broker has acted upon the metadata: the offset behind the last record.
+    pub fn up_to(&self) -> i64 {
+        *self.up_to.borrow()
+    }
+
+    /// Goes by this image from now on, of which nothing follows that the broker has not done already.
+    pub fn begin(&self, image: Arc<MetadataImage>) {
+        let up_to = image.next_offset();
+        self.publish(image);
+        self.done(up_to);
+    }
+
+    /// Waits until the image that requests are answered by is as wanted. Cancel safe.
+    pub async fn until(&self, is_wanted: impl Fn(&MetadataImage) -> bool) {
+        let mut applied = self.up_to.subscribe();
+        let _ = applied.wait_for(|_| is_wanted(&self.image())).await;
+    }
+
     /// Waits until the broker has acted upon all below `up_to`. Cancel safe. Does not end where the broker stops before.
     pub async fn applied(&self, up_to: i64) {
         let mut applied = self.up_to.subscribe();

@@ -3,15 +3,19 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
+use std::time::Duration;
 
-use rkafka_protocol::messages::ProducerIdsRecord;
+use rkafka_protocol::ErrorCode;
+use rkafka_protocol::messages::AllocateProducerIdsRequest;
 
 use crate::BrokerState;
-use crate::controller::{ControllerError, Decision, MetadataRecord};
+use crate::controller::{ControllerError, allocate_producer_ids};
+use crate::forwarding::ask_controller;
 use crate::locks::lock;
+use crate::peer::Purpose;
 
-/// How many ids are taken from the controller at a time, as in Kafka.
-const BLOCK: i64 = 1000;
+/// How long the controller is asked.
+const WITHIN: Duration = Duration::from_secs(5);
 /// With fewer left the next block is asked for, so that those who take an id at the same time find one each.
 const LOW: i64 = 100;
 
@@ -72,12 +76,22 @@ impl BrokerState {
 
     async fn ask_for_producer_ids(&self) -> Result<Range<i64>, ControllerError> {
         let (broker_id, broker_epoch) = (self.config.node_id, self.broker_epoch());
-        self.submit(move |image| {
-            let first = image.next_producer_id();
-            let behind = first.saturating_add(BLOCK);
-            let record = ProducerIdsRecord { broker_id, broker_epoch, next_producer_id: behind, ..Default::default() };
-            Decision { records: vec![MetadataRecord::ProducerIds(record)], reply: first..behind }
-        })
-        .await
+        let request = AllocateProducerIdsRequest { broker_id, broker_epoch, ..Default::default() };
+        let answer = if self.controller.is_active() {
+            self.controller.submit_to(|_, view, _| allocate_producer_ids(view, &request)).await?.reply
+        } else {
+            let deadline = self.clock.now() + WITHIN;
+            let asked = ask_controller(self, Purpose::Controller, 0, &request, deadline).await;
+            asked.map_err(|_| ControllerError::NoAnswer("no controller gave producer ids".to_owned()))?
+        };
+        match ErrorCode::from_code(answer.error_code) {
+            ErrorCode::None => {
+                let first = answer.producer_id_start;
+                Ok(first..first.saturating_add(i64::from(answer.producer_id_len)))
+            }
+            error => {
+                Err(ControllerError::NoAnswer(format!("the controller gave no producer ids: {}", error.message())))
+            }
+        }
     }
 }

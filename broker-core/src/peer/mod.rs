@@ -187,7 +187,7 @@ pub trait PeerClient: fmt::Debug + Send + Sync {
     fn disconnect(&self, _from: Peer) {}
 }
 
-impl dyn PeerClient {
+impl dyn PeerClient + '_ {
     /// Asks `to`, and waits for the answer for as long as `within`.
     ///
     /// Cancel safe in that nothing of this node is left half done; what the peer did is not known then.

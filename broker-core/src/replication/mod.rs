@@ -25,9 +25,9 @@ pub(crate) use fetcher::FetcherSettings;
 pub(crate) use fetchers::{FetcherContext, Fetchers};
 #[cfg(test)]
 pub(crate) use following::{Fetched, FollowFailure, FollowerPosition};
-pub(crate) use leader::{AlterPartitionSink, FollowerFetch, IsrProposal};
 #[cfg(test)]
-pub(crate) use leader::{IsrDecision, Leadership};
+pub(crate) use leader::Leadership;
+pub(crate) use leader::{AlterPartitionSink, FollowerFetch, IsrDecision, IsrProposal};
 pub(crate) use log_dir::{Fatal, LogDir};
 pub(crate) use opening::Opening;
 pub(crate) use outcome::{AppendFailure, Appended, PartitionRead, ReadFailure};

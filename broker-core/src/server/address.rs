@@ -30,6 +30,22 @@ pub enum ListenerError {
         "`controller.listener.names` leaves no listener for clients; add one to `listeners`, such as PLAINTEXT://:9092"
     )]
     OnlyControllers,
+    /// A node that is no controller has a listener for controllers.
+    #[error(
+        "`listeners` has one of `controller.listener.names`, and the node is no controller (`process.roles`); leave it out"
+    )]
+    NotAController,
+    /// A node that is no broker has a listener for clients.
+    #[error(
+        "`listeners` has one that is not in `controller.listener.names`, and the node is no broker (`process.roles`)"
+    )]
+    NotABroker,
+    /// Other nodes cannot reach the controller.
+    #[error(
+        "there are other nodes, and no listener for controllers: name one in `controller.listener.names`, such as \
+         CONTROLLER, and on a controller put it into `listeners`"
+    )]
+    NoController,
     /// The listener for brokers is not among the listeners.
     #[error("`inter.broker.listener.name` is {0}, which is not in `listeners`, or is a controller's")]
     NoInterBroker(String),
@@ -42,9 +58,10 @@ impl ListenerError {
     /// The setting that is to be changed.
     pub(crate) fn setting(&self) -> &'static str {
         match self {
-            Self::OnlyControllers => "controller.listener.names",
+            Self::OnlyControllers | Self::NoController => "controller.listener.names",
             Self::NoInterBroker(_) => "inter.broker.listener.name",
             Self::NotListening(_) => "advertised.listeners",
+            Self::NotAController | Self::NotABroker => "listeners",
             Self::Malformed(_) | Self::Protocol { .. } | Self::Twice(_) => "listeners",
         }
     }
@@ -58,6 +75,8 @@ pub(crate) struct ListenerAddress {
     pub host: String,
     /// 0 for any free port.
     pub port: u16,
+    /// Whether it is for controllers.
+    pub is_for_controllers: bool,
 }
 
 /// Where clients find a listener.
@@ -79,7 +98,8 @@ fn parse(text: &str) -> Result<ListenerAddress, ListenerError> {
     if !name_is_good {
         return Err(malformed());
     }
-    Ok(ListenerAddress { name: name.to_ascii_uppercase().into(), host: host.to_owned(), port })
+    let name = name.to_ascii_uppercase().into();
+    Ok(ListenerAddress { name, host: host.to_owned(), port, is_for_controllers: false })
 }
 
 /// Whether Kafka keeps the listener of this name for controllers.
@@ -87,21 +107,19 @@ fn is_for_controllers(config: &BrokerConfig, name: &str) -> bool {
     config.controller_listener_names.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
 
-/// The listeners of the settings, without those for controllers, which nobody could use.
+/// The listeners of the settings, those for clients and brokers first.
 pub(crate) fn listener_addresses(config: &BrokerConfig) -> Result<Vec<ListenerAddress>, ListenerError> {
     let mut addresses: Vec<ListenerAddress> = Vec::new();
     for text in &config.listeners {
-        let address = parse(text)?;
-        if is_for_controllers(config, &address.name) {
-            tracing::info!(listener = %address.name, "a listener for controllers is not opened: this broker has its own");
-            continue;
-        }
+        let mut address = parse(text)?;
+        address.is_for_controllers = is_for_controllers(config, &address.name);
         let mapped = config.listener_security_protocol_map.iter().find_map(|entry| {
             let (name, protocol) = entry.split_once(':')?;
             name.trim().eq_ignore_ascii_case(&address.name).then(|| protocol.trim().to_owned())
         });
-        // A name that nothing maps is the protocol itself.
-        let protocol = mapped.unwrap_or_else(|| address.name.to_string());
+        // A name that nothing maps is the protocol itself, but for controllers, as in Kafka.
+        let unmapped = || if address.is_for_controllers { "PLAINTEXT".to_owned() } else { address.name.to_string() };
+        let protocol = mapped.unwrap_or_else(unmapped);
         if !protocol.eq_ignore_ascii_case("PLAINTEXT") {
             return Err(ListenerError::Protocol { name: address.name.to_string(), protocol });
         }
@@ -110,33 +128,45 @@ pub(crate) fn listener_addresses(config: &BrokerConfig) -> Result<Vec<ListenerAd
         }
         addresses.push(address);
     }
-    if addresses.is_empty() {
-        return Err(ListenerError::OnlyControllers);
+    addresses.sort_by_key(|address| address.is_for_controllers);
+    let is_for_clients = |address: &ListenerAddress| !address.is_for_controllers;
+    match (config.is_broker(), config.is_controller()) {
+        (true, _) if !addresses.iter().any(is_for_clients) => return Err(ListenerError::OnlyControllers),
+        (true, false) if !addresses.iter().all(is_for_clients) => return Err(ListenerError::NotAController),
+        (false, _) if addresses.iter().any(is_for_clients) => return Err(ListenerError::NotABroker),
+        (_, true) if !config.is_alone() && addresses.iter().all(is_for_clients) => {
+            return Err(ListenerError::NoController);
+        }
+        _ => {}
+    }
+    if !config.is_controller() && config.controller_listener_names.is_empty() {
+        return Err(ListenerError::NoController);
     }
     if let Some(name) = &config.inter_broker_listener_name
-        && addresses.iter().all(|address| !address.name.eq_ignore_ascii_case(name))
+        && config.is_broker()
+        && addresses.iter().filter(|address| is_for_clients(address)).all(|it| !it.name.eq_ignore_ascii_case(name))
     {
         return Err(ListenerError::NoInterBroker(name.clone()));
     }
     Ok(addresses)
 }
 
-/// What clients are told: the advertised listener of each name, or else the listener's own address with its `ports`.
+/// What clients and brokers are told: the advertised listener of each name, or else the listener's own address with its
+/// `ports`. Controllers are found by `controller.quorum.voters`.
 pub(crate) fn advertised(
     config: &BrokerConfig,
     listeners: &[ListenerAddress],
     ports: &[u16],
 ) -> Result<Vec<Endpoint>, ListenerError> {
     let told = config.advertised_listeners.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let is_stray = |told: &&ListenerAddress| {
-        listeners.iter().all(|listener| listener.name != told.name) && !is_for_controllers(config, &told.name)
-    };
+    let is_stray = |told: &&ListenerAddress| listeners.iter().all(|listener| listener.name != told.name);
     if let Some(stray) = told.iter().find(is_stray) {
         return Err(ListenerError::NotListening(stray.name.to_string()));
     }
     Ok(listeners
         .iter()
         .zip(ports)
+        .filter(|(listener, _)| !listener.is_for_controllers)
         .map(|(listener, port)| {
             let told = told.iter().find(|told| told.name == listener.name);
             let host = told.map_or(&listener.host, |told| &told.host);
@@ -158,7 +188,10 @@ mod tests {
             .listener_security_protocol_map("PLAINTEXT:PLAINTEXT,INSIDE:PLAINTEXT")
             .advertised_listeners("INSIDE://broker.example:19093");
         let listeners = listener_addresses(&config).unwrap();
-        assert_eq!(listeners[1], ListenerAddress { name: "INSIDE".into(), host: "::1".to_owned(), port: 9093 });
+        assert_eq!(
+            listeners[1],
+            ListenerAddress { name: "INSIDE".into(), host: "::1".to_owned(), port: 9093, is_for_controllers: false }
+        );
         let endpoints = advertised(&config, &listeners, &[4000, 9093]).unwrap();
         assert_eq!((endpoints[0].host.as_str(), endpoints[0].port), ("localhost", 4000));
         assert_eq!((endpoints[1].host.as_str(), endpoints[1].port), ("broker.example", 19093));

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::limits::Limits;
 use crate::BrokerState;
-use crate::handlers::{DispatchError, Envelope, RequestContext, dispatch};
+use crate::handlers::{DispatchError, Incoming, RequestContext, dispatch};
 
 /// The requests whose answers may be long in coming.
 const MAY_WAIT: [ApiKey; 4] = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup, ApiKey::ShareFetch];
@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     pub limits: Limits,
     /// The name of the listener that took it.
     pub listener: Arc<str>,
+    /// Whether that is a listener for controllers.
+    pub is_for_controllers: bool,
     pub number: u64,
     /// The client's address as Kafka shows it, such as `/127.0.0.1`.
     pub client_host: String,
@@ -73,7 +75,8 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(connection: Connect
 
 /// Answers one request after the other. `Err` says why the broker closes the connection.
 async fn answer_all<S: AsyncRead + AsyncWrite + Unpin>(connection: Connection, stream: S) -> Result<(), String> {
-    let Connection { broker, slabs, limits, listener, number, client_host, client_port, .. } = connection;
+    let Connection { broker, slabs, limits, listener, is_for_controllers, number, client_host, client_port, .. } =
+        connection;
     let idle = broker.config.connections_max_idle;
     let max_frame = usize::try_from(broker.config.socket_request_max_bytes).unwrap_or(usize::MAX);
     let mut framed = Framed::new(stream, FrameReader::new(max_frame, slabs));
@@ -82,6 +85,7 @@ async fn answer_all<S: AsyncRead + AsyncWrite + Unpin>(connection: Connection, s
         client_host,
         connection_id: number,
         listener,
+        is_for_controllers,
         client_port,
         client_software: Arc::default(),
     };
@@ -102,19 +106,19 @@ async fn answer_all<S: AsyncRead + AsyncWrite + Unpin>(connection: Connection, s
         };
         // Held until the answer is away.
         let _taken_in = limits.take_in(frame.len()).await;
-        let envelope = Envelope::read(frame).map_err(|error| error.to_string())?;
-        match &envelope.client_id {
+        let incoming = Incoming::read(frame).map_err(|error| error.to_string())?;
+        match &incoming.client_id {
             Some(id) => context.client_id.clone_from(id),
             None => context.client_id.clear(),
         }
         // A client that goes while its answer is due later should not be waited for.
-        let answer = if MAY_WAIT.iter().any(|key| *key as i16 == envelope.key) {
-            match answer_or_gone(&broker, &context, envelope, &mut framed, &mut ahead).await {
+        let answer = if MAY_WAIT.iter().any(|key| *key as i16 == incoming.key) {
+            match answer_or_gone(&broker, &context, incoming, &mut framed, &mut ahead).await {
                 Some(answer) => answer,
                 None => return Ok(()),
             }
         } else {
-            dispatch(&broker, &context, envelope).await
+            dispatch(&broker, &context, incoming).await
         };
         if let Some(response) = answer.map_err(|error| error.to_string())? {
             framed.enqueue(response);
@@ -137,11 +141,11 @@ async fn answer_all<S: AsyncRead + AsyncWrite + Unpin>(connection: Connection, s
 async fn answer_or_gone<S: AsyncRead + AsyncWrite + Unpin>(
     broker: &Arc<BrokerState>,
     context: &RequestContext,
-    envelope: Envelope,
+    incoming: Incoming,
     framed: &mut Framed<S>,
     ahead: &mut Option<Bytes>,
 ) -> Option<Result<Option<Writer>, DispatchError>> {
-    let answer = dispatch(broker, context, envelope);
+    let answer = dispatch(broker, context, incoming);
     tokio::pin!(answer);
     tokio::select! {
         biased;

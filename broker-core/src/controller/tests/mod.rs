@@ -19,7 +19,9 @@ use crate::log::OpenState;
 use crate::storage::MemStorage;
 
 fn open(storage: &MemStorage) -> Controller {
-    Controller::open(Arc::new(storage.clone()), Path::new("/logs"), 1, OpenState::clean(), 5).unwrap()
+    let (storage, config) = (Arc::new(storage.clone()), BrokerConfig::new());
+    let clock = crate::Clock::system();
+    Controller::open(storage, Path::new("/logs"), &config, "cluster", Vec::new(), OpenState::clean(), clock).unwrap()
 }
 
 fn register(controller: &Controller) {
