@@ -166,7 +166,8 @@ mod tests {
         assert_eq!(partition.begin_verification(1, 0, 1, false, NOW_MS), Ok(None));
         // Inside of the transaction no guard is needed; a coordinator's batch has no sequence.
         partition.append(&mut transactional(1, 1), None, NOW_MS).unwrap();
-        partition.append_internal(0, &mut transactional(1, NO_SEQUENCE), None, NOW_MS).unwrap();
+        let epoch = partition.leader_epoch();
+        partition.append_internal(epoch, &mut transactional(1, NO_SEQUENCE), None, NOW_MS).unwrap();
         let outside = records(BatchOptions::at(0, -1).with_producer(1, 0, 2));
         let refused = partition.append(&mut outside.clone(), None, NOW_MS).unwrap_err();
         assert_eq!(refused.error, ErrorCode::InvalidTxnState);
