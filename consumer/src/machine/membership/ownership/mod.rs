@@ -3,9 +3,10 @@
 //! sessions that end, coordinators that move and have only what is in the log, topics that grow, go and come again,
 //! subscriptions that change.
 //!
-//! At any time: no partition is with two members, none is begun with twice or given up without being had, nobody joins
-//! anew with anything left, no commit takes a partition back. In the end: each partition is with one member, who has read
-//! on from what was committed.
+//! At any time: no partition is with two members, none is with one while the coordinator gave it to another, none is
+//! begun with twice or given up without being had, nobody joins anew with anything left, no commit takes a partition
+//! back. In the end: everyone is in the group and has what the coordinator assigned to it, each partition is with one
+//! member, who has read on from what was committed.
 //!
 //! What is not here: a request that arrives after its sender took it for lost and went on. A commit or a heartbeat of
 //! KIP-848 has nothing by which a coordinator could tell; connections end first.
@@ -16,6 +17,7 @@ use rkafka_assignor::{Assignor, CooperativeSticky, Range, Sticky};
 
 use world::World;
 
+mod checks;
 mod model_classic;
 mod model_consumer;
 mod network;

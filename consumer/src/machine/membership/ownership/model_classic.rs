@@ -11,6 +11,7 @@ use super::network::Answer;
 use super::people::Life;
 use crate::framing;
 use crate::machine::membership::terms::{Action, Failure, Joined, JoinedMember};
+use crate::subscription::TopicPartition;
 
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
 enum Phase {
@@ -34,6 +35,8 @@ struct Entry {
     is_syncing: bool,
     /// The connection that waits is there to be answered.
     is_connected: bool,
+    /// A static member that came back with another subscription, which nobody looked at.
+    is_overlooked: bool,
     assignment: Bytes,
 }
 
@@ -44,6 +47,8 @@ struct Logged {
     generation: i32,
     leader: String,
     members: BTreeMap<String, Entry>,
+    /// The partitions that the leader shared out.
+    shared_out: BTreeMap<String, i32>,
 }
 
 /// Who asks.
@@ -52,6 +57,8 @@ pub(super) struct Asker<'a> {
     pub(super) life: Life,
     pub(super) instance: Option<&'a str>,
     pub(super) topics: &'a BTreeSet<String>,
+    /// The partitions that it shared out last.
+    pub(super) shared_out: &'a BTreeMap<String, i32>,
 }
 
 /// The coordinator.
@@ -189,6 +196,7 @@ impl ClassicCoordinator {
             is_joining: true,
             is_syncing: false,
             is_connected: true,
+            is_overlooked: false,
             assignment: Bytes::new(),
         };
         self.now.members.insert(member_id, entry);
@@ -208,6 +216,7 @@ impl ClassicCoordinator {
         if entry.is_connected && entry.is_syncing {
             self.answers.push((entry.life, Answer::Sync(Err(fenced))));
         }
+        entry.is_overlooked |= topics_of(&entry.metadata) != topics_of(&metadata);
         (entry.life, entry.metadata, entry.is_connected) = (life, metadata, true);
         (entry.is_joining, entry.is_syncing) = (false, false);
         if self.now.leader == old {
@@ -265,7 +274,7 @@ impl ClassicCoordinator {
             for id in ids {
                 let joined = self.joined(&id);
                 let entry = self.now.members.get_mut(&id).unwrap();
-                entry.is_joining = false;
+                (entry.is_joining, entry.is_overlooked) = (false, false);
                 entry.assignment = Bytes::new();
                 if entry.is_connected {
                     self.answers.push((entry.life, Answer::Join(Ok(joined))));
@@ -295,6 +304,7 @@ impl ClassicCoordinator {
                 }
             }
             self.now.phase = Phase::Stable;
+            self.now.shared_out.clone_from(asker.shared_out);
             self.logged = self.now.clone();
         }
         if self.now.phase == Phase::Stable {
@@ -334,6 +344,27 @@ impl ClassicCoordinator {
         self.now.members.values().map(|entry| entry.life).collect()
     }
 
+    /// What each member has by right, by name.
+    pub(super) fn shares(&self) -> impl Iterator<Item = (&str, Life, Vec<TopicPartition>)> {
+        self.now.members.iter().map(|(id, entry)| {
+            // Nothing is in it while the leader's assignment is waited for.
+            let nothing = entry.assignment.is_empty();
+            let share = if nothing { Vec::new() } else { framing::read_assignment(entry.assignment.clone()).unwrap() };
+            (id.as_str(), entry.life, share)
+        })
+    }
+
+    /// The partitions that the leader shared out.
+    pub(super) fn shared_out(&self) -> &BTreeMap<String, i32> {
+        &self.now.shared_out
+    }
+
+    /// The static members that came back with another subscription, which Kafka's coordinator does not look at: it
+    /// stays with the assignment as long as the assignor is the same.
+    pub(super) fn overlooked(&self) -> Vec<Life> {
+        self.now.members.values().filter(|entry| entry.is_overlooked).map(|entry| entry.life).collect()
+    }
+
     /// What this member waits for goes nowhere until it asks again.
     pub(super) fn disconnect(&mut self, life: Life) {
         self.now.members.values_mut().filter(|entry| entry.life == life).for_each(|entry| entry.is_connected = false);
@@ -353,4 +384,8 @@ impl ClassicCoordinator {
             self.remove(&candidates[pick % candidates.len()]);
         }
     }
+}
+
+fn topics_of(metadata: &Bytes) -> Vec<String> {
+    framing::read_subscription(metadata.clone()).unwrap().topics
 }

@@ -251,6 +251,14 @@ impl ConsumerCoordinator {
         }
     }
 
+    /// What each member may have, and what it has still to give up.
+    pub(super) fn shares(&self) -> impl Iterator<Item = (&str, Life, BTreeSet<Place>, BTreeSet<Place>)> {
+        self.members.iter().map(|(id, entry)| {
+            let (assigned, revoking) = (entry.assigned.keys().copied(), entry.revoking.keys().copied());
+            (id.as_str(), entry.life, assigned.collect(), revoking.collect())
+        })
+    }
+
     /// Whether the member may commit for a partition (KIP-1251).
     pub(super) fn check_commit(&self, member_id: &str, epoch: i32, place: Place) -> Result<(), ErrorCode> {
         let entry = self.members.get(member_id).ok_or(ErrorCode::UnknownMemberId)?;

@@ -145,6 +145,9 @@ impl World {
             }
             (Action::Assign { members, is_kept, .. }, Some(Membership::Classic(machine))) => {
                 person.shared_out = Some(topics.counts());
+                if !is_kept {
+                    person.worked_out = topics.counts();
+                }
                 share_out(machine, kind, topics, members, is_kept);
             }
             (
@@ -211,7 +214,8 @@ impl World {
         let instance = person.instance.as_deref();
         match &mut self.coordinator {
             Coordinator::Classic(classic) => {
-                let asker = Asker { life, instance, topics: &person.topics };
+                let (topics, shared_out) = (&person.topics, &person.worked_out);
+                let asker = Asker { life, instance, topics, shared_out };
                 classic.request(asker, action, assignor(self.kind));
             }
             Coordinator::Consumer(consumer) => consumer.request(life, instance, action, &self.topics),

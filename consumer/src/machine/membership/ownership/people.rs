@@ -64,8 +64,10 @@ pub(super) struct Person {
     pub(super) is_stalled: bool,
     /// Whether a commit is on its way. One at a time, and none is given up before its commit is through.
     pub(super) commits: bool,
-    /// The partitions that were shared out by this member.
+    /// The partitions that this member watches, as the leader.
     pub(super) shared_out: Option<BTreeMap<String, i32>>,
+    /// Those that it worked an assignment out for, and did not only watch.
+    pub(super) worked_out: BTreeMap<String, i32>,
     /// How often something came or went.
     pub(super) moves: usize,
 }
