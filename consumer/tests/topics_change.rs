@@ -188,6 +188,34 @@ async fn partitions_that_are_added_are_read() {
     }
 }
 
+/// Waits until so many partitions are assigned.
+async fn until_assigned(consumer: &mut Consumer, count: usize) {
+    let assigned = async {
+        while consumer.assignment().len() != count {
+            // That a partition is missing for a moment is told, too.
+            let _ = tokio::time::timeout(Duration::from_millis(50), consumer.recv()).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, assigned).await.expect("the group shares out anew");
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_is_taken_away_and_comes_back() {
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        let (cluster, mut client) = cluster().await;
+        let mut consumer = Consumer::connect(config(&cluster, protocol)).await.unwrap();
+        consumer.subscribe(["t"]).unwrap();
+        until_assigned(&mut consumer, 2).await;
+        delete(&mut client).await;
+        until_assigned(&mut consumer, 0).await;
+        create(&mut client).await;
+        until_assigned(&mut consumer, 2).await;
+        write(&mut client, 0, 7..8).await;
+        assert_eq!(value(&next(&mut consumer).await), 7);
+        consumer.close().await.unwrap();
+    }
+}
+
 /// A member that is in the middle of a batch when another one joins: who goes on goes on there.
 #[tokio::test]
 async fn a_rebalance_in_the_middle_of_a_batch_loses_and_doubles_nothing() {

@@ -293,6 +293,7 @@ impl Broker {
                     self.group.commit(&mut reader, version, refused)
                 }
                 key if key == ApiKey::JoinGroup as i16 => self.group.join(&mut reader, version),
+                key if key == ApiKey::SyncGroup as i16 && self.group.never_syncs.load(Ordering::SeqCst) => continue,
                 key if key == ApiKey::SyncGroup as i16 => Offsets::sync(&mut reader, version),
                 key if key == ApiKey::Heartbeat as i16 => self.group.beat(&mut reader, version),
                 key if key == ApiKey::LeaveGroup as i16 => self.group.leave(&mut reader, version),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI16, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI16, AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rkafka_protocol::ErrorCode;
@@ -49,6 +49,8 @@ pub(super) struct Offsets {
     /// The next heartbeats are refused by these.
     pub(super) beats: Mutex<VecDeque<ErrorCode>>,
     pub(super) generation: AtomicI32,
+    /// SyncGroup is not answered.
+    pub(super) never_syncs: AtomicBool,
     /// How often the member has told that it leaves.
     pub(super) leaves: AtomicU64,
 }

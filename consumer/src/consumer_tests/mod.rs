@@ -334,3 +334,18 @@ async fn what_is_given_twice_after_a_pause_is_counted_once_and_lag_is_as_of_now(
     assert_eq!((value(&handle, "records-lag-max"), value(&handle, "records-lag")), (6.0, 0.0));
     assert_eq!(value(&handle, "records-per-request-avg"), 7.0 / 4.0);
 }
+
+/// Kafka's coordinator answers nothing to the SyncGroup of a member that it drops.
+#[tokio::test(start_paused = true)]
+async fn a_sync_group_that_is_never_answered_takes_no_longer_than_request_timeout_ms() {
+    let broker = Broker::with(&[2]);
+    broker.group.version.store(8, Ordering::SeqCst);
+    broker.group.never_syncs.store(true, Ordering::SeqCst);
+    let config = ConsumerConfig::new().group_id("g".to_owned()).request_timeout(Duration::from_secs(10));
+    let mut consumer = consumer_with(&broker, config).await;
+    consumer.subscribe(["t"]).unwrap();
+    assert!(tokio::time::timeout(Duration::from_secs(8), consumer.recv()).await.is_err(), "it waits for the leader");
+    assert_eq!(broker.group.generation.load(Ordering::SeqCst), 1);
+    assert!(tokio::time::timeout(Duration::from_secs(8), consumer.recv()).await.is_err(), "it waits for the leader");
+    assert_eq!(broker.group.generation.load(Ordering::SeqCst), 2, "it joins again");
+}

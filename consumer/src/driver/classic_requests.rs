@@ -233,7 +233,8 @@ pub(super) async fn sync(
             .collect(),
         ..SyncGroupRequest::default()
     };
-    let timeout = Some(shared.config.max_poll_interval.saturating_add(JOIN_GRACE));
+    // As Java: a coordinator that drops the member meanwhile never answers, and this is not to take as long as a join.
+    let timeout = Some(shared.config.client.request_timeout);
     let response = wire::coordinator_request(shared, Lane::Group, i16::MAX, timeout, build)
         .await
         .map_err(|error| failure(shared, &error))?;

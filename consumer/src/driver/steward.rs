@@ -250,9 +250,13 @@ fn watch_topics(shared: &Shared, cluster: &Cluster, member: &mpsc::UnboundedSend
     let Some(shared_out) = &mut state.shared_out else { return };
     let mut changed = false;
     for (topic, count) in shared_out.iter_mut() {
-        let now = cluster.topic(topic).map_or(0, |topic| topic.partitions.len());
-        // A topic that is gone for a moment, for a broker does not know it yet, is no reason to share out anew.
-        if now > *count {
+        let now = match cluster.topic(topic) {
+            Some(topic) => topic.partitions.len(),
+            // Gone, as far as the broker that was asked knows. Java shares out anew then, and again when it is back.
+            None if cluster.topic_error(topic).is_some() => 0,
+            None => continue,
+        };
+        if now != *count {
             *count = now;
             changed = true;
         }

@@ -119,7 +119,7 @@ impl<'a> Draft<'a> {
             held_by_others: &held_by_others,
             owned,
         };
-        let next = reconciliation.step(&member.current);
+        let next = reconciliation.step(&member.current)?;
         self.put_current(member_id, &next)
     }
 }

@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use rkafka_protocol::ErrorCode;
 use uuid::Uuid;
 
+use super::GroupError;
 use super::group::{AssignedPartitions, CurrentAssignment, MemberState, Partitions};
 
 /// What a member's step depends on.
@@ -24,8 +26,8 @@ pub(super) struct Reconciliation<'a> {
 
 impl Reconciliation<'_> {
     /// The member's next step.
-    pub fn step(&self, current: &CurrentAssignment) -> CurrentAssignment {
-        match current.state {
+    pub fn step(&self, current: &CurrentAssignment) -> Result<CurrentAssignment, GroupError> {
+        Ok(match current.state {
             MemberState::Stable if current.epoch == self.target_epoch => self.drop_unsubscribed(current),
             MemberState::Stable => self.approach(current, current.epoch),
             MemberState::UnrevokedPartitions if self.owns_any(&current.revoking) => self.drop_unsubscribed(current),
@@ -34,9 +36,19 @@ impl Reconciliation<'_> {
             MemberState::UnrevokedPartitions | MemberState::UnreleasedPartitions => {
                 self.approach(current, current.epoch)
             }
-            // A newer broker has left it in a state that says nothing here: from what it has to the target.
-            MemberState::Unknown => self.approach(current, self.target_epoch),
-        }
+            // A newer broker has left it in a state that says nothing here. Only of who has nothing is it known what
+            // it has.
+            MemberState::Unknown if self.owned.is_some_and(Partitions::is_empty) => {
+                self.approach(current, self.target_epoch)
+            }
+            MemberState::Unknown => {
+                return Err(GroupError::new(
+                    ErrorCode::FencedMemberEpoch,
+                    "The consumer group member is in a unknown state. The member must abandon all its partitions and \
+                     rejoin.",
+                ));
+            }
+        })
     }
 
     fn owns_any(&self, partitions: &AssignedPartitions) -> bool {
@@ -53,17 +65,15 @@ impl Reconciliation<'_> {
         if gone.is_empty() {
             return next;
         }
-        let mut dropped = AssignedPartitions::new();
+        let mut revoking = current.revoking.clone();
         for topic in gone {
             if let Some(partitions) = next.assigned.remove(&topic) {
-                dropped.insert(topic, partitions);
+                revoking.entry(topic).or_default().extend(partitions);
             }
         }
-        if self.owns_any(&dropped) {
-            next.state = MemberState::UnrevokedPartitions;
-            for (topic, partitions) in dropped {
-                next.revoking.entry(topic).or_default().extend(partitions);
-            }
+        // One that it still owns holds all of them back, as with Kafka 4.3: it says that it is done once it is with all.
+        if self.owns_any(&revoking) {
+            (next.state, next.revoking) = (MemberState::UnrevokedPartitions, revoking);
         }
         next.with_epoch(current.epoch)
     }
@@ -105,5 +115,93 @@ impl Reconciliation<'_> {
 
     fn target_of(&self, topic: Uuid) -> Option<&BTreeSet<i32>> {
         self.target.get(&topic).filter(|_| self.subscribed.contains(&topic))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGS: Uuid = Uuid::from_u128(1);
+    const CLICKS: Uuid = Uuid::from_u128(2);
+
+    fn partitions(places: &[(Uuid, i32)]) -> Partitions {
+        let mut partitions = Partitions::new();
+        for (topic, partition) in places {
+            partitions.entry(*topic).or_default().insert(*partition);
+        }
+        partitions
+    }
+
+    fn assigned(places: &[(Uuid, i32)]) -> AssignedPartitions {
+        let mut assigned = AssignedPartitions::new();
+        for (topic, partition) in places {
+            assigned.entry(*topic).or_default().insert(*partition, 3);
+        }
+        assigned
+    }
+
+    /// A step of a member in epoch 3 towards one partition of each topic at 4, subscribed to `topics`.
+    fn step(
+        current: &CurrentAssignment,
+        topics: &[Uuid],
+        owned: Option<&[(Uuid, i32)]>,
+    ) -> Result<CurrentAssignment, ErrorCode> {
+        let owned = owned.map(partitions);
+        let reconciliation = Reconciliation {
+            target_epoch: 4,
+            target: &partitions(&[(LOGS, 0), (CLICKS, 0)]),
+            subscribed: &topics.iter().copied().collect(),
+            held_by_others: &HashSet::new(),
+            owned: owned.as_ref(),
+        };
+        reconciliation.step(current).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn a_member_in_an_unknown_state_is_fenced_unless_it_has_nothing() {
+        let current = CurrentAssignment {
+            epoch: 3,
+            previous_epoch: 2,
+            state: MemberState::Unknown,
+            assigned: assigned(&[(LOGS, 0), (LOGS, 1)]),
+            revoking: AssignedPartitions::new(),
+        };
+        let topics = [LOGS, CLICKS];
+        assert_eq!(step(&current, &topics, None), Err(ErrorCode::FencedMemberEpoch), "it still owns what it had");
+        assert_eq!(step(&current, &topics, Some(&[(LOGS, 0)])), Err(ErrorCode::FencedMemberEpoch));
+        let next = step(&current, &topics, Some(&[])).unwrap();
+        assert_eq!((next.epoch, next.state), (4, MemberState::Stable));
+        assert_eq!(next.assigned.keys().copied().collect::<Vec<_>>(), [LOGS, CLICKS]);
+    }
+
+    #[test]
+    fn what_is_not_subscribed_any_more_waits_with_all_that_is_to_be_given_up() {
+        let current = CurrentAssignment {
+            epoch: 3,
+            previous_epoch: 2,
+            state: MemberState::UnrevokedPartitions,
+            assigned: assigned(&[(LOGS, 0), (CLICKS, 0)]),
+            revoking: assigned(&[(LOGS, 1)]),
+        };
+        // It has not begun with that of the one topic, and not given up that of the other.
+        let next = step(&current, &[LOGS], Some(&[(LOGS, 0), (LOGS, 1)])).unwrap();
+        assert_eq!((next.epoch, next.state), (3, MemberState::UnrevokedPartitions));
+        assert_eq!(next.assigned, assigned(&[(LOGS, 0)]));
+        assert_eq!(next.revoking, assigned(&[(LOGS, 1), (CLICKS, 0)]));
+    }
+
+    #[test]
+    fn what_is_not_subscribed_any_more_is_free_at_once_if_the_member_has_nothing_to_give_up() {
+        let current = CurrentAssignment {
+            epoch: 4,
+            previous_epoch: 3,
+            state: MemberState::Stable,
+            assigned: assigned(&[(LOGS, 0), (CLICKS, 0)]),
+            revoking: AssignedPartitions::new(),
+        };
+        let next = step(&current, &[LOGS], Some(&[(LOGS, 0)])).unwrap();
+        assert_eq!((next.state, &next.revoking), (MemberState::Stable, &AssignedPartitions::new()));
+        assert_eq!(next.assigned, assigned(&[(LOGS, 0)]));
     }
 }

@@ -8,6 +8,10 @@
 //! back. In the end: everyone is in the group and has what the coordinator assigned to it, each partition is with one
 //! member, who has read on from what was committed.
 //!
+//! What it cannot see is what only takes longer, for the schedule goes on: a release of an instance that is given up after
+//! one loss is asked for again once the join is refused, a rebalance that a member was told of while it put an assignment
+//! in place and forgot is told with the next heartbeat. Tests of their own have the first (`consumer_tests`).
+//!
 //! What is not here: a request that arrives after its sender took it for lost and went on. A commit or a heartbeat of
 //! KIP-848 has nothing by which a coordinator could tell; connections end first.
 

@@ -322,6 +322,10 @@ impl ClassicCoordinator {
     fn remove(&mut self, member_id: &str) {
         if let Some(entry) = self.now.members.remove(member_id) {
             self.dropped.push(entry.life);
+            if entry.is_syncing && entry.is_connected {
+                // Kafka answers nothing to it, and the request times out.
+                self.answers.push((entry.life, Answer::Sync(Err(Failure::Lost))));
+            }
             self.prepare();
         }
     }

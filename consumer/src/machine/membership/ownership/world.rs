@@ -254,7 +254,7 @@ impl World {
             24 => self.people.iter_mut().for_each(Person::work),
             25 => self.begin_commit(who),
             26 if self.topics.places().len() < MOST => self.grow(NAMES[pick % 2]),
-            // A topic that is gone is no reason to share out anew by the classic protocol.
+            // By the classic protocol a topic that is made anew stays with its member, whose positions see to it.
             27 if self.kind == Kind::Consumer => self.remove_or_make(NAMES[1]),
             28 => self.look_at_topics(who),
             29 => self.subscribe(who, &NAMES[..1 + pick / 8 % 2]),
