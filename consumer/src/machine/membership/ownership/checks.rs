@@ -30,8 +30,11 @@ fn shares(coordinator: &Coordinator, topics: &Topics) -> Vec<Share> {
             classic.shares().map(share).collect()
         }
         Coordinator::Consumer(consumer) => {
-            let share = |(member_id, life, assigned, revoking): (&str, _, _, _)| {
-                Share { member_id: member_id.to_owned(), life, assigned, revoking }
+            let share = |(member_id, life, assigned, revoking): (&str, _, _, _)| Share {
+                member_id: member_id.to_owned(),
+                life,
+                assigned,
+                revoking,
             };
             consumer.shares().map(share).collect()
         }

@@ -336,7 +336,8 @@ impl World {
                 .collect();
             let each: BTreeSet<Place> = has.iter().copied().collect();
             let moved = self.people.iter().map(|person| person.moves).sum();
-            let is_whole = has.len() == each.len() && each == if whole { self.topics.places() } else { self.shared_out() };
+            let is_whole =
+                has.len() == each.len() && each == if whole { self.topics.places() } else { self.shared_out() };
             quiet = if is_whole && !each.is_empty() && moved == moves { quiet + 1 } else { 0 };
             moves = moved;
             if quiet == 20 {
