@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::Kind;
 use super::network::Coordinator;
 use super::people::{Life, Person, Place, Topics};
 use super::world::World;
@@ -95,6 +96,11 @@ impl World {
         match &self.coordinator {
             // It looks at the topics itself.
             Coordinator::Consumer(_) => all,
+            // One that died with what it was to give up, before it joined again so that others are given it, and is back
+            // without a rebalance: nobody knows that there is something to share out, in Java's groups neither.
+            Coordinator::Classic(classic) if self.kind == Kind::Cooperative && classic.has_returned() => {
+                shares(&self.coordinator, &self.topics).into_iter().flat_map(|share| share.assigned).collect()
+            }
             Coordinator::Classic(classic) => {
                 let counts = classic.shared_out();
                 let was_there = |(id, partition): &Place| {

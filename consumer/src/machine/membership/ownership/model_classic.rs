@@ -49,6 +49,8 @@ struct Logged {
     members: BTreeMap<String, Entry>,
     /// The partitions that the leader shared out.
     shared_out: BTreeMap<String, i32>,
+    /// Whether a static member came back since.
+    has_returned: bool,
 }
 
 /// Who asks.
@@ -225,6 +227,7 @@ impl ClassicCoordinator {
         self.now.members.insert(new.clone(), entry);
         if self.now.phase == Phase::Stable {
             // Nobody is disturbed.
+            self.now.has_returned = true;
             self.logged = self.now.clone();
             let mut joined = self.joined(&new);
             joined.skip_assignment = self.now.leader == new;
@@ -266,6 +269,7 @@ impl ClassicCoordinator {
             self.logged = self.now.clone();
         } else if self.now.members.values().all(|entry| entry.is_joining) {
             self.now.generation += 1;
+            self.now.has_returned = false;
             self.now.phase = Phase::Completing;
             if !self.now.members.contains_key(&self.now.leader) {
                 self.now.leader = self.now.members.keys().next().cloned().unwrap_or_default();
@@ -361,6 +365,11 @@ impl ClassicCoordinator {
     /// The partitions that the leader shared out.
     pub(super) fn shared_out(&self) -> &BTreeMap<String, i32> {
         &self.now.shared_out
+    }
+
+    /// Whether a static member came back since.
+    pub(super) fn has_returned(&self) -> bool {
+        self.now.has_returned
     }
 
     /// The static members that came back with another subscription, which Kafka's coordinator does not look at: it
