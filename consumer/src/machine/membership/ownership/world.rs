@@ -84,9 +84,10 @@ impl World {
 
     pub(super) fn start(&mut self, who: usize) {
         if self.people[who].machine.is_none() {
-            // Nothing of the life before comes after this one: its connections have ended. A late JoinGroup of a static
-            // member would fence the next one.
-            self.open.retain(|((other, _), open)| *other != who || !matches!(open, Open::Ask(Action::Join { .. })));
+            // Nothing of the life before comes after this one: its connections have ended. A static member that joins late
+            // would fence the next one.
+            let joins = |open: &Open| matches!(open, Open::Ask(Action::Join { .. } | Action::Beat(_)));
+            self.open.retain(|((other, _), open)| *other != who || !joins(open));
         }
         self.people[who].start(self.kind, who, self.now);
     }
