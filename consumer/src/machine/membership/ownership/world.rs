@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::model_classic::ClassicCoordinator;
 use super::model_consumer::ConsumerCoordinator;
-use super::network::{Commit, Coordinator, Open};
+use super::network::{Answer, Commit, Coordinator, Open};
 use super::people::{Held, Life, Person, Place, Topics};
 use super::{Instance, Kind};
 use crate::machine::membership::terms::Action;
@@ -170,9 +170,14 @@ impl World {
         Ok(())
     }
 
-    /// The member ids of those who live.
+    /// The member ids of those who live; also of those who are yet to hear theirs.
     fn living(&self) -> BTreeSet<String> {
-        self.people.iter().filter_map(|person| Some(person.machine.as_ref()?.member_id().to_owned())).collect()
+        let known = self.people.iter().filter_map(|person| Some(person.machine.as_ref()?.member_id().to_owned()));
+        let told = self.open.iter().filter_map(|((who, life), open)| match open {
+            Open::Answer(Answer::Join(Ok(joined))) if self.people[*who].life == *life => Some(joined.member_id.clone()),
+            _ => None,
+        });
+        known.chain(told).collect()
     }
 
     /// The session of a member ends, of a dead one or of a slow one; or the rebalance does not wait longer.
