@@ -36,6 +36,10 @@ impl CleanedTransactions {
             && first_offset <= offset
         {
             self.ahead.pop();
+            // Its marker lies before where the pass began, or is gone. What comes from its producer now is of another one.
+            if last_offset < offset {
+                continue;
+            }
             let txn = AbortedTransaction { producer_id, first_offset, last_offset, last_stable_offset };
             self.aborted.entry(producer_id).or_insert((txn, false));
         }
@@ -104,6 +108,15 @@ mod tests {
 
     fn aborted(producer_id: i64, first_offset: i64, last_offset: i64) -> AbortedTransaction {
         AbortedTransaction { producer_id, first_offset, last_offset, last_stable_offset: last_offset + 1 }
+    }
+
+    #[test]
+    fn what_was_aborted_before_the_pass_began_says_nothing_of_what_comes() {
+        let mut pass = CleanedTransactions::default();
+        pass.expect([aborted(1, 0, 9), aborted(1, 20, 29)]);
+        assert!(!pass.on_batch(&header(1, 10)));
+        assert_eq!(pass.on_marker(&header(1, 11), Some(TransactionResult::Commit)), (false, None));
+        assert!(pass.on_batch(&header(1, 20)));
     }
 
     #[test]

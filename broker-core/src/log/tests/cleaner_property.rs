@@ -166,3 +166,22 @@ proptest! {
         run(steps);
     }
 }
+
+/// The round begins behind the marker of a transaction that was aborted, and the same producer's next one is committed.
+#[test]
+fn a_tombstone_takes_its_key_along_whatever_its_producer_aborted_before() {
+    let transaction =
+        |id, keys: &[(u8, bool)], commit, roll_within| Step::Transaction { id, keys: keys.to_vec(), commit, roll_within };
+    run(vec![
+        transaction(11, &[(0, false)], false, false),
+        Step::Put(vec![(1, true)], 0),
+        transaction(10, &[(0, true), (0, true)], false, false),
+        Step::Clean { keys: 1000 },
+        transaction(11, &[(1, false)], true, true),
+        Step::Clean { keys: 1000 },
+        Step::Later,
+        transaction(10, &[(0, false)], false, true),
+        Step::Later,
+        Step::Clean { keys: 1000 },
+    ]);
+}
