@@ -76,8 +76,41 @@ where
 /// however often anything is killed in between. What processing does elsewhere than in the transaction, it may do more
 /// than once.
 ///
-/// Where a transaction is aborted, the consumer goes back to what is committed, and the records come again.
+/// Where a transaction is aborted, the consumer goes back to what is committed, and the records come again. So it is
+/// where the processing fails or panics: the transaction is aborted, and the next run is given the same records.
 ///
+/// # Records that can never be processed
+/// A record that fails each time would hold up its partition for ever. Whoever processes it has two ways on, both
+/// within the transaction: to skip it, for its offset is committed with those of the others, or to send it to a
+/// dead-letter topic through the transaction, where it then is exactly once. The same goes for records that cannot be
+/// deserialized:
+///
+/// ```no_run
+/// # use rkafka::ExactlyOnce;
+/// # use rkafka::consumer::Deserialize;
+/// # use rkafka::producer::{ProducerError, Record};
+/// # async fn bill(mut worker: ExactlyOnce) -> Result<(), Box<dyn std::error::Error>> {
+/// let amounts = Deserialize::<Option<String>, i64>::default();
+/// worker
+///     .run(async |orders, transaction| {
+///         for order in orders {
+///             let sent = match amounts.read(order.clone()).await {
+///                 Ok(amount) => transaction.send(Record::to("bills").value(&amount.value.to_string())).await?,
+///                 Err(error) => {
+///                     let value = error.record().value().unwrap_or_default();
+///                     transaction.send(Record::to("orders.dead").value(value)).await?
+///                 }
+///             };
+///             drop(sent);
+///         }
+///         Ok::<_, ProducerError>(())
+///     })
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # All of it
 /// ```no_run
 /// use rkafka::ExactlyOnce;
 /// use rkafka::client::ClientSettings;

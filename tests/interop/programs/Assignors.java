@@ -99,7 +99,6 @@ public class Assignors {
                 MemberData data = ((Reads) assignor).read(subscription);
                 owned = data.partitions;
                 generation = data.generation;
-                rack = data.rackId;
             }
             String list = owned.stream().map(one -> " " + one.topic() + ":" + one.partition()).sorted().collect(Collectors.joining());
             out.println("read " + member.getKey() + " " + generation.orElse(-1) + " " + rack.orElse("-") + list);

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rkafka::consumer::{Consumer, ConsumerRecord, IsolationLevel, Start};
+use rkafka::consumer::serialization::{
+    Deserializer, Payload, SerializationContext, SerializationError, StringDeserializer,
+};
+use rkafka::consumer::{Consumer, ConsumerRecord, Deserialize, IsolationLevel, Start};
 use rkafka::producer::{ProducerError, Record, Transaction, TransactionalProducer};
+use rkafka::protocol::records::HeadersView;
 use rkafka::{ExactlyOnce, ExactlyOnceError, Processor};
 use rkafka_testkit::{Cluster, on_both};
 use tokio::sync::Notify;
@@ -184,5 +188,127 @@ async fn settings_that_would_break_the_promise_are_refused() {
         let producer = TransactionalProducer::new(config).await.expect("a producer");
         let error = ExactlyOnce::new(consumer, producer).expect_err("refused").to_string();
         assert!(error.contains(name), "{error}");
+    }
+}
+
+/// Numbers as text.
+struct TextNumber;
+
+impl<'a> Deserializer<'a, u32> for TextNumber {
+    fn deserialize(
+        &self,
+        context: SerializationContext<'_>,
+        _headers: HeadersView<'a>,
+        data: Option<Payload<'a>>,
+    ) -> Result<u32, SerializationError> {
+        let bytes = data.ok_or_else(|| SerializationError::null(context, "number"))?;
+        let text = std::str::from_utf8(bytes.as_slice()).map_err(|_| SerializationError::new(context, "no text"))?;
+        text.parse().map_err(|_| SerializationError::new(context, "no number"))
+    }
+}
+
+/// Sends something, and panics.
+struct Panics {
+    output: String,
+}
+
+impl Processor<ProducerError> for Panics {
+    async fn process(
+        &mut self,
+        _records: &[ConsumerRecord],
+        transaction: &Transaction<'_>,
+    ) -> Result<(), ProducerError> {
+        drop(transaction.send(Record::to(&self.output).value("never")).await?);
+        transaction.flush().await;
+        panic!("as an application's code may")
+    }
+}
+
+on_both! {
+    /// What cannot be read ends a run as often as it comes, until it is skipped or buried within the transaction.
+    async fn a_poisoned_record_is_buried_once_and_holds_up_nothing_else(cluster: &Cluster) {
+        let (input, output) = (cluster.topic("in", 2, &[]).await, cluster.topic("out", 1, &[]).await);
+        let dead = cluster.topic("dead", 1, &[]).await;
+        let bootstrap = cluster.bootstrap();
+        let poisoner = producer(&bootstrap).await;
+        for partition in 0..2 {
+            let value = format!("poison-{partition}");
+            drop(poisoner.send(Record::to(&input).partition(partition).value(&value)).await.expect("accepted"));
+        }
+        in_time("the close", poisoner.close(LIMIT)).await.expect("all written");
+        fill(&bootstrap, &input).await;
+        let mut worker = worker(&bootstrap, &input, &cluster.unique("group"), &cluster.unique("tx")).await;
+        let numbers = Deserialize::<Option<String>, u32>::new(StringDeserializer, TextNumber);
+
+        // An error of the application's: what was sent before is taken back, and the record comes again.
+        for _ in 0..2 {
+            let run = worker.run(async |records, transaction| {
+                for record in records {
+                    drop(transaction.send(Record::to(&output).value("never")).await.map_err(|error| error.to_string())?);
+                    let read = numbers.read(record.clone()).await.map_err(|error| error.to_string())?;
+                    drop(transaction.send(Record::to(&output).value(&read.value.to_string())).await);
+                }
+                Ok::<(), String>(())
+            });
+            match in_time("the failure", run).await {
+                Err(ExactlyOnceError::Process(error)) => assert!(error.contains("at offset 0, value"), "{error}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        // A panic is no other.
+        let shared = Arc::new(tokio::sync::Mutex::new(worker));
+        let (of_task, mut panics) = (Arc::clone(&shared), Panics { output: output.clone() });
+        let task = in_background(async move {
+            drop(of_task.lock().await.drive(std::future::pending(), &mut panics).await);
+        });
+        assert!(in_time("the panic", task).await.expect_err("it panics").is_panic());
+        let mut worker = Arc::into_inner(shared).expect("the task is over").into_inner();
+
+        // Buried within the transaction it is there once, whatever fails behind it.
+        let done = Notify::new();
+        let (mut seen, mut failures) = (0, 0);
+        loop {
+            let run = worker.run_until(done.notified(), async |records, transaction| {
+                let mut buried = 0;
+                for record in records {
+                    let sent = match numbers.read(record.clone()).await {
+                        Ok(read) => transaction.send(Record::to(&output).value(&read.value.to_string())).await,
+                        Err(error) => {
+                            buried += 1;
+                            let value = error.record().value().unwrap_or_default();
+                            transaction.send(Record::to(&dead).value(value)).await
+                        }
+                    };
+                    drop(sent.map_err(|error| error.to_string())?);
+                }
+                if buried > 0 && failures < 2 {
+                    failures += 1;
+                    transaction.flush().await;
+                    return Err("as if it crashed".to_owned());
+                }
+                seen += records.len() as u32;
+                if seen >= INPUTS + 2 {
+                    done.notify_one();
+                }
+                Ok(())
+            });
+            match in_time("the run", run).await {
+                Ok(()) => break,
+                Err(ExactlyOnceError::Process(error)) => assert_eq!(error, "as if it crashed"),
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(failures, 2);
+        in_time("the close", worker.close(LIMIT)).await.expect("closed");
+        each_input_once(&bootstrap, &output).await;
+        let config = consumer_config(&bootstrap).isolation_level(IsolationLevel::ReadCommitted);
+        let mut graves = Consumer::connect(config).await.expect("a consumer");
+        graves.assign([(dead.as_str(), 0, Start::Beginning)]).expect("assigned");
+        let mut buried = Vec::new();
+        while let Some(record) = in_time("the end", graves.recv_until_end()).await.expect("a record") {
+            buried.push(value_text(&record));
+        }
+        buried.sort();
+        assert_eq!(buried, ["poison-0", "poison-1"]);
     }
 }

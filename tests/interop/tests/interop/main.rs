@@ -20,6 +20,7 @@ mod process;
 mod python;
 mod read_by_others;
 mod shares;
+mod strangers;
 mod streams;
 mod support;
 mod transaction_errors;

@@ -70,6 +70,9 @@ pub(super) struct Life {
     /// Who the group takes it for: lives of one static member are one to it.
     pub(super) identity: String,
     pub(super) events: Vec<(u64, Event)>,
+    /// Whether it is Java's consumer by the protocol of KIP-848. That takes an assignment for its own before the hook is
+    /// called, in the application's next poll; closed before that poll, it says of all of it that it gives it up.
+    pub(super) gives_up_what_it_was_not_told: bool,
     /// Since when it is gone, and how it went.
     pub(super) end: Option<(u64, End)>,
 }
@@ -211,8 +214,7 @@ impl History {
                                 let ended = Span { to: *at, to_epoch: epoch, close: how, ..span };
                                 spans.entry(*place).or_default().push(ended);
                             }
-                            // Java's client, when it closes, gives up also what it was about to be given.
-                            None if !life.is_given_more_after(*at) => {}
+                            None if life.gives_up_what_it_was_not_told && !life.is_given_more_after(*at) => {}
                             None => wrong.push(format!("{} at {at}: {place} was taken and never given", life.name)),
                         }
                     }

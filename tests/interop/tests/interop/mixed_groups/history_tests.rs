@@ -4,7 +4,8 @@ use super::history::{End, Event, History, Life, Sample};
 
 fn life(name: &str, lines: &[&str], end: Option<(u64, End)>) -> Life {
     let events = lines.iter().map(|line| Event::parse(line).unwrap_or_else(|| panic!("{line}"))).collect();
-    Life { name: name.to_owned(), identity: name.to_owned(), events, end }
+    let (name, identity) = (name.to_owned(), name.to_owned());
+    Life { name, identity, events, gives_up_what_it_was_not_told: false, end }
 }
 
 fn history(lives: Vec<Life>) -> History {
@@ -62,6 +63,7 @@ fn what_is_planted_is_found() {
     wrong(&two(&["30 assigned 2 0", "31 read 0 1 b", "32 read 0 2 c", "33 read 0 3 d"]), "was committed");
     wrong(&two(&["30 assigned 2 0", "30 assigned 2 0", "31 read 0 2 c", "32 read 0 3 d"]), "given twice");
     wrong(&two(&["30 revoked 2 0", "31 assigned 2 0"]), "taken and never given");
+    wrong(&two(&[&SECOND[..], &["40 revoked 2 0 1"]].concat()), "taken and never given");
     // Given up in good order, and not committed.
     let silent = life("one", &["10 assigned 1 0", "11 read 0 0 a", "12 read 0 1 b", "20 revoked 1 0"], stopped);
     let again = ["30 assigned 2 0", "31 read 0 1 b", "32 read 0 2 c", "33 read 0 3 d"];
@@ -73,6 +75,19 @@ fn what_is_planted_is_found() {
     let early = life("one", &["10 assigned 1 0", "11 read 0 2 c", "12 read 0 3 d"], Some((21, End::Killed)));
     let late = ["30 assigned 2 0", "31 read 0 0 a", "32 read 0 1 b", "33 read 0 2 c", "34 read 0 3 d"];
     wrong(&history(vec![early, life("two", &late, None)]), "not all before is read");
+}
+
+#[test]
+fn javas_consumer_may_give_up_at_its_close_what_it_was_not_told_of() {
+    let stopped = Some((41, End::Stopped));
+    let one = life("one", &FIRST, Some((21, End::Stopped)));
+    let mut closed = life("two", &[&SECOND[..], &["40 revoked 2 0 1"]].concat(), stopped);
+    wrong(&history(vec![one.clone(), closed.clone()]), "taken and never given");
+    closed.gives_up_what_it_was_not_told = true;
+    history(vec![one.clone(), closed.clone()]).judge().expect("nothing is wrong");
+    // Only at its close.
+    closed.events.push((41, Event::Assigned(Some(3), vec![0])));
+    wrong(&history(vec![one, closed]), "taken and never given");
 }
 
 #[test]

@@ -111,7 +111,14 @@ impl Member {
         self.running = Some(child.expect("it starts"));
         let instance = self.settings.iter().find(|(name, _)| name == "group.instance.id");
         let identity = instance.map_or_else(|| format!("{} {}", self.name, self.lives.len()), |(_, id)| id.clone());
-        let life = Life { name: self.name.clone(), identity, events: Vec::new(), end: None };
+        let is_of_kip_848 = self.settings.iter().any(|(name, value)| name == "group.protocol" && value == "consumer");
+        let life = Life {
+            name: self.name.clone(),
+            identity,
+            events: Vec::new(),
+            gives_up_what_it_was_not_told: self.kind == Kind::Java && is_of_kip_848,
+            end: None,
+        };
         self.lives.push(Diary { file, taken: 0, life, owned: BTreeSet::new(), moves: 0 });
     }
 
