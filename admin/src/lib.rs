@@ -20,6 +20,7 @@ mod admin;
 mod codes;
 mod config;
 mod driver;
+mod group_job;
 mod operation;
 mod ops;
 mod single;

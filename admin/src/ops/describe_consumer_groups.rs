@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use rkafka_client_core::{Error, ErrorCode, ErrorKind, Result, TopicPartition};
+use rkafka_protocol::messages::ConsumerGroupDescribeRequest;
 use rkafka_protocol::messages::consumer_group_describe_response::{Assignment, DescribedGroup, Member};
-use rkafka_protocol::messages::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 
 use super::describe_classic_groups::{ClassicJob, partitions};
 use super::{ClassicGroupDescription, GroupState, GroupType, PerItem};
-use crate::driver::{Answers, Operation, Place};
+use crate::group_job::describe_groups_by;
 use crate::operation::operation;
 use crate::{AclOperation, Admin};
 
@@ -78,35 +78,7 @@ operation! {
     }
 }
 
-struct Job {
-    authorized: bool,
-}
-
-impl Operation for Job {
-    type Key = String;
-    type Value = ConsumerGroupDescription;
-    type Request = ConsumerGroupDescribeRequest;
-
-    fn place(&self, group: &String) -> Place {
-        Place::group(group)
-    }
-
-    fn request(&self, _version: i16, groups: &[String]) -> Result<ConsumerGroupDescribeRequest> {
-        Ok(ConsumerGroupDescribeRequest {
-            group_ids: groups.to_vec(),
-            include_authorized_operations: self.authorized,
-            ..Default::default()
-        })
-    }
-
-    fn read(
-        &self,
-        _groups: &[String],
-        response: ConsumerGroupDescribeResponse,
-    ) -> Answers<String, ConsumerGroupDescription> {
-        Ok(response.groups.into_iter().map(|group| (group.group_id.clone(), described(group))).collect())
-    }
-}
+describe_groups_by!(ConsumerGroupDescribeRequest => ConsumerGroupDescription, described);
 
 fn described(group: DescribedGroup) -> Result<ConsumerGroupDescription> {
     Error::check_with(group.error_code, group.error_message.as_deref())?;

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use rkafka_client_core::{Error, Result, TopicPartition};
+use rkafka_protocol::messages::ShareGroupDescribeRequest;
 use rkafka_protocol::messages::share_group_describe_response::{DescribedGroup, Member};
-use rkafka_protocol::messages::{ShareGroupDescribeRequest, ShareGroupDescribeResponse};
 
 use super::describe_classic_groups::partitions;
 use super::{GroupState, PerItem};
-use crate::driver::{Answers, Operation, Place};
+use crate::group_job::describe_groups_by;
 use crate::operation::operation;
 use crate::{AclOperation, Admin};
 
@@ -65,31 +65,7 @@ operation! {
     }
 }
 
-struct Job {
-    authorized: bool,
-}
-
-impl Operation for Job {
-    type Key = String;
-    type Value = ShareGroupDescription;
-    type Request = ShareGroupDescribeRequest;
-
-    fn place(&self, group: &String) -> Place {
-        Place::group(group)
-    }
-
-    fn request(&self, _version: i16, groups: &[String]) -> Result<ShareGroupDescribeRequest> {
-        Ok(ShareGroupDescribeRequest {
-            group_ids: groups.to_vec(),
-            include_authorized_operations: self.authorized,
-            ..Default::default()
-        })
-    }
-
-    fn read(&self, _groups: &[String], response: ShareGroupDescribeResponse) -> Answers<String, ShareGroupDescription> {
-        Ok(response.groups.into_iter().map(|group| (group.group_id.clone(), described(group))).collect())
-    }
-}
+describe_groups_by!(ShareGroupDescribeRequest => ShareGroupDescription, described);
 
 fn described(group: DescribedGroup) -> Result<ShareGroupDescription> {
     Error::check_with(group.error_code, group.error_message.as_deref())?;

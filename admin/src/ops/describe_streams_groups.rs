@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rkafka_client_core::{Error, Result};
+use rkafka_protocol::messages::StreamsGroupDescribeRequest;
 use rkafka_protocol::messages::streams_group_describe_response as wire;
-use rkafka_protocol::messages::{StreamsGroupDescribeRequest, StreamsGroupDescribeResponse};
 
 use super::{GroupState, PerItem};
-use crate::driver::{Answers, Operation, Place};
+use crate::group_job::describe_groups_by;
 use crate::operation::operation;
 use crate::{AclOperation, Admin};
 
@@ -120,35 +120,7 @@ operation! {
     }
 }
 
-struct Job {
-    authorized: bool,
-}
-
-impl Operation for Job {
-    type Key = String;
-    type Value = StreamsGroupDescription;
-    type Request = StreamsGroupDescribeRequest;
-
-    fn place(&self, group: &String) -> Place {
-        Place::group(group)
-    }
-
-    fn request(&self, _version: i16, groups: &[String]) -> Result<StreamsGroupDescribeRequest> {
-        Ok(StreamsGroupDescribeRequest {
-            group_ids: groups.to_vec(),
-            include_authorized_operations: self.authorized,
-            ..Default::default()
-        })
-    }
-
-    fn read(
-        &self,
-        _groups: &[String],
-        response: StreamsGroupDescribeResponse,
-    ) -> Answers<String, StreamsGroupDescription> {
-        Ok(response.groups.into_iter().map(|group| (group.group_id.clone(), described(group))).collect())
-    }
-}
+describe_groups_by!(StreamsGroupDescribeRequest => StreamsGroupDescription, described);
 
 fn described(group: wire::DescribedGroup) -> Result<StreamsGroupDescription> {
     Error::check_with(group.error_code, group.error_message.as_deref())?;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rkafka_protocol::messages::FetchRequest;
 use rkafka_protocol::wire::Request;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -95,11 +94,7 @@ async fn ask(
         RaftRequest::EndQuorumEpoch(request) => {
             RaftResponse::EndQuorumEpoch(call(peers, to, END_QUORUM_EPOCH, request, within).await?)
         }
-        RaftRequest::Fetch(mut request) => {
-            // From version 15 on it stands in `replica_state`.
-            request.replica_id = FetchRequest::default().replica_id;
-            RaftResponse::Fetch(call(peers, to, FETCH, request, within).await?)
-        }
+        RaftRequest::Fetch(request) => RaftResponse::Fetch(call(peers, to, FETCH, request, within).await?),
         RaftRequest::FetchSnapshot(request) => {
             RaftResponse::FetchSnapshot(call(peers, to, FETCH_SNAPSHOT, request, within).await?)
         }

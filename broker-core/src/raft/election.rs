@@ -96,13 +96,7 @@ impl<L: RaftLog> RaftNode<L> {
     }
 
     pub(super) fn on_vote_response(&mut self, now: Now, from: i32, response: &VoteResponse) -> Result<(), RaftError> {
-        let partition = match wire::single!(response, topics) {
-            Ok(partition) => partition,
-            Err(error) => {
-                self.note_refusal(now, from, "Vote", error);
-                return Ok(());
-            }
-        };
+        let Some(partition) = self.accepted(now, from, "Vote", wire::single!(response, topics)) else { return Ok(()) };
         let error = ErrorCode::from_code(partition.error_code);
         let leader_id = wire::leader_id(partition.leader_id);
         if !self.is_of_this_epoch(now, from, "Vote", error, leader_id, partition.leader_epoch)? {

@@ -174,12 +174,8 @@ impl<L: RaftLog> RaftNode<L> {
     }
 
     pub(super) fn on_fetch_response(&mut self, now: Now, from: i32, response: &FetchResponse) -> Result<(), RaftError> {
-        let partition = match wire::single!(response, responses) {
-            Ok(partition) => partition,
-            Err(error) => {
-                self.note_refusal(now, from, "Fetch", error);
-                return Ok(());
-            }
+        let Some(partition) = self.accepted(now, from, "Fetch", wire::single!(response, responses)) else {
+            return Ok(());
         };
         let error = ErrorCode::from_code(partition.error_code);
         let leader_id = wire::leader_id(partition.current_leader.leader_id);

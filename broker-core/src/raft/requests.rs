@@ -138,13 +138,7 @@ impl<L: RaftLog> RaftNode<L> {
         response: &BeginQuorumEpochResponse,
     ) -> Result<(), RaftError> {
         let name = "BeginQuorumEpoch";
-        let partition = match wire::single!(response, topics) {
-            Ok(partition) => partition,
-            Err(error) => {
-                self.note_refusal(now, from, name, error);
-                return Ok(());
-            }
-        };
+        let Some(partition) = self.accepted(now, from, name, wire::single!(response, topics)) else { return Ok(()) };
         let error = ErrorCode::from_code(partition.error_code);
         let leader_id = wire::leader_id(partition.leader_id);
         if self.is_of_this_epoch(now, from, name, error, leader_id, partition.leader_epoch)?
@@ -162,13 +156,7 @@ impl<L: RaftLog> RaftNode<L> {
         response: &EndQuorumEpochResponse,
     ) -> Result<(), RaftError> {
         let name = "EndQuorumEpoch";
-        let partition = match wire::single!(response, topics) {
-            Ok(partition) => partition,
-            Err(error) => {
-                self.note_refusal(now, from, name, error);
-                return Ok(());
-            }
-        };
+        let Some(partition) = self.accepted(now, from, name, wire::single!(response, topics)) else { return Ok(()) };
         let error = ErrorCode::from_code(partition.error_code);
         let leader_id = wire::leader_id(partition.leader_id);
         if self.is_of_this_epoch(now, from, name, error, leader_id, partition.leader_epoch)?
@@ -211,6 +199,17 @@ impl<L: RaftLog> RaftNode<L> {
             self.note_refusal(now, from, name, error);
         }
         Ok(error == ErrorCode::None && epoch == self.epoch)
+    }
+
+    /// What a response says of the log's one partition. Where it says nothing of it, that is noted.
+    pub(super) fn accepted<T>(
+        &mut self,
+        now: Now,
+        from: i32,
+        name: &'static str,
+        partition: Result<T, ErrorCode>,
+    ) -> Option<T> {
+        partition.map_err(|error| self.note_refusal(now, from, name, error)).ok()
     }
 
     pub(super) fn note_refusal(&mut self, now: Now, from: i32, name: &'static str, error: ErrorCode) {

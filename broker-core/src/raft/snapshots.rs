@@ -179,13 +179,7 @@ impl<L: RaftLog> RaftNode<L> {
         response: &FetchSnapshotResponse,
     ) -> Result<(), RaftError> {
         let name = "FetchSnapshot";
-        let partition = match wire::single!(response, topics) {
-            Ok(partition) => partition,
-            Err(error) => {
-                self.note_refusal(now, from, name, error);
-                return Ok(());
-            }
-        };
+        let Some(partition) = self.accepted(now, from, name, wire::single!(response, topics)) else { return Ok(()) };
         let error = ErrorCode::from_code(partition.error_code);
         let leader_id = wire::leader_id(partition.current_leader.leader_id);
         let epoch = partition.current_leader.leader_epoch;

@@ -231,8 +231,7 @@ pub(super) fn fetch_request(config: &RaftConfig, position: FetchPosition, log_st
     };
     FetchRequest {
         cluster_id: config.cluster_id.clone(),
-        // Up to version 14 in the one place, then in the other.
-        replica_id: position.replica_id,
+        // Not in `replica_id` too, which versions from 15 on cannot carry, and others are not sent.
         replica_state: fetch_request::ReplicaState { replica_id: position.replica_id, ..Default::default() },
         max_wait_ms: position.max_wait_ms,
         max_bytes: position.max_bytes,

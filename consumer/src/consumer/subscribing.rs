@@ -126,7 +126,7 @@ impl Consumer {
     }
 
     /// Reads these partitions, and no others, without a group to share them with. Partitions that are read already stay
-    /// where they are; [`seek`](ConsumerHandle::seek) moves them. Of those that are read no more, what was dealt with is
+    /// where they are; [`seek`](crate::ConsumerHandle::seek) moves them. Of those that are read no more, what was dealt with is
     /// committed in the background, where offsets are committed by themselves.
     ///
     /// # Errors

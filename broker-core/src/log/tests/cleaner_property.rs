@@ -170,8 +170,12 @@ proptest! {
 /// The round begins behind the marker of a transaction that was aborted, and the same producer's next one is committed.
 #[test]
 fn a_tombstone_takes_its_key_along_whatever_its_producer_aborted_before() {
-    let transaction =
-        |id, keys: &[(u8, bool)], commit, roll_within| Step::Transaction { id, keys: keys.to_vec(), commit, roll_within };
+    let transaction = |id, keys: &[(u8, bool)], commit, roll_within| Step::Transaction {
+        id,
+        keys: keys.to_vec(),
+        commit,
+        roll_within,
+    };
     run(vec![
         transaction(11, &[(0, false)], false, false),
         Step::Put(vec![(1, true)], 0),

@@ -113,13 +113,13 @@ on_both! {
 on_both! {
     async fn by_cooperative_sticky(cluster: &Cluster) {
         let ways = [Way::Killed, Way::Stopped, Way::Held];
-        members_go(cluster, Protocol::Classic("cooperative-sticky"), &ways, 4, "mixed_groups::by_cooperative_sticky").await;
+        members_go(cluster, Protocol::Classic("cooperative-sticky"), &ways, 3, "mixed_groups::by_cooperative_sticky").await;
     }
 }
 
 on_both! {
     async fn by_the_consumer_protocol(cluster: &Cluster) {
         let ways = [Way::Held, Way::Killed, Way::Stopped];
-        members_go(cluster, Protocol::Consumer, &ways, 4, "mixed_groups::by_the_consumer_protocol").await;
+        members_go(cluster, Protocol::Consumer, &ways, 3, "mixed_groups::by_the_consumer_protocol").await;
     }
 }
