@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod connect;
 mod exit;
+mod final_report;
 mod format;
 mod kcat;
 mod report;

@@ -41,7 +41,7 @@ pub struct Consume {
     /// %s value, %k key, %S and %K their lengths (-1 for null), %t topic, %p partition, %o offset, %T timestamp,
     /// %h headers, %R length of the value as 4 bytes, %% a percent sign; %s{hex}, %s{base64}, %s{json};
     /// \n \t \xHH (hexadecimal) \NNN (decimal).
-    #[arg(short = 'f', long, value_name = "FORMAT", conflicts_with = "json")]
+    #[arg(short = 'f', long, value_name = "FORMAT", allow_hyphen_values = true, conflicts_with = "json")]
     pub format: Option<String>,
 
     /// Print each record as a line of JSON; bytes that are not UTF-8 are {"base64": ".."}
@@ -49,11 +49,11 @@ pub struct Consume {
     pub json: bool,
 
     /// Print the key before the value, with this between them
-    #[arg(short = 'K', long, value_name = "DELIMITER", conflicts_with_all = ["format", "json"])]
+    #[arg(short = 'K', long, value_name = "DELIMITER", allow_hyphen_values = true, conflicts_with_all = ["format", "json"])]
     pub key_delimiter: Option<String>,
 
     /// What to print after each record, in place of a line feed
-    #[arg(short = 'D', long, value_name = "DELIMITER", conflicts_with_all = ["format", "json"])]
+    #[arg(short = 'D', long, value_name = "DELIMITER", allow_hyphen_values = true, conflicts_with_all = ["format", "json"])]
     pub delimiter: Option<String>,
 
     /// Print null keys and values as NULL, to tell them from empty ones
@@ -67,6 +67,12 @@ pub struct Consume {
     /// nothing.
     #[arg(short = 'G', long, value_name = "GROUP")]
     pub group: Option<String>,
+
+    /// Write at the end a line of JSON to this file, or to this number of an open file (as 3 with 3>report.json)
+    ///
+    /// records, offsets (behind the last that was printed of each partition), exit, error.
+    #[arg(long, value_name = "FD|FILE")]
+    pub report: Option<String>,
 
     #[command(flatten)]
     pub connection: Connection,

@@ -19,15 +19,15 @@ pub struct Produce {
     pub files: Vec<PathBuf>,
 
     /// Split each line at the first DELIMITER into key and value; a line without it has no key
-    #[arg(short = 'K', long, value_name = "DELIMITER")]
+    #[arg(short = 'K', long, value_name = "DELIMITER", allow_hyphen_values = true)]
     pub key_delimiter: Option<String>,
 
     /// What ends a record, in place of a line feed (escapes: \n \t \xHH)
-    #[arg(short = 'D', long, value_name = "DELIMITER", default_value = "\\n")]
+    #[arg(short = 'D', long, value_name = "DELIMITER", allow_hyphen_values = true, default_value = "\\n")]
     pub delimiter: String,
 
     /// The key of every record
-    #[arg(short = 'k', long, value_name = "KEY", conflicts_with = "key_delimiter")]
+    #[arg(short = 'k', long, value_name = "KEY", allow_hyphen_values = true, conflicts_with = "key_delimiter")]
     pub key: Option<String>,
 
     /// The partition; without it the key decides, as in Java
@@ -61,6 +61,13 @@ pub struct Produce {
     /// Create the topic where it is missing, as the broker's defaults have it
     #[arg(long)]
     pub create: bool,
+
+    /// Write at the end a line of JSON to this file, or to this number of an open file (as 3 with 3>report.json)
+    ///
+    /// sent, acked, failed, first_failed_source, first_failed_line, offsets (the first and last of each partition), exit,
+    /// error. Counts are null where a second Ctrl-C ended it at once.
+    #[arg(long, value_name = "FD|FILE")]
+    pub report: Option<String>,
 
     /// What only kcat's command line can ask for.
     #[arg(skip)]

@@ -145,6 +145,7 @@ fn produce(kcat: &Kcat, topic: String, connection: Connection) -> Result<Produce
         acks: None,
         on_error: if kcat.keeps_on { OnError::Continue } else { OnError::Stop },
         create: false,
+        report: None,
         kcat: Some(KcatProduce { count: kcat.count, tee: kcat.tee, whole_files: !kcat.lines && !kcat.rest.is_empty() }),
         connection,
     })
@@ -168,6 +169,7 @@ fn consume(
         delimiter: kcat.delimiter.clone(),
         null: kcat.null,
         group,
+        report: None,
         connection,
     })
 }

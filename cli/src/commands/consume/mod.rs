@@ -1,5 +1,6 @@
 //! `rkafka consume`.
 
+mod account;
 mod group;
 mod output;
 mod plan;
@@ -11,6 +12,7 @@ use rkafka::admin::{Admin, AdminConfig};
 use rkafka::client::ClientSettings;
 use rkafka::consumer::{Consumer, ConsumerConfig, OffsetReset};
 
+use self::account::Account;
 use self::group::Written;
 use self::output::Output;
 use self::printer::Printer;
@@ -19,10 +21,18 @@ use self::session::Session;
 use crate::args::Consume;
 use crate::connect;
 use crate::exit::{Exit, Failure};
+use crate::final_report::{self, FinalReport};
 use crate::signals::Signals;
 
 /// Runs the command.
 pub async fn run(args: Consume) -> Result<Exit, Failure> {
+    let report = FinalReport::open(args.report.as_deref())?;
+    let account = Account::default();
+    let result = read(args, account.clone()).await;
+    final_report::conclude(report, account.counted(), result)
+}
+
+async fn read(args: Consume, account: Account) -> Result<Exit, Failure> {
     let mut printer = Printer::from_args(&args)?;
     let range = Range::from_args(&args, super::now_ms())?;
     let (config, commits) = config(&args, range)?;
@@ -83,6 +93,7 @@ pub async fn run(args: Consume) -> Result<Exit, Failure> {
         quiet: args.connection.quiet,
         verbose: args.connection.verbose > 0 || (is_kcat && !args.connection.quiet),
         is_kcat,
+        account,
     };
     session.run(limit).await
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rkafka::consumer::{Batch, Consumer, ConsumerError, ConsumerHandle, PartitionError, TopicPartition};
 use tokio::time::{Interval, MissedTickBehavior};
 
+use super::account::Account;
 use super::group::Written;
 use super::output::{Output, Reader, WriteError};
 use super::printer::Printer;
@@ -51,6 +52,8 @@ pub struct Session {
     pub verbose: bool,
     /// Whether to say it as kcat does, also where reading goes on.
     pub is_kcat: bool,
+    /// What is told at the end.
+    pub account: Account,
 }
 
 /// Why the reading ends.
@@ -205,6 +208,7 @@ impl Session {
         let until = place.as_ref().and_then(|place| self.bounds.get(place)).copied().unwrap_or(i64::MAX);
         let most = self.left.unwrap_or(u64::MAX);
         let progress = self.printer.print(batch, until, most, &mut self.output.buffer);
+        self.account.note(batch, progress.records, progress.next_offset);
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(progress.records);
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use rkafka::admin::{Admin, ErrorCode, NewTopic};
 use rkafka::client::ClientOptions;
 use rkafka::producer::{Producer, ProducerConfig, TopicHandle};
+use serde_json::{Map, Value};
 
 use self::gate::Gate;
 use self::reader::Reader;
@@ -24,6 +25,7 @@ use self::tally::Tally;
 use super::topics;
 use crate::args::Produce;
 use crate::exit::{Exit, Failure};
+use crate::final_report::{self, FinalReport};
 use crate::signals::Signals;
 use crate::{connect, format, report};
 
@@ -34,6 +36,13 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 pub async fn run(args: Produce) -> Result<Exit, Failure> {
+    let report = FinalReport::open(args.report.as_deref())?;
+    let mut counted = Tally::nothing();
+    let result = send(args, report.is_some(), &mut counted).await;
+    final_report::conclude(report, counted, result)
+}
+
+async fn send(args: Produce, reports: bool, counted: &mut Map<String, Value>) -> Result<Exit, Failure> {
     let shape = Shape::from_args(&args)?;
     let delimiter =
         format::template::delimiter(&args.delimiter).map_err(|error| Failure::usage(format!("-D: {error}")))?;
@@ -68,7 +77,7 @@ pub async fn run(args: Produce) -> Result<Exit, Failure> {
         runtime: tokio::runtime::Handle::current(),
         kcat: args.kcat,
     };
-    let mut tally = Tally::new(reader.names.clone(), args.on_error);
+    let mut tally = Tally::new(reader.names.clone(), args.on_error, reports);
     reader.start(sources, sender)?;
 
     let signal = {
@@ -84,6 +93,7 @@ pub async fn run(args: Produce) -> Result<Exit, Failure> {
                 tokio::select! {
                     _ = &mut work => Some(exit),
                     again = signals.next() => {
+                        counted.values_mut().for_each(|count| *count = Value::Null);
                         report::error("ended at once; records that were not acknowledged may or may not be written");
                         return Ok(again);
                     }
@@ -94,6 +104,7 @@ pub async fn run(args: Produce) -> Result<Exit, Failure> {
     progress.finish_and_clear();
     // Everything is acknowledged or has failed by now; only connections are left.
     let _ = producer.close(CLOSING).await;
+    *counted = tally.counted();
     tally.conclude(signal, &args)
 }
 

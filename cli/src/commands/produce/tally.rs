@@ -1,8 +1,10 @@
 //! What became of the records.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rkafka::producer::Delivery;
+use rkafka::producer::{Delivery, RecordMetadata};
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::Receiver;
 
 use super::gate::Gate;
@@ -42,12 +44,53 @@ pub struct Tally {
     acknowledged: u64,
     failed: u64,
     first: Option<Failure>,
+    /// Where the first failed: the source, and the line.
+    first_place: Option<(usize, Option<u64>)>,
+    /// The first and the last offset in each partition, where they are to be reported.
+    offsets: Option<BTreeMap<i32, (i64, i64)>>,
 }
 
 impl Tally {
     /// Nothing yet; `names` are those of the sources.
-    pub fn new(names: Arc<[String]>, on_error: OnError) -> Self {
-        Self { names, on_error, acknowledged: 0, failed: 0, first: None }
+    pub fn new(names: Arc<[String]>, on_error: OnError, reports: bool) -> Self {
+        let offsets = reports.then(BTreeMap::new);
+        Self { names, on_error, acknowledged: 0, failed: 0, first: None, first_place: None, offsets }
+    }
+
+    /// What the report says where nothing was sent.
+    pub fn nothing() -> Map<String, Value> {
+        Self::new(Arc::new([]), OnError::Stop, true).counted()
+    }
+
+    /// What the report says.
+    pub fn counted(&self) -> Map<String, Value> {
+        let (source, line) = self.first_place.map_or((None, None), |(source, line)| (Some(source), line));
+        let source = source.and_then(|source| self.names.get(source)).map_or(Value::Null, |name| name.as_str().into());
+        let offsets = self
+            .offsets
+            .iter()
+            .flatten()
+            .map(|(partition, (first, last))| (partition.to_string(), json!({ "first": first, "last": last })));
+        [
+            ("sent", (self.acknowledged + self.failed).into()),
+            ("acked", self.acknowledged.into()),
+            ("failed", self.failed.into()),
+            ("first_failed_source", source),
+            ("first_failed_line", line.map_or(Value::Null, Value::from)),
+            ("offsets", Value::Object(offsets.collect())),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .collect()
+    }
+
+    fn acknowledge(&mut self, metadata: &RecordMetadata) {
+        self.acknowledged += 1;
+        // Without acknowledgements the broker tells no offsets.
+        if let Some(offsets) = self.offsets.as_mut().filter(|_| metadata.offset >= 0) {
+            let range = offsets.entry(metadata.partition).or_insert((metadata.offset, metadata.offset));
+            *range = (range.0.min(metadata.offset), range.1.max(metadata.offset));
+        }
     }
 
     /// Waits for what becomes of every record, and stops the reading where one fails and that is wished.
@@ -61,7 +104,7 @@ impl Tally {
                             None => delivery.await,
                         };
                         match result {
-                            Ok(_) => self.acknowledged += 1,
+                            Ok(metadata) => self.acknowledge(&metadata),
                             Err(error) => self.fail(source, Some(line), error, gate),
                         }
                     }
@@ -82,6 +125,7 @@ impl Tally {
             OnError::Continue if self.failed <= TOLD => report::error(&message),
             OnError::Continue => {}
         }
+        self.first_place.get_or_insert((source, line));
         self.first.get_or_insert(Failure::new(failure.exit, message));
     }
 
