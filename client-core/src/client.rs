@@ -192,8 +192,9 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Finds the cluster by `bootstrap.servers`. Each address is tried once; [`crate::retry()`] tries more often. Needs
-    /// tokio's runtime, also later, for the tasks that drive connections. Cancel safe.
+    /// Finds the cluster by `bootstrap.servers`. Each address is tried once; [`crate::retry()`] tries more often. Connections
+    /// live on the runtime that this is called on, which must go on running as long as the client is used; requests may be
+    /// made from any other. Cancel safe.
     ///
     /// # Errors
     /// A setting cannot be used; or no address answers, and the error says of each what came of it.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::client::Inner;
-use crate::{Cluster, Connection, Endpoint, Error, ErrorKind, Lane, Link, MetadataRecovery, Result, clock};
+use crate::{Cluster, Connection, Endpoint, Error, ErrorKind, Lane, MetadataRecovery, Result, clock};
 
 /// Which topics' metadata to fetch. The brokers always come with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -277,8 +277,7 @@ pub(crate) async fn bootstrap(client: &Inner, all: bool, ids: &BTreeSet<Uuid>) -
         // Not from the pool: which broker this is will be known only from its answer, and only where the broker is
         // advertised under this very address.
         let attempt = async {
-            let link = Link::connect(&client.shared, &endpoint).await?;
-            let connection = Connection::new(link, client.shared.config.connections_max_idle);
+            let connection = client.pool.first(&endpoint).await?;
             let response = ask_over(client, &connection, all, ids).await?;
             if response.brokers.is_empty() {
                 let error = Error::new(ErrorKind::Unreachable, "it knows of no broker in its cluster, not even itself");

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::link::{Outcome, Trial};
@@ -72,13 +73,16 @@ impl Slot {
 #[derive(Debug)]
 pub(crate) struct Pool {
     shared: Arc<Shared>,
+    /// Where connections live, whichever runtime asks for them: one that ends must not take them along.
+    home: Handle,
     nodes: Mutex<HashMap<Endpoint, Node>>,
     slots: Mutex<HashMap<(Endpoint, Lane), Arc<Slot>>>,
 }
 
 impl Pool {
+    /// Must be called on the runtime on which connections are to live.
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, nodes: Mutex::default(), slots: Mutex::default() }
+        Self { shared, home: Handle::current(), nodes: Mutex::default(), slots: Mutex::default() }
     }
 
     /// The connection to a broker in a lane, opened if there is none. Those who ask at once wait for one attempt, and
@@ -103,9 +107,24 @@ impl Pool {
             let mut failed = slot.failed();
             *failed = (failed.0.wrapping_add(1), Some(error.clone()));
         })?;
-        let connection = Connection::new(link, self.shared.config.connections_max_idle);
+        let connection = self.share(link);
         *held = Some(connection.clone());
         Ok(connection)
+    }
+
+    /// Opens a connection to where nothing is known yet.
+    pub(crate) async fn first(&self, endpoint: &Endpoint) -> Result<Connection> {
+        self.dial(endpoint, 0).await.map(|link| self.share(link))
+    }
+
+    fn share(&self, link: Link) -> Connection {
+        let _home = self.home.enter();
+        Connection::new(link, self.shared.config.connections_max_idle)
+    }
+
+    async fn dial(&self, endpoint: &Endpoint, failures: u32) -> Result<Link> {
+        let (shared, endpoint) = (Arc::clone(&self.shared), endpoint.clone());
+        clock::run_on(&self.home, async move { Link::connect_after(&shared, &endpoint, failures).await }).await
     }
 
     /// Takes over the connection that the client found the cluster by, once its answer has told which broker that is: one
@@ -134,7 +153,7 @@ impl Pool {
         if let Some(not_before) = not_before {
             tokio::time::sleep_until(not_before).await;
         }
-        let mut result = Link::connect_after(&self.shared, endpoint, failures).await;
+        let mut result = self.dial(endpoint, failures).await;
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let node = nodes.entry(endpoint.clone()).or_default();
         match &mut result {

@@ -41,6 +41,27 @@ async fn the_connection_that_found_the_cluster_is_kept() {
     assert_eq!(net.dials(), 3);
 }
 
+#[test]
+fn connections_outlive_the_runtime_that_asked_for_them() {
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let (home, visitor, net) = (runtime(), runtime(), FakeNet::new());
+    let network = runtime();
+    network.block_on(async {
+        net.serve("a:1", || metadata(&["a:1", "b:1"], 1, 1));
+        net.serve("b:1", || metadata(&["a:1", "b:1"], 1, 1));
+    });
+    let client = home.block_on(Client::connect_with(config("a:1"), options(&net))).unwrap();
+    let connection = visitor.block_on(client.connection(&Target::Node(2), Lane::Control)).unwrap();
+    drop(visitor);
+    home.block_on(client.connection(&Target::Node(2), Lane::Control)).unwrap();
+    assert_eq!((connection.is_closed(), net.dials()), (false, 2));
+    home.shutdown_background();
+    let visitor = runtime();
+    let error = visitor.block_on(client.connection(&Target::Node(1), Lane::Group)).unwrap_err();
+    assert!(error.to_string().contains("runtime on which the client was made"), "{error}");
+}
+
 #[tokio::test]
 async fn bad_settings_are_refused() {
     for (config, text) in [

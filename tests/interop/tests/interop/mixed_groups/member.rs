@@ -129,7 +129,9 @@ impl Member {
                 child.signal("TERM");
                 child.wait(LIMIT)
             });
-            ended.await.expect("it ends");
+            let status = ended.await.expect("it ends");
+            // A JVM that is asked to end says so by its status.
+            assert!(status.success() || self.kind == Kind::Java, "{}: {status}; {}", self.name, self.lately());
             self.note_end(End::Stopped);
         }
     }
