@@ -20,7 +20,7 @@ use crate::wire;
 
 /// What Java calls the protocol type of consumers.
 const PROTOCOL_TYPE: &str = "consumer";
-/// How much longer than the rebalance timeout a JoinGroup may take, as in Java.
+/// How much longer than the rebalance timeout a JoinGroup may take, as in Java, where `request.timeout.ms` is not longer.
 const JOIN_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 
 pub(super) fn group_id(shared: &Shared) -> String {
@@ -91,7 +91,8 @@ pub(super) async fn join(shared: &Shared, joining: Joining) -> Result<Joined, Fa
         reason: (version >= 8).then(|| "the consumer joins".to_owned()),
         ..JoinGroupRequest::default()
     };
-    let timeout = Some(config.max_poll_interval.saturating_add(JOIN_GRACE));
+    let longest = config.max_poll_interval.saturating_add(JOIN_GRACE);
+    let timeout = Some(longest.max(config.client.request_timeout));
     let response = wire::coordinator_request(shared, Lane::Group, i16::MAX, timeout, build)
         .await
         .map_err(|error| failure(shared, &error))?;
