@@ -36,6 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rkafka-cli", &["rkafka"]),
     ("rkafka-examples", &["rkafka"]),
     ("rkafka-testkit", &["rkafka-broker-core", "rkafka-protocol"]),
+    ("rkafka-history", &[]),
     ("rkafka-e2e", &[]),
     ("rkafka-interop", &[]),
     ("rkafka-bench", &["rkafka"]),
@@ -43,7 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// What tests may use beyond their crate's rooms.
-const TEST_ROOMS: &[&str] = &["rkafka", "rkafka-testkit", "rkafka-protocol"];
+const TEST_ROOMS: &[&str] = &["rkafka", "rkafka-testkit", "rkafka-history", "rkafka-protocol"];
 
 /// Licences that may come in with a dependency.
 const LICENCES: &[&str] = &[
