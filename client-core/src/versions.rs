@@ -45,7 +45,11 @@ impl BrokerVersions {
         let ours = VersionRange::new(R::VERSIONS.min, R::VERSIONS.max.min(max));
         let key = R::KEY as i16;
         let Some(theirs) = self.range(key) else {
-            let message = format!("the broker does not know {}; it needs a newer Kafka", R::NAME);
+            // Which it is cannot be told from here: brokers that are not Kafka leave parts of it out.
+            let message = format!(
+                "the broker does not answer {}: it is too old for it, or does without that part of Kafka",
+                R::NAME
+            );
             return Err(Error::new(ErrorKind::UnsupportedVersion, message));
         };
         ours.intersect(&theirs).map(|common| common.max).ok_or_else(|| {

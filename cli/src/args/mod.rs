@@ -1,5 +1,6 @@
 //! What can be typed. What is meant by it is worked out in `commands`.
 
+mod acls;
 mod broker;
 mod cluster;
 mod config;
@@ -11,9 +12,12 @@ mod output;
 mod partitions;
 mod produce;
 mod profile;
+mod quotas;
 mod topics;
 mod transactions;
+mod users;
 
+pub use acls::{AclFilter, AclResources, Acls, AclsCommand, CreateAcls, DeleteAcls, ListAcls};
 pub use broker::{Broker, BrokerCommand, BrokerRun};
 pub use cluster::{Cluster, ClusterCommand, DeleteRecords, OfCluster, Offsets, Records, RecordsCommand};
 pub use config::{Config, ConfigCommand, Explain};
@@ -31,12 +35,14 @@ pub use output::{Color, Consent, Form, Output, Paint};
 pub use partitions::Partitions;
 pub use produce::{KcatProduce, OnError, Produce};
 pub use profile::{Profile, ProfileCommand};
+pub use quotas::{AlterQuotas, DeleteQuotas, ListQuotas, QuotaEntity, Quotas, QuotasCommand};
 pub use topics::{AlterTopic, CreateTopic, DeleteTopics, DescribeTopics, ListTopics, Topics, TopicsCommand};
 
 pub use transactions::{
     AbortTransactions, DescribeTransactions, FindHanging, ListTransactions, TransactionProducers, Transactions,
     TransactionsCommand,
 };
+pub use users::{DeleteUsers, DescribeUsers, ListUsers, SetUser, Users, UsersCommand};
 
 use clap::{Parser, Subcommand};
 
@@ -70,6 +76,15 @@ pub enum Command {
     Groups(Groups),
     /// Print and change settings of topics, brokers, groups and client metrics
     Configs(Configs),
+    /// List, create and delete the rules of who may do what
+    #[command(alias = "acl")]
+    Acls(Acls),
+    /// List, set and take away the limits of users, clients and addresses
+    #[command(alias = "quota")]
+    Quotas(Quotas),
+    /// List, create, change and delete users who log in by SCRAM
+    #[command(alias = "user")]
+    Users(Users),
     /// Print offsets of partitions: their start, their end, or those of a time
     #[command(alias = "offset")]
     Offsets(Offsets),

@@ -1,5 +1,6 @@
 //! What is meant by what was typed: one module per command.
 
+mod acls;
 mod broker;
 mod cluster;
 mod config;
@@ -11,8 +12,10 @@ mod manual;
 mod offsets;
 mod produce;
 mod profile;
+mod quotas;
 pub mod topics;
 mod transactions;
+mod users;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -44,6 +47,18 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Configs(args) => {
             start_log(configs::connection(&args));
             block_on(one_thread()?, configs::run(args))
+        }
+        Command::Acls(args) => {
+            start_log(acls::connection(&args));
+            block_on(one_thread()?, acls::run(args))
+        }
+        Command::Quotas(args) => {
+            start_log(quotas::connection(&args));
+            block_on(one_thread()?, quotas::run(args))
+        }
+        Command::Users(args) => {
+            start_log(users::connection(&args));
+            block_on(one_thread()?, users::run(args))
         }
         Command::Offsets(args) => {
             start_log(&args.connection);

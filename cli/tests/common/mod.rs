@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "each test file takes what it needs of this")]
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::ops::Deref;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
@@ -18,12 +19,98 @@ pub fn rkafka() -> Command {
     command
 }
 
+/// Where commands go: a broker of ours, or Apache Kafka.
+#[derive(Debug, Clone)]
+pub struct At {
+    /// The brokers, as `-b` takes them.
+    pub address: String,
+    /// Whether it is Apache Kafka.
+    pub is_real: bool,
+}
+
+impl At {
+    /// Apache Kafka, shared by all tests of the process; `None` where it cannot be had, which is said.
+    pub fn real(test: &str) -> Option<Self> {
+        match rkafka_testkit::RealKafka::shared() {
+            Ok(kafka) => Some(Self { address: kafka.bootstrap(), is_real: true }),
+            Err(why) => {
+                rkafka_testkit::skipped(test, &why);
+                None
+            }
+        }
+    }
+
+    /// A command that talks to it.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = rkafka();
+        command.args(words).args(["-b", &self.address]);
+        command
+    }
+
+    /// Runs a command with this input, and gives what came of it.
+    pub fn run(&self, words: &[&str], input: &[u8]) -> Ran {
+        run(self.command(words), input)
+    }
+
+    /// Runs a command that must succeed and say nothing on stderr; its stdout.
+    #[track_caller]
+    pub fn ok(&self, words: &[&str], input: &[u8]) -> Vec<u8> {
+        let ran = self.run(words, input);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{words:?}");
+        ran.stdout
+    }
+
+    /// What a command that must succeed prints as JSON.
+    #[track_caller]
+    pub fn json(&self, words: &[&str]) -> serde_json::Value {
+        let printed = self.ok(words, b"");
+        serde_json::from_slice(&printed).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// A topic.
+    #[track_caller]
+    pub fn topic(&self, name: &str, partitions: &str) {
+        self.ok(&["topics", "create", name, "-p", partitions, "-q"], b"");
+    }
+
+    /// A name that nothing else in this process has: `what` and a number.
+    pub fn unique(&self, what: &str) -> String {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        format!("{what}-{}", NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+/// Declares a test that runs twice: on a broker of ours, and on Apache Kafka where it can be had. There, names of topics and
+/// groups must be [`At::unique`].
+#[macro_export]
+macro_rules! on_both {
+    ($(#[doc = $doc:literal])* fn $name:ident($at:ident: &At) $body:block) => {
+        mod $name {
+            use super::*;
+
+            $(#[doc = $doc])*
+            fn body($at: &$crate::common::At) $body
+
+            #[test]
+            fn ours() {
+                body(&$crate::common::Broker::in_memory());
+            }
+
+            #[test]
+            fn real_kafka() {
+                if let Some(kafka) = $crate::common::At::real(concat!(module_path!(), "::real_kafka")) {
+                    body(&kafka);
+                }
+            }
+        }
+    };
+}
+
 /// A broker, `rkafka broker run`, that ends with the test.
 pub struct Broker {
     child: Child,
     stderr: BufReader<ChildStderr>,
-    /// Its address.
-    pub address: String,
+    at: At,
     /// The line that it said when it was ready.
     pub ready: String,
 }
@@ -59,7 +146,7 @@ impl Broker {
             .and_then(|(_, rest)| rest.split(',').next())
             .unwrap_or_else(|| panic!("the broker is not ready: {ready}"))
             .to_owned();
-        Self { child, stderr, address, ready }
+        Self { child, stderr, at: At { address, is_real: false }, ready }
     }
 
     /// Kills it as `kill -9` does.
@@ -75,29 +162,13 @@ impl Broker {
         self.stderr.read_to_string(&mut said).unwrap();
         (self.child.wait().unwrap().code(), said)
     }
+}
 
-    /// A command that talks to this broker.
-    pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = rkafka();
-        command.args(words).args(["-b", &self.address]);
-        command
-    }
+impl Deref for Broker {
+    type Target = At;
 
-    /// Runs a command with this input, and gives what came of it.
-    pub fn run(&self, words: &[&str], input: &[u8]) -> Ran {
-        run(self.command(words), input)
-    }
-
-    /// Runs a command that must succeed and say nothing on stderr; its stdout.
-    pub fn ok(&self, words: &[&str], input: &[u8]) -> Vec<u8> {
-        let ran = self.run(words, input);
-        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{words:?}");
-        ran.stdout
-    }
-
-    /// A topic.
-    pub fn topic(&self, name: &str, partitions: &str) {
-        self.ok(&["topics", "create", name, "-p", partitions, "-q"], b"");
+    fn deref(&self) -> &At {
+        &self.at
     }
 }
 
@@ -147,4 +218,19 @@ pub fn run(mut command: Command, input: &[u8]) -> Ran {
 pub fn send_signal(child: &Child, signal: &str) {
     let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
+}
+
+/// Asks until the answer is as it should be, for a minute at most.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "a test waits for what happens elsewhere")]
+pub fn eventually<T: std::fmt::Debug>(mut ask: impl FnMut() -> T, is_right: impl Fn(&T) -> bool) -> T {
+    let begun = std::time::Instant::now();
+    loop {
+        let answer = ask();
+        if is_right(&answer) {
+            return answer;
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "not within a minute: {answer:?}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
 }
