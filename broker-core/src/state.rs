@@ -338,10 +338,10 @@ impl BrokerState {
     }
 
     /// Whether the controller would have a broker, with the epoch in which it fetches, in sync: it is registered with that
-    /// epoch, and not fenced.
+    /// epoch, neither fenced nor about to stop.
     pub(crate) fn is_isr_eligible(&self, broker: i32, epoch: i64) -> bool {
         let image = self.image();
-        image.brokers().get(&broker).is_some_and(|known| !known.fenced && (epoch < 0 || epoch == known.epoch))
+        image.brokers().get(&broker).is_some_and(|known| known.is_active() && (epoch < 0 || epoch == known.epoch))
     }
 
     /// The partition of this name.

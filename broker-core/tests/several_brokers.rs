@@ -137,3 +137,30 @@ async fn a_leader_that_dies_is_replaced_and_nothing_acknowledged_is_lost() {
     assert_eq!(at_next.values("t", 0, 0).await, expected);
     cluster.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_follower_that_stopped() {
+    // Were a leader to wait for one that had everything a moment ago, it would be for this long.
+    let patient = |config: rkafka_broker_core::BrokerConfig| {
+        config
+            .broker_heartbeat_interval(Duration::from_millis(100))
+            .default_replication_factor(3)
+            .replica_lag_time_max(Duration::from_secs(3600))
+    };
+    let mut cluster =
+        tokio::time::timeout(PATIENCE, Cluster::brokers(3).with(patient).start()).await.unwrap().unwrap();
+    let mut any = client(&cluster, 1).await;
+    let created = any.call(&replicated("t", 1), 7).await;
+    assert_eq!(created.topics[0].error_code, 0, "{:?}", created.topics[0].error_message);
+    let found = until(&mut any, "t", |found| found.topics[0].error_code == 0).await;
+    let leader = found.topics[0].partitions[0].leader_id;
+    let mut at_leader = client(&cluster, leader).await;
+    let produced = at_leader.produce("t", 0, batch(&["before"])).await;
+    assert_eq!(produced.error_code, 0, "{produced:?}");
+    let follower = cluster.ids().into_iter().find(|id| *id != leader).unwrap();
+    drop(any);
+    cluster.take(follower).unwrap().shutdown().await.unwrap();
+    let produced = at_leader.produce("t", 0, batch(&["after"])).await;
+    assert_eq!((produced.error_code, produced.base_offset), (0, 1), "{produced:?}");
+    cluster.shutdown().await.unwrap();
+}

@@ -38,6 +38,7 @@ async fn apply(broker: &BrokerState, image: Arc<MetadataImage>) {
     }
     broker.metadata.publish(Arc::clone(&image));
     broker.apply_roles(&delta.changed_topics);
+    rule_out(broker, &delta, &image);
     move_coordinators(broker, &delta);
     apply_configs(broker, &delta.configs);
     broker.metadata.done(up_to);
@@ -119,6 +120,21 @@ fn move_coordinators(broker: &BrokerState, delta: &ImageDelta) {
             (SHARE_STATE_TOPIC, true) => shares.elected(index, epoch),
             (SHARE_STATE_TOPIC, false) => shares.resigned(index, epoch),
             _ => {}
+        }
+    }
+}
+
+/// Has leaders wait no more for brokers that have left, or are about to.
+fn rule_out(broker: &BrokerState, delta: &ImageDelta, image: &MetadataImage) {
+    let is_inactive = |id: &&i32| image.broker(**id).is_none_or(|known| !known.is_active());
+    let inactive: Vec<i32> =
+        delta.changed_brokers.iter().chain(&delta.removed_brokers).filter(is_inactive).copied().collect();
+    if inactive.is_empty() {
+        return;
+    }
+    for partition in broker.known_partitions() {
+        for id in &inactive {
+            partition.rule_out(*id);
         }
     }
 }

@@ -245,6 +245,14 @@ impl LeaderBook {
         Ok(has_new_start)
     }
 
+    /// The controller would not have a follower in sync any more, for it is fenced, about to stop, or gone. Its next fetch
+    /// may say otherwise; where none comes, the high watermark must not wait for one that had everything a moment ago.
+    pub fn rule_out(&mut self, id: i32) {
+        for follower in self.followers.iter_mut().filter(|follower| follower.id == id) {
+            follower.is_eligible = false;
+        }
+    }
+
     /// Whether the broker is a follower of this leader.
     pub fn has_follower(&self, id: i32) -> bool {
         self.followers.iter().any(|follower| follower.id == id)
@@ -403,6 +411,30 @@ mod tests {
         let decision = IsrDecision { leader_epoch: 5, partition_epoch: 8, isr: vec![1, 2, 3] };
         assert_eq!(book.answered(&proposal, &Ok(decision)), None);
         assert_eq!((book.isr(), book.partition_epoch), (&[1, 2, 3][..], 8));
+    }
+
+    #[test]
+    fn the_watermark_does_not_wait_for_one_that_is_ruled_out() {
+        let mut book = book(&[1, 2, 3]);
+        fetch(&mut book, 2, 12, 12, 1);
+        fetch(&mut book, 3, 12, 12, 1);
+        // The controller takes 3 out, which had everything a moment ago and will not fetch again.
+        let leadership = Leadership {
+            node: 1,
+            leader_epoch: 5,
+            partition_epoch: 8,
+            replicas: vec![1, 2, 3],
+            isr: vec![1, 2],
+            lag_max_ms: LAG_MS,
+        };
+        book.update(&leadership, 2);
+        fetch(&mut book, 2, 13, 13, 3);
+        assert_eq!(book.high_watermark(13, 13, 1), Some(12), "3 may be about to come back");
+        book.rule_out(3);
+        assert_eq!(book.high_watermark(13, 13, 1), Some(13));
+        assert_eq!(book.propose_expansion(3, 12), None);
+        fetch(&mut book, 3, 12, 13, 4);
+        assert_eq!(book.high_watermark(13, 13, 1), Some(12), "it is back");
     }
 
     #[test]

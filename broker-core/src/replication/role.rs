@@ -220,6 +220,13 @@ impl Partition {
         Some(result)
     }
 
+    /// The controller would not have a follower in sync any more.
+    pub fn rule_out(&self, follower: i32) {
+        if self.is_replicated() {
+            self.with_book(|book, _| book.rule_out(follower));
+        }
+    }
+
     /// Proposes to take followers out of the set in sync that lag (`replica.lag.time.max.ms`). To be asked every half of
     /// that time.
     pub fn propose_shrinkage(&self, now_ms: i64) -> Option<IsrProposal> {
