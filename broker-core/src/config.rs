@@ -162,6 +162,24 @@ settings! {
         /// How many bytes of a snapshot of the metadata go into one answer.
         "controller.quorum.fetch.snapshot.max.bytes" => controller_quorum_fetch_snapshot_max_bytes: i32 = 8_388_608,
             in 1024.., because "smaller answers move nobody on";
+        /// How many bytes of records of the metadata are committed until each node writes the next snapshot of it.
+        "metadata.log.max.record.bytes.between.snapshots" => metadata_log_max_record_bytes_between_snapshots: i64 =
+            20_971_520, in 1.., because "a snapshot of nothing new says nothing";
+        /// How long after the first record since the last snapshot of the metadata the next one is written, however few
+        /// records there are; 0 for however long it takes.
+        "metadata.log.max.snapshot.interval.ms" => metadata_log_max_snapshot_interval: Duration =
+            Duration::from_secs(60 * 60);
+        /// How many bytes the log of the metadata and its snapshots may take, until the oldest snapshot goes and the log
+        /// below the next one; -1 for no limit. The newest snapshot stays, and the log behind it.
+        "metadata.max.retention.bytes" => metadata_max_retention_bytes: i64 = 104_857_600,
+            in Check::new("a size, or -1 for no limit", |bytes: &i64| *bytes >= -1), because "it is a size";
+        /// How old a snapshot of the metadata may be until it goes likewise.
+        "metadata.max.retention.ms" => metadata_max_retention_ms: Retention = Retention::For(7 * DAY);
+        /// How large a segment of the log of the metadata grows.
+        "metadata.log.segment.bytes" => metadata_log_segment_bytes: i32 = 1_073_741_824,
+            in 8_388_608.., because "the largest batch must fit into it";
+        /// How old a segment of the log of the metadata may become until another begins.
+        "metadata.log.segment.ms" => metadata_log_segment_ms: Duration = Duration::from_secs(7 * 24 * 60 * 60);
         /// How often a broker tells the active controller that it is there.
         "broker.heartbeat.interval.ms" => broker_heartbeat_interval: Duration = Duration::from_secs(2),
             in Duration::from_millis(1).., because "there must be a moment between";

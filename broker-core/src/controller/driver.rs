@@ -3,6 +3,8 @@
 //!
 //! Every node has one: a controller votes, and may become the active one; a broker that is none follows the log.
 
+mod snapshots;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
@@ -20,12 +22,12 @@ use tokio::time::Instant;
 use super::active::ActiveController;
 use super::view::View;
 use super::{Decision, MetadataImage, MetadataRecord, records};
-use crate::config::milliseconds;
+use crate::config::{Retention, milliseconds};
 use crate::locks::{lock, read, write};
 use crate::log::{LogConfig, OpenState};
 use crate::raft::{
-    Action, AppendRefused, CallFailed, CallId, DiskLog, LeaderAndEpoch, Now, OffsetAndEpoch, RaftConfig, RaftError,
-    RaftLog, RaftNode, RaftRequest, RaftResponse, RequestId, Voter,
+    Action, AppendRefused, CallFailed, CallId, DiskLog, LeaderAndEpoch, Now, RaftConfig, RaftError, RaftLog, RaftNode,
+    RaftRequest, RaftResponse, RequestId, SnapshotSchedule, Voter,
 };
 use crate::storage::Storage;
 use crate::{BrokerConfig, Clock};
@@ -110,6 +112,12 @@ struct Inner {
     committed: Arc<MetadataImage>,
     /// Behind the last record that is.
     committed_to: i64,
+    /// When that record was written.
+    committed_ms: i64,
+    /// When the next snapshot is due.
+    schedule: SnapshotSchedule,
+    /// Whether one is being written.
+    is_writing_snapshot: bool,
     /// Where this node's epoch as the leader begins, until all before it is committed.
     becomes: Option<(i32, i64)>,
     active: Option<Active>,
@@ -124,12 +132,23 @@ struct Active {
     epoch: i32,
     /// The image of all that was decided, committed or not. Decisions are made on it.
     decided: MetadataImage,
-    /// Images of what was decided and is not committed, with the offset behind each.
-    pending: VecDeque<(i64, Arc<MetadataImage>)>,
+    /// What was decided and is not committed.
+    pending: VecDeque<Pending>,
     /// Who waits for an offset to be committed. When they are dropped, it will not be by this controller.
     waiting: Vec<(i64, oneshot::Sender<()>)>,
     /// Sessions of brokers, and what is done when nobody asks.
     machine: ActiveController,
+}
+
+/// One batch of decisions.
+#[derive(Debug)]
+struct Pending {
+    /// The image that it makes.
+    image: Arc<MetadataImage>,
+    /// The offset behind it.
+    end: i64,
+    bytes: u64,
+    date_ms: i64,
 }
 
 /// The node's controller. See the module.
@@ -178,12 +197,23 @@ impl Controller {
         let node_id = config.node_id;
         let raft_config = raft_config(config, cluster_id);
         let now = Now { monotonic_ms: 0, date_ms: clock.now_ms() };
-        let log_config = LogConfig { max_message_bytes: 8 * 1024 * 1024, segment_ms: i64::MAX, ..LogConfig::default() };
+        let log_config = LogConfig {
+            max_message_bytes: 8 * 1024 * 1024,
+            segment_bytes: config.metadata_log_segment_bytes.max(1) as u64,
+            segment_ms: milliseconds(config.metadata_log_segment_ms),
+            ..LogConfig::default()
+        };
         let log = DiskLog::open(storage, log_dir.join(DIRECTORY), log_config, state, now.date_ms)?;
         let raft = RaftNode::open(raft_config, log, now)?;
         let inner = Inner {
             committed: Arc::default(),
             committed_to: 0,
+            committed_ms: 0,
+            schedule: SnapshotSchedule::new(
+                u64::try_from(config.metadata_log_max_record_bytes_between_snapshots).unwrap_or(u64::MAX),
+                milliseconds(config.metadata_log_max_snapshot_interval),
+            ),
+            is_writing_snapshot: false,
             becomes: None,
             active: None,
             asked: BTreeMap::new(),
@@ -348,6 +378,7 @@ impl Controller {
         let options = BatchOptions::at(0, active.epoch);
         let values = encoded.iter().map(|value| (None, Some(&value[..])));
         let mut batch = encode_batch(Vec::new(), options, now.date_ms, values)?.into_bytes();
+        let bytes = batch.len() as u64;
         let appended = match inner.raft.append(now, active.epoch, &mut batch) {
             Ok(appended) => appended,
             Err(AppendRefused::NotLeader { .. }) => return Err(self.not_controller()),
@@ -356,7 +387,12 @@ impl Controller {
         for (offset, record) in (appended.base_offset..).zip(records) {
             active.decided.replay(offset, record);
         }
-        active.pending.push_back((appended.last_offset + 1, Arc::new(active.decided.clone())));
+        active.pending.push_back(Pending {
+            image: Arc::new(active.decided.clone()),
+            end: appended.last_offset + 1,
+            bytes,
+            date_ms: now.date_ms,
+        });
         Ok(())
     }
 
@@ -412,11 +448,10 @@ impl Controller {
     pub fn deadline(&self) -> Option<Instant> {
         let inner = lock(&self.inner);
         let inner = inner.as_ref()?;
-        let of_quorum = inner.raft.deadline();
-        let of_quorum = of_quorum.map(|at| self.began + Duration::from_millis(u64::try_from(at).unwrap_or(0)));
+        let of_quorum = inner.raft.deadline().map(|at| self.moment(at));
         let active = inner.active.as_ref().filter(|active| has_others(&active.decided));
         let of_active = active.map(|active| active.machine.deadline(&View::new(&active.decided, &self.config)));
-        of_quorum.into_iter().chain(of_active).min()
+        of_quorum.into_iter().chain(of_active).chain(self.snapshot_deadline(inner)).min()
     }
 
     /// Waits until [`Controller::deadline`] may be another one. Cancel safe.
@@ -449,6 +484,11 @@ impl Controller {
         }
     }
 
+    /// A time of the machine as the clock has it.
+    fn moment(&self, monotonic_ms: i64) -> Instant {
+        self.began + Duration::from_millis(u64::try_from(monotonic_ms).unwrap_or(0))
+    }
+
     fn now(&self) -> Now {
         let monotonic = self.clock.now().saturating_duration_since(self.began);
         Now { monotonic_ms: milliseconds(monotonic), date_ms: self.clock.now_ms() }
@@ -464,7 +504,8 @@ impl Controller {
         let before = (inner.raft.deadline(), inner.active.is_some());
         let done = work(inner, self.now()).and_then(|done| self.act(inner).map(|()| done));
         // What brokers say only puts off what waits for them, but for the first word of one.
-        if (inner.raft.deadline(), inner.active.is_some()) != before || inner.active.is_some() {
+        let is_snapshot_due = inner.schedule.is_due(self.now().monotonic_ms) && !inner.is_writing_snapshot;
+        if (inner.raft.deadline(), inner.active.is_some()) != before || inner.active.is_some() || is_snapshot_due {
             self.rearmed.notify_one();
         }
         match &done {
@@ -519,12 +560,13 @@ impl Controller {
     fn commit(&self, inner: &mut Inner, up_to: i64) -> Result<(), ControllerError> {
         match &mut inner.active {
             Some(active) => {
-                while let Some((end, _)) = active.pending.front()
-                    && *end <= up_to
-                    && let Some((_, image)) = active.pending.pop_front()
+                while active.pending.front().is_some_and(|pending| pending.end <= up_to)
+                    && let Some(pending) = active.pending.pop_front()
                 {
-                    inner.committed = Arc::clone(&image);
-                    self.publish(image);
+                    inner.committed = Arc::clone(&pending.image);
+                    inner.committed_ms = pending.date_ms;
+                    inner.schedule.applied(self.now().monotonic_ms, pending.bytes);
+                    self.publish(pending.image);
                 }
                 inner.committed_to = up_to;
                 let waiting = std::mem::take(&mut active.waiting);
@@ -562,12 +604,15 @@ impl Controller {
         while inner.committed_to < up_to {
             let bytes = inner.raft.log().read(inner.committed_to, REPLAY_BYTES, up_to)?;
             let before = inner.committed_to;
+            let mut applied = 0;
             for batch in BatchIter::new(&bytes) {
                 let batch = batch?;
                 inner.committed_to = batch.header().last_offset() + 1;
                 if batch.header().attributes.is_control() {
                     continue;
                 }
+                inner.committed_ms = batch.header().max_timestamp;
+                applied += batch.header().total_len() as u64;
                 let mut removes = false;
                 for record in batch.records(&mut arena)? {
                     let record = record?;
@@ -581,42 +626,15 @@ impl Controller {
                     self.publish(Arc::new(image.clone()));
                 }
             }
+            if applied > 0 {
+                inner.schedule.applied(self.now().monotonic_ms, applied);
+            }
             if inner.committed_to == before {
                 break;
             }
         }
         image.advance_to(up_to);
         inner.committed = Arc::new(image);
-        self.publish(Arc::clone(&inner.committed));
-        Ok(())
-    }
-
-    fn load_snapshot(&self, inner: &mut Inner, id: OffsetAndEpoch) -> Result<(), ControllerError> {
-        let mut bytes = Vec::new();
-        while let Some(part) = inner.raft.log().read_snapshot(id, bytes.len() as u64, REPLAY_BYTES)? {
-            bytes.extend_from_slice(&part.bytes);
-            if part.bytes.is_empty() || bytes.len() as u64 >= part.size {
-                break;
-            }
-        }
-        let bytes = Bytes::from(bytes);
-        let mut arena = DecompressArena::default();
-        let mut records = Vec::new();
-        for batch in BatchIter::new(&bytes) {
-            let batch = batch?;
-            if batch.header().attributes.is_control() {
-                continue;
-            }
-            for record in batch.records(&mut arena)? {
-                let record = record?;
-                let Some(value) = record.value else { continue };
-                let decoded = MetadataRecord::decode(Bytes::copy_from_slice(value))
-                    .map_err(|source| ControllerError::Record { offset: record.offset, source })?;
-                records.push(decoded);
-            }
-        }
-        inner.committed = Arc::new(MetadataImage::from_snapshot(id.offset, records));
-        inner.committed_to = id.offset;
         self.publish(Arc::clone(&inner.committed));
         Ok(())
     }
@@ -648,6 +666,11 @@ fn raft_config(config: &BrokerConfig, cluster_id: &str) -> RaftConfig {
         append_linger_ms: milliseconds(config.controller_quorum_append_linger),
         fetch_max_bytes: bytes(config.controller_quorum_fetch_max_bytes),
         fetch_snapshot_max_bytes: bytes(config.controller_quorum_fetch_snapshot_max_bytes),
+        retention_bytes: config.metadata_max_retention_bytes,
+        retention_ms: match config.metadata_max_retention_ms {
+            Retention::For(time) => milliseconds(time),
+            Retention::Unset | Retention::Unlimited => -1,
+        },
         ..RaftConfig::new(config.node_id, voters.collect())
     }
 }

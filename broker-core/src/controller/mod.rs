@@ -16,7 +16,6 @@ mod driver;
 mod elections;
 mod features;
 pub(crate) mod group_config;
-#[cfg_attr(not(test), expect(dead_code, reason = "snapshots are not written yet"))]
 mod image;
 #[cfg_attr(not(test), expect(dead_code, reason = "controllers do not register yet"))]
 mod nodes;

@@ -66,6 +66,10 @@ async fn drive(
             () = due => controller.tick(),
             () = controller.rearmed() => {}
         }
+        if let Some(snapshot) = controller.begin_snapshot() {
+            let controller = Arc::clone(controller);
+            under_way.spawn(async move { controller.write_snapshot(snapshot).await });
+        }
     }
 }
 
