@@ -202,6 +202,13 @@ settings! {
             -1,
             in Check::new("-1, or at least 1", |factor: &i16| *factor == -1 || *factor >= 1),
             because "a partition needs a replica";
+        /// How long an answer of a group's coordinator waits for what it rests on to have reached all replicas in sync.
+        /// After that it is `COORDINATOR_NOT_AVAILABLE`, and clients ask again.
+        "offsets.commit.timeout.ms" => offsets_commit_timeout: Duration = Duration::from_secs(5),
+            in Duration::from_millis(1).., because "replicas need time to fetch";
+        /// As `offsets.commit.timeout.ms`, of the share coordinator.
+        "share.coordinator.write.timeout.ms" => share_coordinator_write_timeout: Duration = Duration::from_secs(5),
+            in Duration::from_millis(1).., because "replicas need time to fetch";
         /// `min.insync.replicas` of `__share_group_state`, given to it when it is made; all replicas where it has fewer.
         "share.coordinator.state.topic.min.isr" => share_coordinator_state_topic_min_isr: i32 = 2,
             in 1.., because "the leader itself is one";

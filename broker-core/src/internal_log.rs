@@ -17,12 +17,13 @@ use crate::BrokerState;
 use crate::MetadataImage;
 use crate::coordinator::share::SHARE_STATE_TOPIC;
 use crate::log::{LogError, TransactionMarker, VerificationGuard};
+use crate::replication::Partition;
 
 /// How much of a partition is read at once while it is replayed.
 const REPLAY_BYTES: usize = 1024 * 1024;
 
-/// How long an answer waits for what it rests on to be committed: Kafka's default of `offsets.commit.timeout.ms` and of
-/// `share.coordinator.write.timeout.ms`.
+/// How long whoever waits for what is committed in another topic than those of groups and share groups waits for it:
+/// transactions, and markers in the partitions of records.
 const COMMITTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The sequence that Kafka's coordinators write in each batch of a transaction: it is not checked for them.
@@ -145,8 +146,8 @@ pub trait InternalLog: Send + Sync {
     /// offset of the first. With no records nothing is appended, and the answer is the end of the log.
     ///
     /// # Errors
-    /// `UNKNOWN_TOPIC_OR_PARTITION`, `RECORD_LIST_TOO_LARGE`, `KAFKA_STORAGE_ERROR`; `NOT_LEADER_OR_FOLLOWER` where this
-    /// broker leads no longer, or in another epoch. Nothing was appended then.
+    /// `UNKNOWN_TOPIC_OR_PARTITION`, `RECORD_LIST_TOO_LARGE`, `KAFKA_STORAGE_ERROR`; `NOT_ENOUGH_REPLICAS`;
+    /// `NOT_LEADER_OR_FOLLOWER` where this broker leads no longer, or in another epoch. Nothing was appended then.
     fn append_internal(
         &self,
         topic: &str,
@@ -176,7 +177,7 @@ pub trait InternalLog: Send + Sync {
     ///
     /// # Errors
     /// `UNKNOWN_TOPIC_OR_PARTITION`; `INVALID_PRODUCER_EPOCH` and `TRANSACTION_COORDINATOR_FENCED` for a marker that
-    /// comes too late; `NOT_LEADER_OR_FOLLOWER`; `KAFKA_STORAGE_ERROR`.
+    /// comes too late; `NOT_LEADER_OR_FOLLOWER`; `NOT_ENOUGH_REPLICAS`; `KAFKA_STORAGE_ERROR`.
     fn append_marker(
         &self,
         topic: &str,
@@ -188,6 +189,9 @@ pub trait InternalLog: Send + Sync {
     /// Hands what stands from offset `from` on to `each`, in the order of offsets: about a megabyte of it, so that a
     /// caller may let others work between. A `from` before the start of the log means the start. Answers where to go
     /// on, which is `from` at the end of the log.
+    ///
+    /// It reads beyond the high watermark, as the loader of Kafka's coordinators does: a new leader's log stays as it is
+    /// while it leads, and what it found there will be committed. What is told on the strength of it waits until it is.
     ///
     /// # Errors
     /// `UNKNOWN_TOPIC_OR_PARTITION`, `KAFKA_STORAGE_ERROR`, `CORRUPT_MESSAGE`.
@@ -258,7 +262,12 @@ impl InternalLog for BrokerState {
     fn committed<'a>(&'a self, topic: &'a str, partition: i32, point: LogPoint) -> CommittedFuture<'a> {
         Box::pin(async move {
             let found = self.partition(topic, partition)?;
-            let deadline = self.clock.now() + COMMITTED_WITHIN;
+            let within = match topic {
+                OFFSETS_TOPIC => self.config.offsets_commit_timeout,
+                SHARE_STATE_TOPIC => self.config.share_coordinator_write_timeout,
+                _ => COMMITTED_WITHIN,
+            };
+            let deadline = self.clock.now() + within;
             match timeout_at(deadline, found.committed(point.leader_epoch, point.end)).await {
                 Ok(committed) => committed,
                 Err(_) => Err(ErrorCode::RequestTimedOut),
@@ -297,6 +306,7 @@ impl InternalLog for BrokerState {
         now_ms: i64,
     ) -> Result<LogPoint, ErrorCode> {
         let found = self.partition(topic, partition)?;
+        check_in_sync(&found)?;
         let appended = found.append_marker(marker, now_ms).map_err(|failure| {
             tracing::warn!(topic, partition, ?marker, error = %failure.message, "a transaction marker was not written");
             failure.error
@@ -329,7 +339,7 @@ impl InternalLog for BrokerState {
 }
 
 async fn make_internal_topic(broker: &BrokerState, topic: &str) -> Result<i32, ErrorCode> {
-    if !broker.has_coordinators() {
+    if topic == SHARE_STATE_TOPIC && !broker.has_coordinators() {
         return Err(ErrorCode::CoordinatorNotAvailable);
     }
     if let Some(count) = broker.partition_count(topic) {
@@ -378,9 +388,22 @@ async fn make_internal_topic(broker: &BrokerState, topic: &str) -> Result<i32, E
         }
         Some(Err(error)) => {
             tracing::warn!(%topic, error = error.name(), "an internal topic cannot be made now");
-            Err(error)
+            // Whatever it is, as that fewer brokers are there than replicas are wanted, may pass.
+            Err(if error == ErrorCode::KafkaStorageError { error } else { ErrorCode::CoordinatorNotAvailable })
         }
         None => Err(ErrorCode::CoordinatorNotAvailable),
+    }
+}
+
+/// Coordinators write as with `acks=all`.
+fn check_in_sync(partition: &Partition) -> Result<(), ErrorCode> {
+    match partition.shortage() {
+        None => Ok(()),
+        Some((in_sync, least)) => {
+            let (topic, index) = (&*partition.topic, partition.index);
+            tracing::debug!(topic, index, in_sync, least, "too few replicas are in sync for what is to be written");
+            Err(ErrorCode::NotEnoughReplicas)
+        }
     }
 }
 
@@ -395,6 +418,7 @@ fn append(
     if records.is_empty() {
         return found.with_log(now_ms, crate::log::Log::log_end_offset);
     }
+    check_in_sync(&found)?;
     // Many small records may be one batch, all or none; but what one client says is no more than a client may write.
     let bytes_max = found.with_log(now_ms, |log| log.config().max_message_bytes)? as usize;
     let bytes = |record: &InternalRecord| record.key.len() + record.value.as_ref().map_or(0, Bytes::len);

@@ -18,6 +18,7 @@ use crate::controller::{
     PartitionImage, Refusal, TopicChange, TopicImage, View, broker_config, create_topics, delete_topics, topic_config,
 };
 use crate::coordinator::share::SHARE_STATE_TOPIC;
+use crate::coordinator::transaction::RemoteTransactions;
 use crate::coordinator::{GroupCoordinator, TransactionCoordinator};
 use crate::data_dirs::DataDirs;
 use crate::fetch::FetchSessions;
@@ -73,6 +74,8 @@ pub struct BrokerState {
     pub(crate) fetch_sessions: FetchSessions,
     /// The transactional ids.
     pub(crate) transactions: TransactionCoordinator,
+    /// What other brokers are asked about transactions.
+    pub(crate) remote_transactions: RemoteTransactions,
     /// The share groups on this broker's partitions.
     pub(crate) shares: ShareLeader,
     /// The metrics that clients push.
@@ -111,6 +114,7 @@ impl BrokerState {
                 usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0),
             ),
             transactions: TransactionCoordinator::new(&config, clock.clone()),
+            remote_transactions: RemoteTransactions::default(),
             config,
             clock,
             dirs,
@@ -152,15 +156,15 @@ impl BrokerState {
         INTERNAL_REPLICATION_FACTOR.min(i16::try_from(brokers).unwrap_or(i16::MAX)).max(1)
     }
 
-    /// Whether groups, transactions and share groups are served. Coordinators do not move yet with the leaders of their
-    /// partitions, so that only a broker that is alone has them.
+    /// Whether share groups are served. Their coordinators do not move yet with the leaders of their partitions, so that
+    /// only a broker that is alone has them.
     pub(crate) fn has_coordinators(&self) -> bool {
         let is_alone = self.config.is_alone();
         if !is_alone {
             self.without_coordinators.call_once(|| {
                 tracing::warn!(
-                    "groups, transactions and share groups are refused (COORDINATOR_NOT_AVAILABLE): they are not there \
-                     yet on a cluster of several nodes"
+                    "share groups are refused (COORDINATOR_NOT_AVAILABLE): they are not there yet on a cluster of several \
+                     nodes"
                 );
             });
         }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::{Client, PATIENCE, batch, create_topics, produce_request};
@@ -15,6 +16,10 @@ use rkafka_protocol::messages::{
     CreateTopicsRequest, DescribeQuorumRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest,
     MetadataRequest,
 };
+
+/// The kinds of coordinators that FindCoordinator knows.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 
 async fn three() -> Cluster {
     let short = |config: rkafka_broker_core::BrokerConfig| {
@@ -65,9 +70,27 @@ fn replicated(name: &str, partitions: i32) -> CreateTopicsRequest {
     request
 }
 
+/// The broker that coordinates a key.
+async fn coordinator(client: &mut Client, key_type: i8, key: &str) -> i32 {
+    let keys = FindCoordinatorRequest { key_type, coordinator_keys: vec![key.to_owned()], ..Default::default() };
+    let asking = async {
+        loop {
+            let found = client.call(&keys, 4).await.coordinators.remove(0);
+            if found.error_code == 0 {
+                return found.node_id;
+            }
+            assert_eq!(found.error_code, ErrorCode::CoordinatorNotAvailable.code());
+            #[expect(clippy::disallowed_methods, reason = "a test that asks again")]
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("there is a coordinator")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_brokers_are_one_cluster() {
     let cluster = three().await;
+    let (mut coordinators, mut producer_ids) = (BTreeMap::new(), BTreeSet::new());
     for id in 1..=3 {
         let mut client = client(&cluster, id).await;
         // Whoever is asked, the controller decides, and all brokers learn of it.
@@ -93,25 +116,33 @@ async fn three_brokers_are_one_cluster() {
         let quorum = &quorum.topics[0].partitions[0];
         assert_eq!((quorum.error_code, quorum.current_voters.len()), (0, 3));
         assert!((1..=3).contains(&quorum.leader_id));
-        // Coordinators do not move yet, so that there are none: whoever asks is told, and served by nobody.
-        for key_type in [0, 1] {
-            let keys =
-                FindCoordinatorRequest { key_type, coordinator_keys: vec!["k".to_owned()], ..Default::default() };
-            let found = client.call(&keys, 4).await.coordinators.remove(0);
-            assert_eq!((found.error_code, found.node_id), (ErrorCode::CoordinatorNotAvailable.code(), -1));
+        // Whoever is asked for a coordinator tells the same one.
+        for key_type in [GROUP, TRANSACTION] {
+            let found = coordinator(&mut client, key_type, "k").await;
+            assert_eq!(*coordinators.entry(key_type).or_insert(found), found);
         }
+        // Blocks of ids come from the controller.
+        let id = client.call(&InitProducerIdRequest { transactional_id: None, ..Default::default() }, 4).await;
+        assert_eq!(id.error_code, 0);
+        assert!(producer_ids.insert(id.producer_id), "{} was given away twice", id.producer_id);
+    }
+    for id in [1, 2, 3] {
+        let mut client = client(&cluster, id).await;
         let transactional = InitProducerIdRequest {
             transactional_id: Some("k".to_owned()),
             transaction_timeout_ms: 1000,
             ..Default::default()
         };
-        let refused = client.call(&transactional, 4).await;
-        assert_eq!(refused.error_code, ErrorCode::CoordinatorNotAvailable.code());
+        let given = client.call(&transactional, 4).await;
+        if id == coordinators[&TRANSACTION] {
+            assert_eq!(given.error_code, 0);
+            assert!(producer_ids.insert(given.producer_id), "{} was given away twice", given.producer_id);
+        } else {
+            assert_eq!(given.error_code, ErrorCode::NotCoordinator.code());
+        }
         let beat = HeartbeatRequest { group_id: "k".to_owned(), member_id: "m".to_owned(), ..Default::default() };
-        assert_eq!(client.call(&beat, 4).await.error_code, ErrorCode::CoordinatorNotAvailable.code());
-        // Blocks of ids come from the controller.
-        let id = client.call(&InitProducerIdRequest { transactional_id: None, ..Default::default() }, 4).await;
-        assert_eq!(id.error_code, 0);
+        let expected = if id == coordinators[&GROUP] { ErrorCode::UnknownMemberId } else { ErrorCode::NotCoordinator };
+        assert_eq!(client.call(&beat, 4).await.error_code, expected.code());
     }
     cluster.shutdown().await.unwrap();
 }

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use rkafka_protocol::messages::add_partitions_to_txn_response::{
@@ -46,20 +47,21 @@ pub async fn handle(
         });
         return Ok(AddPartitionsToTxnResponse { results_by_topic_v3_and_below: results, ..Default::default() });
     }
-    let mut results_by_transaction = Vec::with_capacity(request.transactions.len());
-    for one in request.transactions {
+    // All of them are noted before any note is waited for.
+    let results_by_transaction = join_all(request.transactions.into_iter().map(|one| async move {
         let producer = ProducerIdentity { id: one.producer_id, epoch: one.producer_epoch };
         let mode = match one.verify_only {
             true => PartitionsMode::Verify,
             false => PartitionsMode::Add { version: TRANSACTION_VERSION_MAX },
         };
         let results = decide(broker, &one.transactional_id, producer, &one.topics, mode).await;
-        results_by_transaction.push(AddPartitionsToTxnResult {
+        AddPartitionsToTxnResult {
             topic_results: answer(&one.topics, |topic, partition| results.of(topic, partition)),
             transactional_id: one.transactional_id,
             ..Default::default()
-        });
-    }
+        }
+    }));
+    let results_by_transaction = results_by_transaction.await;
     Ok(AddPartitionsToTxnResponse { results_by_transaction, ..Default::default() })
 }
 

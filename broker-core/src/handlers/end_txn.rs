@@ -4,7 +4,7 @@
 //! From version 5 on, each transaction has an epoch of its own: the answer says the next one. A request that comes twice is
 //! answered as the first time; one that comes while markers are being written, by `CONCURRENT_TRANSACTIONS`.
 //! Deviations: the answer comes once the markers are written, or found impossible to write now, where Kafka's comes before
-//! that; the next transaction then need not wait.
+//! that; the next transaction then need not wait. Markers that other brokers write are waited for a second at most.
 //! KIPs: 98, 588, 890
 
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! Behaviour: a group, a transactional id, or a share group's partition (`group:topicId:partition`) is coordinated by the
 //! leader of its partition of `__consumer_offsets`, `__transaction_state` or `__share_group_state`, which is told with
 //! its address of the listener that was asked; the first question makes the topic.
-//! Deviations: on a cluster of several nodes there are no coordinators yet: `COORDINATOR_NOT_AVAILABLE`.
+//! Deviations: on a cluster of several nodes there are no share coordinators yet: `COORDINATOR_NOT_AVAILABLE`.
 //! KIPs: 98, 699, 932
 
 use std::sync::Arc;
@@ -103,8 +103,8 @@ fn is_share_key(key: &str) -> bool {
 
 /// The coordinator's topic, and how many partitions it has.
 async fn readiness(broker: &BrokerState, key_type: i8, version: i16) -> Result<(&'static str, i32), NoCoordinator> {
-    if !broker.has_coordinators() {
-        let message = "groups, transactions and share groups are not there yet on a cluster of several nodes";
+    if key_type == SHARE && !broker.has_coordinators() {
+        let message = "share groups are not there yet on a cluster of several nodes";
         return Err((ErrorCode::CoordinatorNotAvailable, message.to_owned()));
     }
     match key_type {

@@ -5,6 +5,7 @@
 //! brokers have it.
 
 mod connection;
+mod gathering;
 mod network;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use rkafka_protocol::ApiKey;
 use rkafka_protocol::wire::{DecodeError, EncodeError, Request, decode_whole, encode_to_vec};
 use thiserror::Error;
 
+pub(crate) use gathering::Gathering;
 pub use network::NetworkPeers;
 
 /// What a connection to a peer is for. Uses have connections of their own, so that none waits behind the long poll of
@@ -36,9 +38,12 @@ pub enum Purpose {
     Forwarding,
     /// Fetches of followers, by the number of the fetcher. To a broker.
     Replication(u16),
-    /// What coordinators and leaders ask of each other: markers of transactions, verification, states of share groups.
-    /// To a broker.
-    Coordination,
+    /// Markers of transactions, from their coordinator to the leaders of partitions. To a broker.
+    Markers,
+    /// What leaders of partitions ask of the coordinators of transactions. To a broker.
+    Admission,
+    /// States of share groups, from and to their coordinator. To a broker.
+    ShareState,
 }
 
 impl Purpose {

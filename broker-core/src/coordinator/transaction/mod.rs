@@ -27,7 +27,7 @@ use crate::config::milliseconds;
 
 pub use add::PartitionsMode;
 pub use entry::{ProducerIdentity, TopicPartitions, Transaction};
-pub(crate) use host::{TRANSACTION_VERSION, TRANSACTION_VERSION_MAX, TransactionSupport};
+pub(crate) use host::{MarkerTo, RemoteTransactions, TRANSACTION_VERSION, TRANSACTION_VERSION_MAX, TransactionSupport};
 pub use init::InitRequest;
 pub use list::{ListFilter, UnknownFilters};
 pub use records::TransactionRecordError;

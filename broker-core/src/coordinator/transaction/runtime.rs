@@ -3,13 +3,18 @@
 //! A step and its record are one critical section under the partition's lock. Markers are written outside of it: they
 //! take the locks of partitions and of groups, whose own requests come here.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::describe_transactions_response::TransactionState as Described;
 use rkafka_protocol::messages::list_transactions_response::TransactionState as Listed;
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 
 use super::TransactionSettings;
 use super::add::PartitionsMode;
@@ -20,11 +25,15 @@ use super::shard::{MarkerWork, Step, TransactionShard};
 use crate::coordinator::Moment;
 use crate::coordinator::partitions::{Partitions, RecordPlace, Shard, append_error};
 use crate::internal_log::TRANSACTIONS_TOPIC;
+use crate::locks::lock;
 use crate::log::TransactionMarker;
 use crate::{BrokerConfig, Clock, InternalLog, LogPoint};
 
+/// How long the answer to the end of a transaction waits for markers that other brokers write.
+const FINISHED_WITHIN: Duration = Duration::from_secs(1);
+
 /// What the transaction coordinator needs of the broker: its log, new producer ids, and markers in partitions, which may
-/// one day lie on other brokers. [`crate::BrokerState`] implements it.
+/// lie on other brokers. [`crate::BrokerState`] implements it.
 pub trait TransactionHost: InternalLog {
     /// Sees to it that there are producer ids, which a coordinator asks for under its lock.
     ///
@@ -40,6 +49,9 @@ pub trait TransactionHost: InternalLog {
 
     /// The finalized level of the feature `transaction.version`.
     fn transaction_version(&self) -> i16;
+
+    /// Whether this broker leads all of these partitions that are there.
+    fn leads_all(&self, partitions: &TopicPartitions) -> bool;
 
     /// Writes a marker into partitions, wherever they lie, and waits until it is committed there. Answers each of them:
     /// `UNKNOWN_TOPIC_OR_PARTITION` where the partition is no more, `INVALID_PRODUCER_EPOCH` and
@@ -87,18 +99,25 @@ async fn with_producer_ids<R>(
     }
 }
 
+/// Who waits for the markers of a transaction.
+type Waiting = Vec<oneshot::Sender<()>>;
+
 /// All transactional ids of a broker.
 ///
 /// Methods take the broker as its [`TransactionHost`]; all of one coordinator's calls are to take the same.
 #[derive(Debug)]
 pub struct TransactionCoordinator {
     partitions: Partitions<TransactionShard>,
+    /// Who waits for the markers of a transaction, by the partition and the id. Locked after the slot of the id.
+    waiting: Mutex<BTreeMap<(i32, String), Waiting>>,
+    clock: Clock,
 }
 
 impl TransactionCoordinator {
     /// A coordinator that has loaded nothing yet. [`TransactionCoordinator::run_timers`] is to be run beside it.
     pub fn new(config: &BrokerConfig, clock: Clock) -> Self {
-        Self { partitions: Partitions::new(TransactionSettings::of(config), clock) }
+        let partitions = Partitions::new(TransactionSettings::of(config), clock.clone());
+        Self { partitions, waiting: Mutex::default(), clock }
     }
 
     /// Makes sure that transactional ids can be kept: the topic is there. Answers how many partitions it has.
@@ -129,7 +148,7 @@ impl TransactionCoordinator {
         })
         .await?;
         self.partitions.committed(host, partition, point).await?;
-        self.write_markers(host, &shared, request.transactional_id).await;
+        self.finish(host, &shared, request.transactional_id).await;
         reply
     }
 
@@ -160,8 +179,8 @@ impl TransactionCoordinator {
         step.await
     }
 
-    /// Ends a transaction. When this returns, its partitions have their markers, but for those that could not be written
-    /// now.
+    /// Ends a transaction. When this returns, it is committed how it ends; and its partitions have their markers, but for
+    /// those that could not be written now, or that other brokers take long for.
     ///
     /// # Errors
     /// As [`TransactionShard::decide_end`]; `NOT_COORDINATOR` where the partition cannot be read or written.
@@ -192,7 +211,7 @@ impl TransactionCoordinator {
         })
         .await?;
         self.partitions.committed(host, partition, point).await?;
-        self.write_markers(host, &shared, transactional_id).await;
+        self.finish(host, &shared, transactional_id).await;
         Ok(reply)
     }
 
@@ -237,38 +256,43 @@ impl TransactionCoordinator {
         // Nobody else may ask for these, and their transactions hold back every reader of what is committed.
         self.partitions.load_all(host).await;
         let timers = async {
+            // Markers for a broker that does not answer keep nobody else's waiting.
+            let mut writing = FuturesUnordered::new();
             loop {
-                self.partitions.until_due().await;
-                for partition in self.partitions.due() {
-                    self.do_due(host, partition).await;
-                    tokio::task::yield_now().await;
+                tokio::select! {
+                    biased;
+                    Some(()) = writing.next() => {}
+                    () = self.partitions.until_due() => {
+                        for partition in self.partitions.due() {
+                            writing.extend(self.do_due(host, partition).await.into_iter().map(Report::carry_out));
+                            tokio::task::yield_now().await;
+                        }
+                    }
                 }
             }
         };
         tokio::join!(self.partitions.run_loads(host), timers);
     }
 
-    async fn do_due(&self, host: &dyn TransactionHost, partition: i32) {
+    /// Does what is due in a partition, but for the markers that are to be written.
+    async fn do_due<'a>(&'a self, host: &'a dyn TransactionHost, partition: i32) -> Vec<Report<'a>> {
         let Ok(shared) = self.partitions.slot(host, partition).await else {
             // Another broker leads, or the disk failed. The next one that can read it goes on.
             self.partitions.nothing_due(partition);
-            return;
+            return Vec::new();
         };
-        let unmarked = {
-            let Ok(mut slot) = self.partitions.lock(host, &shared) else { return };
-            let now = self.partitions.moment();
-            for transactional_id in slot.shard.timed_out(now) {
-                self.time_out(host, &mut slot, now, &transactional_id);
-            }
-            if slot.shard.is_expiration_due(now) {
-                self.expire(host, &mut slot, now);
-            }
-            self.partitions.note_due(&slot);
-            slot.shard.unmarked(now)
-        };
-        for transactional_id in unmarked {
-            self.write_markers(host, &shared, &transactional_id).await;
+        let Ok(mut slot) = self.partitions.lock(host, &shared) else { return Vec::new() };
+        let now = self.partitions.moment();
+        for transactional_id in slot.shard.timed_out(now) {
+            self.time_out(host, &mut slot, now, &transactional_id);
         }
+        if slot.shard.is_expiration_due(now) {
+            self.expire(host, &mut slot, now);
+        }
+        let unmarked = slot.shard.unmarked(now);
+        let reports = unmarked.iter().filter_map(|id| self.take_markers(host, &shared, &mut slot, id)).collect();
+        self.partitions.note_due(&slot);
+        reports
     }
 
     fn time_out(&self, host: &dyn TransactionHost, slot: &mut Slot, now: Moment, transactional_id: &str) {
@@ -308,22 +332,53 @@ impl TransactionCoordinator {
         Ok(())
     }
 
-    /// Writes the markers that a transaction lacks, and closes it once it lacks none. Does nothing while somebody else is
-    /// at it.
+    /// The markers that a transaction lacks, to be written by the caller, where nobody else is at it.
+    fn take_markers<'a>(
+        &'a self,
+        host: &'a dyn TransactionHost,
+        shared: &Arc<Mutex<Slot>>,
+        slot: &mut Slot,
+        transactional_id: &str,
+    ) -> Option<Report<'a>> {
+        let work = slot.shard.take_markers(transactional_id)?;
+        let left = work.partitions.clone();
+        let (shared, partition, point) = (Arc::clone(shared), slot.partition, slot.point());
+        Some(Report { coordinator: self, host, shared, partition, point, left, work })
+    }
+
+    /// Sees to the end of a transaction that was decided, before whoever decided it is answered. Where all markers belong
+    /// to this broker, they are written here and now. Otherwise the timers write them, who do not care whether a client
+    /// goes away, and they are waited for, but not for long: a broker may be gone, and another has to take its place.
     ///
     /// Cancel safety: when dropped half-way, the markers are written again later, which does no harm.
-    async fn write_markers(&self, host: &dyn TransactionHost, shared: &Arc<Mutex<Slot>>, transactional_id: &str) {
-        let (work, partition, point) = {
+    async fn finish(&self, host: &dyn TransactionHost, shared: &Arc<Mutex<Slot>>, transactional_id: &str) {
+        let (partition, own, waiting) = {
             let Ok(mut slot) = self.partitions.lock(host, shared) else { return };
-            let Some(work) = slot.shard.take_markers(transactional_id) else { return };
-            (work, slot.partition, slot.point())
+            let Some(unmarked) = slot.shard.ending(transactional_id) else { return };
+            let own = match host.leads_all(unmarked) {
+                true => self.take_markers(host, shared, &mut slot, transactional_id),
+                false => None,
+            };
+            let (sender, receiver) = oneshot::channel();
+            if own.is_none() {
+                let mut waiting = lock(&self.waiting);
+                waiting.entry((slot.partition, transactional_id.to_owned())).or_default().push(sender);
+            }
+            (slot.partition, own, receiver)
         };
-        let left = work.partitions.clone();
-        let mut report = Report { coordinator: self, host, shared, coordinator_epoch: point.leader_epoch, left, work };
-        match report.write(partition, point).await {
-            Ok(left) => report.left = left,
-            Err(error) => {
-                tracing::warn!(transactional_id, error = error.name(), "the end of a transaction has to wait");
+        if let Some(report) = own {
+            return report.carry_out().await;
+        }
+        let deadline = self.clock.now() + FINISHED_WITHIN;
+        if timeout_at(deadline, waiting).await.is_err() {
+            tracing::debug!(transactional_id, "the end of a transaction is told before all its markers are written");
+            let mut waiting = lock(&self.waiting);
+            let key = (partition, transactional_id.to_owned());
+            if let Some(senders) = waiting.get_mut(&key) {
+                senders.retain(|sender| !sender.is_closed());
+                if senders.is_empty() {
+                    waiting.remove(&key);
+                }
             }
         }
     }
@@ -337,8 +392,8 @@ fn is_to_retry(written: Result<(), ErrorCode>, topic: &str, partition: i32) -> b
             tracing::info!(topic, partition, "a partition of a transaction is no more, and gets no marker");
             false
         }
-        // Either this very marker is there, written before a restart, or another producer of the id came after it: one
-        // that could not come before this transaction was over here.
+        // Either this very marker is there, written before a restart or by the coordinator before this one, or another
+        // producer of the id came after it: one that could not come before this transaction was over here.
         Err(error @ (ErrorCode::InvalidProducerEpoch | ErrorCode::TransactionCoordinatorFenced)) => {
             tracing::info!(topic, partition, error = error.name(), "a marker is not needed any more");
             false
@@ -350,26 +405,38 @@ fn is_to_retry(written: Result<(), ErrorCode>, topic: &str, partition: i32) -> b
     }
 }
 
-/// Tells the machine what came of the markers, also when they were given up half-way.
+/// Markers that are to be written by whoever holds this. Dropped, it tells the machine what came of them, also when they
+/// were given up half-way, and closes a transaction that lacks none.
 struct Report<'a> {
     coordinator: &'a TransactionCoordinator,
     host: &'a dyn TransactionHost,
-    shared: &'a Arc<Mutex<Slot>>,
-    /// The leader epoch in which the end of the transaction was found: what comes of it is for that one alone.
-    coordinator_epoch: i32,
+    shared: Arc<Mutex<Slot>>,
+    partition: i32,
+    /// What the markers rest on: the decision to end the transaction. What comes of them is for its leader epoch alone.
+    point: LogPoint,
     work: MarkerWork,
     left: TopicPartitions,
 }
 
 impl Report<'_> {
-    /// Writes the markers, which rest on the decision to end the transaction at `point`; answers those that could not be
-    /// written.
-    async fn write(&self, partition: i32, point: LogPoint) -> Result<TopicPartitions, ErrorCode> {
-        self.coordinator.partitions.committed(self.host, partition, point).await?;
+    /// Writes the markers.
+    async fn carry_out(mut self) {
+        match self.write().await {
+            Ok(left) => self.left = left,
+            Err(error) => {
+                let transactional_id = &*self.work.transactional_id;
+                tracing::warn!(transactional_id, error = error.name(), "the end of a transaction has to wait");
+            }
+        }
+    }
+
+    /// Writes the markers; answers those that could not be written.
+    async fn write(&self) -> Result<TopicPartitions, ErrorCode> {
+        self.coordinator.partitions.committed(self.host, self.partition, self.point).await?;
         let marker = TransactionMarker {
             producer_id: self.work.producer_id,
             producer_epoch: self.work.producer_epoch,
-            coordinator_epoch: self.coordinator_epoch,
+            coordinator_epoch: self.point.leader_epoch,
             commit: self.work.commit,
             transaction_version: self.work.transaction_version,
         };
@@ -384,13 +451,12 @@ impl Report<'_> {
         left.retain(|_, partitions| !partitions.is_empty());
         Ok(left)
     }
-}
 
-impl Drop for Report<'_> {
-    fn drop(&mut self) {
+    /// Tells the machine what came of the markers.
+    fn tell(&mut self) {
         let Self { coordinator, host, .. } = self;
-        let Ok(mut slot) = coordinator.partitions.lock(*host, self.shared) else { return };
-        if slot.point().leader_epoch != self.coordinator_epoch {
+        let Ok(mut slot) = coordinator.partitions.lock(*host, &self.shared) else { return };
+        if slot.point().leader_epoch != self.point.leader_epoch {
             // A later life of this coordinator has begun to write these markers anew.
             return;
         }
@@ -402,5 +468,14 @@ impl Drop for Report<'_> {
             tracing::warn!(%transactional_id, error = error.name(), "a transaction that has its markers stays open");
         }
         coordinator.partitions.note_due(&slot);
+    }
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        self.tell();
+        let key = (self.partition, std::mem::take(&mut self.work.transactional_id));
+        // Whoever waits learns of it by that the sender goes.
+        drop(lock(&self.coordinator.waiting).remove(&key));
     }
 }

@@ -187,6 +187,11 @@ impl TransactionShard {
         due.map(|(transactional_id, _)| transactional_id.clone()).collect()
     }
 
+    /// The partitions that lack the marker of a transaction that was decided; `None` where it is over, or goes on.
+    pub fn ending(&self, transactional_id: &str) -> Option<&TopicPartitions> {
+        self.endings.get(transactional_id).map(|ending| &ending.unmarked)
+    }
+
     /// The markers that a transaction lacks, for one caller at a time, who is to report to
     /// [`TransactionShard::marked`] whatever came of them.
     pub fn take_markers(&mut self, transactional_id: &str) -> Option<MarkerWork> {
