@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::assignments::run_assignments;
 use crate::config::BrokerConfig;
 use crate::controller::{
     Controller, ControllerError, Decision, MetadataImage, MetadataRecord, registration_record as as_record, run_quorum,
@@ -269,6 +270,7 @@ impl BrokerBuilder {
                 let _ = state.isr_changes.set(sink);
                 tasks.spawn(run_isr_changes(Arc::clone(&state), proposals, stopped.clone()));
                 state.follow_with(Arc::clone(&state.peers), stopped.clone());
+                tasks.spawn(run_assignments(Arc::clone(&state), stopped.clone()));
                 tasks.spawn(run_heartbeats(Arc::clone(&state), stopped));
                 unfenced(&state).await?;
             }
@@ -293,7 +295,7 @@ async fn join_cluster(state: &BrokerState, previous_epoch: i64) -> Result<(), Br
     register(state, previous_epoch).await?;
     let image = state.controller.skip_committed();
     let registered = image.broker(state.config.node_id).map_or(&[][..], |broker| &broker.log_dirs);
-    state.dirs.scan(&image, registered)?;
+    state.dirs.scan(&image, state.config.node_id, registered)?;
     state.dirs.mark_in_use()?;
     state.metadata.begin(image);
     state.apply_broker_config();
@@ -385,7 +387,7 @@ fn open(
     }
     let image = controller.image();
     let registered = image.broker(config.node_id).map_or(&[][..], |broker| &broker.log_dirs);
-    dirs.scan(&image, registered)?;
+    dirs.scan(&image, config.node_id, registered)?;
     dirs.mark_in_use()?;
     let state = BrokerState::new(config, clock, dirs, controller, peers, endpoints);
     let request = registration(&state, previous_epoch);
@@ -421,11 +423,13 @@ fn first_records() -> Vec<MetadataRecord> {
     levels.into_iter().map(record).collect()
 }
 
-/// After a stop that was not in good order, records may be lost that consumers have seen. A new leader epoch for each
+/// After a stop of a lonely broker that was not in good order, records may be lost that consumers have seen. A new leader epoch for each
 /// partition lets them find out where the old one ended (KIP-320).
 fn new_leader_epochs(image: &MetadataImage, leader: i32) -> impl Iterator<Item = MetadataRecord> + '_ {
     image.topics().flat_map(move |topic| {
-        (0..).take(topic.partitions.len()).map(move |partition_id| {
+        // What it leads when it is back: of several brokers the controller elects anew whenever one comes.
+        let led = (0..).zip(&topic.partitions).filter(move |(_, partition)| partition.leader == leader);
+        led.map(move |(partition_id, _)| {
             MetadataRecord::PartitionChange(PartitionChangeRecord {
                 partition_id,
                 topic_id: topic.id,

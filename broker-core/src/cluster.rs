@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rkafka_net::{HostPort, Listener};
+use rkafka_net::{Dial, HostPort, Listener};
 use tokio::task::JoinSet;
 
-use crate::broker::{BrokerError, BrokerHandle};
+use crate::broker::{BrokerBuilder, BrokerError, BrokerHandle};
 use crate::{Broker, BrokerConfig, Clock};
 
 /// The listeners of each node.
@@ -14,6 +14,7 @@ const FOR_CLIENTS: &str = "PLAINTEXT";
 const FOR_CONTROLLERS: &str = "CONTROLLER";
 
 type Change = Arc<dyn Fn(BrokerConfig) -> BrokerConfig + Send + Sync>;
+type Dialer = Arc<dyn Fn(i32) -> Arc<dyn Dial> + Send + Sync>;
 
 /// Settings of a cluster that is about to start.
 #[must_use]
@@ -21,6 +22,7 @@ pub struct ClusterBuilder {
     brokers: i32,
     changes: Vec<Change>,
     clock: Clock,
+    dialer: Option<Dialer>,
 }
 
 impl std::fmt::Debug for ClusterBuilder {
@@ -42,6 +44,12 @@ impl ClusterBuilder {
         self
     }
 
+    /// Has each node, by its id, reach the others by another way than the network, as a test does that cuts links.
+    pub fn dialer(mut self, dialer: impl Fn(i32) -> Arc<dyn Dial> + Send + Sync + 'static) -> Self {
+        self.dialer = Some(Arc::new(dialer));
+        self
+    }
+
     /// Starts all nodes at once on the present tokio runtime. They serve when this returns.
     ///
     /// Nothing outlives a start that is given up half-way.
@@ -59,7 +67,7 @@ impl ClusterBuilder {
             voters.push(format!("{id}@127.0.0.1:{port}"));
             bound.push((id, port, listener));
         }
-        let mut cluster = Cluster { nodes: Vec::new(), configs: Vec::new(), clock: self.clock };
+        let mut cluster = Cluster { nodes: Vec::new(), configs: Vec::new(), clock: self.clock, dialer: self.dialer };
         let mut starting = JoinSet::new();
         for (id, port, listener) in bound {
             let mut config = BrokerConfig::new()
@@ -73,8 +81,7 @@ impl ClusterBuilder {
                 config = change(config);
             }
             cluster.configs.push(config.clone());
-            let builder =
-                Broker::builder().config(config).clock(cluster.clock.clone()).bound(FOR_CONTROLLERS, listener);
+            let builder = cluster.builder(config).bound(FOR_CONTROLLERS, listener);
             starting.spawn(async move { (id, builder.start().await) });
         }
         while let Some(started) = starting.join_next().await {
@@ -100,17 +107,32 @@ impl ClusterBuilder {
 /// # Ok::<(), rkafka_broker_core::BrokerError>(())
 /// # }).unwrap();
 /// ```
-#[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<(i32, BrokerHandle)>,
     configs: Vec<BrokerConfig>,
     clock: Clock,
+    dialer: Option<Dialer>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Cluster").field("nodes", &self.nodes).finish_non_exhaustive()
+    }
 }
 
 impl Cluster {
     /// A cluster of so many brokers, at least one.
     pub fn brokers(count: i32) -> ClusterBuilder {
-        ClusterBuilder { brokers: count.max(1), changes: Vec::new(), clock: Clock::system() }
+        ClusterBuilder { brokers: count.max(1), changes: Vec::new(), clock: Clock::system(), dialer: None }
+    }
+
+    fn builder(&self, config: BrokerConfig) -> BrokerBuilder {
+        let id = config.node_id;
+        let builder = Broker::builder().config(config).clock(self.clock.clone());
+        match &self.dialer {
+            Some(dialer) => builder.dialer(dialer(id)),
+            None => builder,
+        }
     }
 
     /// The addresses for `bootstrap.servers`.
@@ -143,7 +165,7 @@ impl Cluster {
         if self.node(id).is_some() {
             return Ok(());
         }
-        let node = Broker::builder().config(config.clone()).clock(self.clock.clone()).start().await?;
+        let node = self.builder(config.clone()).start().await?;
         self.nodes.push((id, node));
         self.nodes.sort_by_key(|(id, _)| *id);
         Ok(())

@@ -9,7 +9,7 @@ use rkafka_protocol::records::{Codec, Compression};
 mod roles;
 
 use self::roles::{are_roles, are_voters, check_roles};
-use crate::log::{CleanupPolicy, LogConfig, TimestampType};
+use crate::log::{CleanupPolicy, LogConfig, ThrottledReplicas, TimestampType};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Kafka's "no limit" for times.
@@ -568,11 +568,40 @@ settings! {
             in Duration::from_millis(1).., because "an answer takes time";
         /// How many connections a follower fetches by from each leader, with its partitions spread over them.
         "num.replica.fetchers" => num_replica_fetchers: u16 = 1, in 1..=1_000, because "who follows must fetch";
+        /// Which replica the leader sends a consumer to, as the class that Kafka has for it:
+        /// `org.apache.kafka.common.replica.RackAwareReplicaSelector` is one in sync of the consumer's rack
+        /// (`client.rack`), or the leader where there is none; nothing, or
+        /// `org.apache.kafka.common.replica.LeaderSelector`, is the leader (KIP-392).
+        "replica.selector.class" => replica_selector_class: Option<String> = None,
+            in Check::new("nothing, LeaderSelector or RackAwareReplicaSelector of org.apache.kafka.common.replica",
+                |class: &Option<String>| class.as_deref().is_none_or(is_selector)),
+            because "other classes of Java's cannot be loaded";
+        /// How many bytes a second the leaders on this broker give to followers that are not in sync, of the replicas that
+        /// `leader.replication.throttled.replicas` of their topics names. `kafka-reassign-partitions --throttle` sets it.
+        "leader.replication.throttled.rate" => leader_replication_throttled_rate: i64 = i64::MAX,
+            in 0.., because "it is a number of bytes";
+        /// How many bytes a second this broker fetches as a follower that is not in sync, for the replicas that
+        /// `follower.replication.throttled.replicas` of their topics names.
+        "follower.replication.throttled.rate" => follower_replication_throttled_rate: i64 = i64::MAX,
+            in 0.., because "it is a number of bytes";
+        /// Over how many windows the bytes of throttled replicas are counted.
+        "replication.quota.window.num" => replication_quota_window_num: i32 = 11,
+            in 1.., because "they are counted over some time";
+        /// How long such a window is, in seconds.
+        "replication.quota.window.size.seconds" => replication_quota_window_size_seconds: i32 = 1,
+            in 1.., because "they are counted over some time";
         /// How often the high watermarks of partitions with several replicas are written down.
         "replica.high.watermark.checkpoint.interval.ms" => replica_high_watermark_checkpoint_interval: Duration =
             Duration::from_secs(5), in Duration::from_millis(1).., because "it is done again and again";
     }
     validate = validate;
+}
+
+/// The selector that sends consumers to their rack.
+pub(crate) const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
+fn is_selector(class: &str) -> bool {
+    matches!(class, "" | RACK_AWARE_SELECTOR | "org.apache.kafka.common.replica.LeaderSelector")
 }
 
 fn validate(config: &BrokerConfig) -> Result<(), ConfigError> {
@@ -713,6 +742,8 @@ impl BrokerConfig {
             flush_messages: self.log_flush_interval_messages,
             flush_ms: milliseconds(self.log_flush_interval_ms.unwrap_or(self.log_flush_scheduler_interval)),
             group_commit: self.log_flush_policy == FlushPolicy::Group,
+            leader_throttled: ThrottledReplicas::None,
+            follower_throttled: ThrottledReplicas::None,
         }
     }
 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::config::BrokerConfig;
-use crate::controller::{METADATA_DIRECTORY, MetadataImage};
+use crate::controller::{METADATA_DIRECTORY, MetadataImage, TopicImage};
 use crate::locks::lock;
 use crate::log::checkpoints::{self, MetaProperties, Offsets};
 use crate::log::{LogError, OpenState};
@@ -242,10 +242,14 @@ impl DataDirs {
         Ok(())
     }
 
-    /// Finds out which partitions are there. What a deletion left behind is removed; directories of topics that the
-    /// metadata does not know are set aside under a name with `-stray`, and not touched again. Where a directory is gone
+    /// Finds out which partitions of the broker `node` are there. What a deletion left behind is removed; directories of
+    /// topics that the metadata does not know, and of partitions that the broker has no replica of any more, are set aside
+    /// under a name with `-stray`, and not touched again. Where a directory is gone
     /// that this broker was registered with, partitions that are nowhere stay offline: they would begin anew, empty.
-    pub fn scan(&self, image: &MetadataImage, registered: &[Uuid]) -> Result<(), LogError> {
+    pub fn scan(&self, image: &MetadataImage, node: i32, registered: &[Uuid]) -> Result<(), LogError> {
+        let is_replica = |topic: &TopicImage, index: i32| {
+            topic.partition(index).is_some_and(|partition| partition.replicas.contains(&node))
+        };
         let mut placed = lock(&self.placed);
         for (at, dir) in self.dirs.iter().enumerate() {
             let entries = self.storage.list_dir(&dir.path).map_err(|source| io("list", &dir.path, source))?;
@@ -259,11 +263,11 @@ impl DataDirs {
                 if topic == "__cluster_metadata" {
                     continue;
                 }
-                if image.topic(topic).is_some_and(|topic| topic.partition(index).is_some()) {
+                if image.topic(topic).is_some_and(|topic| is_replica(topic, index)) {
                     placed.insert((topic.to_owned(), index), at);
                 } else {
                     let aside = dir.path.join(format!("{}.{}-stray", entry.name, dir.id.simple()));
-                    tracing::warn!(dir = %path.display(), aside = %aside.display(), "no such topic, set aside");
+                    tracing::warn!(dir = %path.display(), aside = %aside.display(), "no replica of this broker, set aside");
                     self.storage.rename(&path, &aside).map_err(|source| io("rename", &path, source))?;
                 }
             }
@@ -287,7 +291,8 @@ impl DataDirs {
         }
         let mut homeless = Vec::new();
         for topic in image.topics() {
-            let keys = (0..).take(topic.partitions.len()).map(|index| (topic.name.to_string(), index));
+            let indexes = (0..).take(topic.partitions.len()).filter(|index| is_replica(topic, *index));
+            let keys = indexes.map(|index| (topic.name.to_string(), index));
             homeless.extend(keys.filter(|key| !placed.contains_key(key)));
         }
         if !homeless.is_empty() {
@@ -312,13 +317,15 @@ impl DataDirs {
         self.dirs.iter().map(|dir| dir.id).chain(gone.iter().copied()).collect()
     }
 
-    /// Gives every partition of the image a directory of its own, where one is gone: so the next start does not look for
-    /// those in it that came after it.
-    pub fn settle(&self, image: &MetadataImage) {
+    /// Gives every partition that the broker `node` has a replica of a directory of its own, where one is gone: so the next
+    /// start does not look for those in it that came after it.
+    pub fn settle(&self, image: &MetadataImage, node: i32) {
         if self.gone.get().is_some() {
             for topic in image.topics() {
-                for index in (0..).take(topic.partitions.len()).filter(|index| !self.has(&topic.name, *index)) {
-                    self.place(&topic.name, index);
+                for (index, partition) in (0..).zip(&topic.partitions) {
+                    if partition.replicas.contains(&node) && !self.has(&topic.name, index) {
+                        self.place(&topic.name, index);
+                    }
                 }
             }
         }
@@ -382,6 +389,11 @@ impl DataDirs {
     /// Whether the partition has a place already.
     pub fn has(&self, topic: &str, index: i32) -> bool {
         self.position(topic, index).is_some()
+    }
+
+    /// The id of the directory that holds the partition.
+    pub fn directory_of(&self, topic: &str, index: i32) -> Option<Uuid> {
+        self.position(topic, index).and_then(|at| self.dirs.get(at)).map(|dir| dir.id)
     }
 
     /// Which of the directories holds the partition.

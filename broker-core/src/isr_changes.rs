@@ -68,6 +68,7 @@ pub(crate) async fn run_isr_changes(
     };
     let shrink = async {
         loop {
+            // Half of the time, so that a replica that lags is out of sync after one and a half of it at most, as in Kafka.
             pause(broker.config.replica_lag_time_max / 2).await;
             broker.shrink_isrs();
         }

@@ -1,6 +1,6 @@
 //! The settings that a broker of Kafka 4.3.1 has: their types, and which of them Kafka changes while it runs.
 //!
-//! Source: `DescribeConfigs` of that broker. Whether this broker acts on one is not said here but by its declaration in
+//! Source: `DescribeConfigs` of that broker, and the two rates of replication that it takes and does not describe. Whether this broker acts on one is not said here but by its declaration in
 //! `config.rs`.
 
 use std::fmt;
@@ -145,6 +145,7 @@ const KAFKA_SETTINGS: &[(&str, ConfigType, bool)] = &[
     ("fetch.max.bytes", Int, STATIC),
     ("fetch.purgatory.purge.interval.requests", Int, STATIC),
     ("follower.fetch.last.tiered.offset.enable", Boolean, DYNAMIC),
+    ("follower.replication.throttled.rate", Long, DYNAMIC),
     ("group.consumer.assignment.interval.ms", Int, DYNAMIC),
     ("group.consumer.assignors", List, STATIC),
     ("group.consumer.heartbeat.interval.ms", Int, STATIC),
@@ -205,6 +206,7 @@ const KAFKA_SETTINGS: &[(&str, ConfigType, bool)] = &[
     ("kafka.metrics.polling.interval.secs", Int, STATIC),
     ("kafka.metrics.reporters", List, STATIC),
     ("leader.imbalance.check.interval.seconds", Long, STATIC),
+    ("leader.replication.throttled.rate", Long, DYNAMIC),
     ("listener.security.protocol.map", Text, DYNAMIC),
     ("listeners", List, DYNAMIC),
     ("log.cleaner.backoff.ms", Long, DYNAMIC),

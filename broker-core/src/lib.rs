@@ -5,6 +5,7 @@
 //! groups, `log` keeps records, `replication` orders appends and reads of a partition; `server` moves frames, and
 //! `handlers` has one file per API key between them.
 
+mod assignments;
 mod broker;
 mod clock;
 mod cluster;

@@ -12,10 +12,12 @@ use tokio::sync::watch;
 use tokio::time::timeout_at;
 use uuid::Uuid;
 
+use crate::assignments::Assignments;
 use crate::config::{BrokerConfig, milliseconds};
 use crate::controller::{
     Committed, ConfigResource, Controller, ControllerError, CreatedTopic, Decision, DeletedTopic, MetadataImage,
-    PartitionImage, Refusal, TopicChange, TopicImage, View, broker_config, create_topics, delete_topics, topic_config,
+    PartitionImage, Refusal, Reports, TopicChange, TopicImage, View, broker_config, create_topics, delete_topics,
+    topic_config,
 };
 use crate::coordinator::share::SHARE_STATE_TOPIC;
 use crate::coordinator::transaction::RemoteTransactions;
@@ -28,8 +30,8 @@ use crate::log::TransactionMarker;
 use crate::metadata::{AppliedMetadata, ProducerIds};
 use crate::peer::{PeerClient, Purpose};
 use crate::replication::{
-    AlterPartitionSink, Close, FetcherContext, FetcherSettings, Fetchers, IsrProposal, Opening, Partition,
-    PartitionKey, Registry,
+    AlterPartitionSink, Close, FetcherContext, FetcherSettings, Fetchers, IsrProposal, Opening, Partition, Registry,
+    Throttles,
 };
 use crate::server::Endpoint;
 use crate::share::ShareLeader;
@@ -84,6 +86,12 @@ pub struct BrokerState {
     pub(crate) registry: Registry,
     /// Where changes of the set in sync are asked for.
     pub(crate) isr_changes: OnceLock<Arc<dyn AlterPartitionSink>>,
+    /// What operators must know of.
+    pub(crate) reports: Reports,
+    /// Replicas whose directories are to be told to the controller.
+    pub(crate) assignments: Assignments,
+    /// What holds replication back.
+    pub(crate) throttles: Throttles,
     /// What fetches the partitions that this broker follows; not there while the broker is alone.
     fetchers: OnceLock<Fetchers>,
     /// Held while partitions go, and while something is noted about one that must not become another's.
@@ -103,6 +111,7 @@ impl BrokerState {
         peers: Arc<dyn PeerClient>,
         endpoints: Vec<Endpoint>,
     ) -> Self {
+        let throttles = Throttles::of(&config);
         Self {
             groups: GroupCoordinator::new(&config, clock.clone()),
             effective: RwLock::new(Arc::new(broker_config::effective(&config, &controller.image()))),
@@ -127,6 +136,9 @@ impl BrokerState {
             broker_epoch: Arc::new(AtomicI64::new(-1)),
             registry: Registry::default(),
             isr_changes: OnceLock::new(),
+            assignments: Assignments::default(),
+            reports: Reports::default(),
+            throttles,
             fetchers: OnceLock::new(),
             partition_changes: Mutex::new(()),
             producer_ids: ProducerIds::default(),
@@ -200,6 +212,11 @@ impl BrokerState {
         Ok(reply)
     }
 
+    /// How many leaders were elected that may lack what was committed, while this node was the active controller.
+    pub fn unclean_leader_elections(&self) -> u64 {
+        self.reports.unclean_elections()
+    }
+
     /// The cluster's id, in Kafka's base64 form.
     pub fn cluster_id(&self) -> &str {
         &self.dirs.cluster_id
@@ -227,17 +244,24 @@ impl BrokerState {
         }
     }
 
-    /// The partition that a topic's image has at `index`.
+    /// The partition that a topic's image has at `index`. Where this broker has no replica of it, the answer is one that
+    /// can neither be read nor written and that nobody else has.
     pub(crate) fn partition_of(&self, topic: &TopicImage, index: i32) -> Option<Arc<Partition>> {
-        let role = topic.partition(index)?;
+        topic.partition(index)?;
         let key = (topic.id, index);
         if let Some(partition) = self.registry.get(key) {
             return Some(partition);
         }
-        self.registry.get_or_insert(key, || {
+        let mut elsewhere = None;
+        let found = self.registry.get_or_insert(key, || {
             let image = self.image();
-            // The caller's image may be older than a deletion, whose directory must not come back.
-            image.topic_by_id(topic.id)?;
+            // The caller's image may be older than a deletion, or than the end of this replica, whose directory must not
+            // come back.
+            let role = image.topic_by_id(topic.id)?.partition(index)?;
+            if !role.replicas.contains(&self.config.node_id) {
+                elsewhere = Some(role.leader_epoch);
+                return None;
+            }
             let (dir, log_dir, state) = self.dirs.place(&topic.name, index);
             let set = image.configs(ConfigResource::Topic, &topic.name);
             let opening = Opening {
@@ -247,9 +271,15 @@ impl BrokerState {
                 config: topic_config::log_config(&self.effective_config(), set.map(|set| &**set)),
                 state,
             };
+            let throttled = (opening.config.leader_throttled.clone(), opening.config.follower_throttled.clone());
             let partition = Partition::new(Arc::clone(&topic.name), topic.id, index, opening);
+            partition.note_throttled(self.config.node_id, &throttled.0, &throttled.1);
             self.assume_role(&partition, role);
             Some(partition)
+        });
+        found.or_else(|| {
+            let log_dir = Arc::clone(&self.dirs.dirs().first()?.log_dir);
+            Some(Partition::without_replica(Arc::clone(&topic.name), topic.id, index, elsewhere?, log_dir))
         })
     }
 
@@ -274,6 +304,7 @@ impl BrokerState {
                 broker_epoch: Arc::clone(&self.broker_epoch),
                 clock: self.clock.clone(),
                 settings: FetcherSettings::of(&self.config),
+                throttle: Arc::clone(&self.throttles.follower),
                 per_leader: self.config.num_replica_fetchers,
                 within: self.config.replica_socket_timeout,
                 stop,
@@ -293,7 +324,15 @@ impl BrokerState {
 
     /// Takes the roles over that the metadata gives to this broker.
     pub(crate) fn apply_roles(&self, changed: &[TopicChange]) {
+        let mut any_removed = false;
         for change in changed.iter().flat_map(TopicChange::partitions) {
+            if !change.after.replicas.contains(&self.config.node_id) {
+                any_removed |= self.remove_replica(change.topic, change.index);
+                continue;
+            }
+            if !self.config.is_alone() {
+                self.check_directory(change.topic, change.index, change.after);
+            }
             // Where this broker leads alone, or has no replica, the partition is made when somebody asks for it.
             let known = self.registry.get((change.topic.id, change.index));
             let partition = match known {
@@ -311,13 +350,35 @@ impl BrokerState {
                 fetchers.follow(&partition);
             }
         }
+        // Before a replica can come again.
+        if any_removed && let Err(error) = self.dirs.write_checkpoints([]) {
+            tracing::error!(%error, "the checkpoints of replicas that went stay");
+        }
     }
 
-    /// Fetches a partition no more that is deleted.
-    pub(crate) fn forget_follower(&self, key: PartitionKey) {
+    /// Removes this broker's replica of a partition with its log; false where it has none. The checkpoints of it stay until
+    /// they are written next.
+    pub(crate) fn remove_replica(&self, topic: &TopicImage, index: i32) -> bool {
+        let key = (topic.id, index);
+        if !self.dirs.has(&topic.name, index) && self.registry.get(key).is_none() {
+            return false;
+        }
+        // While the cleaner notes nothing of it.
+        let _no_notes = self.change_partitions();
         if let Some(fetchers) = self.fetchers.get() {
             fetchers.forget(key);
         }
+        if let Some(partition) = self.registry.remove(key) {
+            partition.become_stranger(i32::MAX);
+            if let Err(error) = partition.close(Close::Abandon) {
+                tracing::warn!(topic = %topic.name, index, %error, "a partition that goes did not close well");
+            }
+        }
+        match self.dirs.remove(&topic.name, topic.id, index) {
+            Ok(()) => tracing::info!(topic = %topic.name, partition = index, "the replica and its log are removed"),
+            Err(error) => tracing::error!(topic = %topic.name, index, %error, "the log of a partition that goes stays"),
+        }
+        true
     }
 
     /// Asks the controller to take those out of the set in sync that lag.
@@ -461,6 +522,7 @@ impl BrokerState {
             // Under the lock, so that of two changes at a time the later one is not undone.
             let mut effective = write(&self.effective);
             *effective = Arc::new(broker_config::effective(&self.config, &self.image()));
+            self.throttles.apply(&effective);
         }
         for topic in self.image().topics() {
             self.apply_topic_config(&topic.name);
@@ -475,6 +537,8 @@ impl BrokerState {
         let config = topic_config::log_config(&self.effective_config(), set.map(|set| &**set));
         for index in (0..).take(topic.partitions.len()) {
             if let Some(partition) = self.registry.get((topic.id, index)) {
+                let node = self.config.node_id;
+                partition.note_throttled(node, &config.leader_throttled, &config.follower_throttled);
                 partition.set_config(config.clone());
             }
         }
@@ -506,7 +570,7 @@ impl BrokerState {
         let mut first_error = None;
         let mut closed = Vec::new();
         if clean {
-            self.dirs.settle(&self.image());
+            self.dirs.settle(&self.image(), self.config.node_id);
         }
         let partitions = self.registry.close();
         self.dirs.note_high_watermarks(partitions.iter().filter_map(|partition| {

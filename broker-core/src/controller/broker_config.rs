@@ -25,6 +25,8 @@ pub(crate) const SOURCE_GROUP: i8 = 8;
 
 /// What is changed while the broker runs beside the settings of the logs: who acts on these asks for the present value.
 const ASKED_FOR_ANEW: &[&str] = &[
+    "follower.replication.throttled.rate",
+    "leader.replication.throttled.rate",
     "log.cleaner.backoff.ms",
     "log.cleaner.dedupe.buffer.size",
     "log.cleaner.io.max.bytes.per.second",

@@ -91,7 +91,11 @@ fn alter_one(
 ) -> Result<Vec<MetadataRecord>, Refusal> {
     let kind = ConfigResource::from_number(resource.resource_type);
     let name = &resource.resource_name;
-    check_resource(image, fixed, kind, name)?;
+    // The controller is asked for all brokers.
+    let is_known_broker = || name.parse::<i32>().is_ok_and(|id| image.broker(id).is_some());
+    if kind != ConfigResource::Broker || !is_known_broker() {
+        check_resource(image, fixed, kind, name)?;
+    }
     let effective = broker_config::effective(fixed, image);
     let present = image.configs(kind, name);
     let mut changes: BTreeMap<&str, Option<String>> = BTreeMap::new();

@@ -10,7 +10,6 @@ pub(crate) mod broker_config;
 mod brokers;
 pub(crate) mod client_metrics_config;
 mod configs;
-#[cfg_attr(not(test), expect(dead_code, reason = "directories of replicas are not assigned yet"))]
 mod directories;
 mod driver;
 mod elections;
@@ -24,7 +23,6 @@ mod placement;
 mod quorum_driver;
 mod reassignments;
 mod records;
-#[cfg_attr(not(test), expect(dead_code, reason = "unclean elections are not reported yet"))]
 mod report;
 mod sessions;
 pub(crate) mod topic_config;
@@ -37,6 +35,7 @@ use rkafka_protocol::ErrorCode;
 pub(crate) use alter_partition::alter_partition;
 pub(crate) use brokers::{registration_record, unregister as unregister_broker};
 pub(crate) use configs::{alter as alter_configs, check_resource};
+pub(crate) use directories::assign_directories;
 pub(crate) use driver::{Committed, Controller, ControllerError, DIRECTORY as METADATA_DIRECTORY};
 pub(crate) use elections::{Asked as AskedElection, elect_leaders};
 pub(crate) use features::update as update_features;
@@ -49,6 +48,7 @@ pub(crate) use nodes::allocate_producer_ids;
 pub(crate) use quorum_driver::run_quorum;
 pub(crate) use reassignments::{alter_reassignments, reassignments};
 pub(crate) use records::MetadataRecord;
+pub(crate) use report::Reports;
 pub(crate) use topic_name::invalid_reason as invalid_topic_name_reason;
 pub(crate) use topics::{
     CreatedTopic, DeletedTopic, create as create_topics, create_partitions, delete as delete_topics,

@@ -208,6 +208,8 @@ impl<'a> PartitionChanger<'a> {
         Some(replica) != self.gone
             && Some(replica) != self.unclean
             && (Some(replica) == self.joining || self.view.is_active(replica))
+            // Not by the directory that is assigned with this very change: what is there may be less than there was, so that
+            // nobody but an administrator makes it lead, as with Kafka.
             && self.view.is_directory_online(self.partition, replica)
     }
 }

@@ -8,7 +8,7 @@ use rkafka_protocol::records::{Codec, Compression};
 
 use crate::config::{BrokerCompressionType, BrokerConfig, MessageTimestampType, milliseconds};
 pub(crate) use crate::kafka_settings::ConfigType;
-use crate::log::{CleanupPolicy, LogConfig, TimestampType};
+use crate::log::{CleanupPolicy, LogConfig, ThrottledReplicas, TimestampType};
 
 /// One setting that a topic may have.
 pub(crate) struct TopicSetting {
@@ -125,12 +125,30 @@ pub(crate) const TOPIC_SETTINGS: &[TopicSetting] = &[
         apply: |text, log| number(text, 0, i64::MAX).map(|ms| log.flush_ms = ms),
     },
     TopicSetting {
+        name: "follower.replication.throttled.replicas",
+        kind: ConfigType::List,
+        broker_name: None,
+        documentation: "The replicas that `follower.replication.throttled.rate` holds back while they are not in sync, as \
+                        `partition:broker` with commas between them, or `*` for all.",
+        default: |_| String::new(),
+        apply: |text, log| ThrottledReplicas::parse(text).map(|replicas| log.follower_throttled = replicas),
+    },
+    TopicSetting {
         name: "index.interval.bytes",
         kind: ConfigType::Int,
         broker_name: Some("log.index.interval.bytes"),
         documentation: "About how many bytes of log lie between two entries of an index.",
         default: |broker| broker.log_index_interval_bytes.to_string(),
         apply: |text, log| number(text, 0, i32::MAX).map(|bytes| log.index_interval_bytes = bytes as u32),
+    },
+    TopicSetting {
+        name: "leader.replication.throttled.replicas",
+        kind: ConfigType::List,
+        broker_name: None,
+        documentation: "The replicas whose followers `leader.replication.throttled.rate` holds back while these are not in \
+                        sync, as `partition:broker` with commas between them, or `*` for all.",
+        default: |_| String::new(),
+        apply: |text, log| ThrottledReplicas::parse(text).map(|replicas| log.leader_throttled = replicas),
     },
     TopicSetting {
         name: "max.compaction.lag.ms",

@@ -115,7 +115,7 @@ impl FetchSessions {
 }
 
 /// What one fetch wants of all partitions.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Wants {
     pub max_bytes: usize,
     pub read_committed: bool,
@@ -127,6 +127,8 @@ pub(crate) struct Wants {
     pub reads_zstd: bool,
     /// Whether only what is new is told.
     pub only_new: bool,
+    /// The consumer's rack, where the leader sends consumers to the replicas of their rack.
+    pub rack: Option<Arc<str>>,
 }
 
 impl Wants {
@@ -235,6 +237,7 @@ impl FetchSession {
             let Some((entry, topic)) = self.session.at_mut(slot) else { break };
             if wants.only_new
                 && wants.follower.is_none()
+                && wants.rack.is_none()
                 && let Some(partition) = &entry.handle
             {
                 // Most partitions of most fetches: this is what a large session costs.
@@ -283,7 +286,7 @@ impl FetchSession {
                     failed(entry.partition, &failure)
                 }
             };
-            pass.is_urgent |= data.diverging_epoch.end_offset >= 0;
+            pass.is_urgent |= data.diverging_epoch.end_offset >= 0 || data.preferred_read_replica >= 0;
             pass.take(slot, entry, data, wants.only_new);
         }
         pass
@@ -369,6 +372,11 @@ impl Reading<'_> {
         if let Some((replica, broker_epoch)) = self.wants.follower {
             return self.read_for_follower(broker, partition, asked, replica, broker_epoch);
         }
+        if let Some(rack) = &self.wants.rack
+            && let Some(replica) = preferred_replica(broker, partition, rack, asked.fetch_offset)
+        {
+            return Ok(PartitionData { preferred_read_replica: replica, ..data_of(partition.read_nothing()) });
+        }
         if !self.wants.reads_zstd {
             let is_zstd = |log: &Log| log.config().compression == Some(Compression::Zstd);
             if partition.with_log(self.now_ms, is_zstd).map_err(ReadFailure::new)? {
@@ -400,6 +408,9 @@ impl Reading<'_> {
         replica: i32,
         broker_epoch: i64,
     ) -> Result<PartitionData, ReadFailure> {
+        let is_held_back = partition.is_throttled_as_leader()
+            && broker.throttles.leader.is_exceeded(self.now_ms)
+            && !partition.is_in_sync(replica);
         let ask = FollowerAsk {
             fetch: FollowerFetch {
                 replica,
@@ -409,8 +420,8 @@ impl Reading<'_> {
                 now_ms: self.now_ms,
             },
             last_fetched_epoch: asked.last_fetched_epoch,
-            max_bytes: self.max_bytes(asked),
-            min_one_batch: self.is_first,
+            max_bytes: if is_held_back { 0 } else { self.max_bytes(asked) },
+            min_one_batch: self.is_first && !is_held_back,
         };
         let found = partition.read_for_follower(&ask, |id, epoch| broker.is_isr_eligible(id, epoch));
         let found = found.map_err(|failure| match failure.error {
@@ -427,6 +438,18 @@ impl Reading<'_> {
         }
         Ok(data)
     }
+}
+
+/// The replica of a rack that a consumer there had better read from `offset` on; `None` where this one, the leader's, is in
+/// that rack, or no other there has the records.
+fn preferred_replica(broker: &BrokerState, partition: &Partition, rack: &str, offset: i64) -> Option<i32> {
+    if broker.config.broker_rack.as_deref() == Some(rack) {
+        return None;
+    }
+    let image = broker.image();
+    partition.preferred_follower(offset, |id| {
+        image.broker(id).is_some_and(|known| !known.fenced && known.rack.as_deref() == Some(rack))
+    })
 }
 
 fn data_of(read: PartitionRead) -> PartitionData {

@@ -2,7 +2,7 @@
 //! Versions: 2-7
 //! Behaviour: topics with their partitions and settings are in the metadata log, synced, before the answer goes. Names,
 //! counts, manual assignments and settings are checked as Kafka does, with its words.
-//! Deviations: only settings that this broker acts on can be given; others (tiered storage, replication throttles) are
+//! Deviations: only settings that this broker acts on can be given; others (tiered storage) are
 //! refused as unknown. Names that would collide are also looked for among the topics of the request. `timeout.ms` is not
 //! needed, for the answer is never late.
 //! KIPs: 4, 195, 516, 525, 599

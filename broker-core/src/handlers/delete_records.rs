@@ -68,8 +68,8 @@ pub async fn handle(
     }
     let deadline = broker.clock.now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     for (topic_at, partition_at, Deleted { partition, leader_epoch, start }) in awaited {
-        let image = broker.image();
-        let is_alive = |id: i32| image.brokers().get(&id).is_some_and(|known| !known.fenced);
+        // By the metadata as it is then: who dies meanwhile is not waited for.
+        let is_alive = |id: i32| broker.image().broker(id).is_some_and(|known| !known.fenced);
         let done = timeout_at(deadline, partition.deleted_below(leader_epoch, start, is_alive)).await;
         let Some(result) = topics.get_mut(topic_at).and_then(|topic| topic.partitions.get_mut(partition_at)) else {
             continue;

@@ -6,8 +6,11 @@
 //! way, and name topics by id or by name, never both.
 //! The leader answers, and from version 11 on any replica, up to its own high watermark. A follower reads to the end of
 //! the log, and by its offset the leader knows what it has.
-//! Deviations: the cache of sessions is one, and not eight that share the slots. The consumer's rack makes no difference.
-//! KIPs: 74, 98, 227, 320, 392, 516, 595, 903, 951
+//! With `replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector` a consumer that names its rack is
+//! sent to the replica in sync of that rack which has the most, unless that is the leader's own (KIP-392). Followers that are
+//! not in sync are held back by `leader.replication.throttled.rate`.
+//! Deviations: the cache of sessions is one, and not eight that share the slots.
+//! KIPs: 73, 74, 98, 227, 320, 392, 516, 595, 903, 951
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +20,11 @@ use rkafka_protocol::messages::fetch_response::{FetchableTopicResponse, LeaderId
 use rkafka_protocol::messages::{FetchRequest, FetchResponse};
 use tokio::time::timeout_at;
 
+use super::leader_hints::{Endpoint, LeaderHints};
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
+use crate::config::RACK_AWARE_SELECTOR;
+use crate::controller::{MetadataImage, TopicImage};
 use crate::fetch::{NO_SESSION, Pass, SharedSession, Topic, TopicKey, Turn, Wants, locked};
 
 /// The first version by which consumers may read any replica (KIP-392).
@@ -64,6 +70,7 @@ pub async fn handle(
         leader_only: follower.is_some() || version < FIRST_OF_ANY_REPLICA,
         reads_zstd: version >= FIRST_WITH_ZSTD,
         only_new: matches!(turn, Turn::Incremental { .. }),
+        rack: rack_of(broker, &request, version).filter(|_| follower.is_none()),
     };
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(wants.max_bytes);
     let max_wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
@@ -79,19 +86,22 @@ pub async fn handle(
     state.note(&pass);
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     let mut last_key: Option<&TopicKey> = None;
-    let mut leaders: Vec<i32> = Vec::new();
+    let image = broker.image();
+    let mut hints = LeaderHints::default();
+    let mut throttled_bytes = 0_usize;
     for (slot, mut data) in pass.found {
-        let Some((_, topic)) = state.session.at(slot) else { continue };
+        let Some((entry, topic)) = state.session.at(slot) else { continue };
+        if wants.follower.is_some() && entry.handle.as_ref().is_some_and(|found| found.is_throttled_as_leader()) {
+            throttled_bytes += data.records.as_ref().map_or(0, |records| records.len());
+        }
         if version < FIRST_WITH_STORAGE_ERROR && data.error_code == ErrorCode::KafkaStorageError.code() {
             data.error_code = ErrorCode::NotLeaderOrFollower.code();
         }
         if version >= FIRST_WITH_LEADER
-            && let Some(leader) = current_leader(broker, topic, data.partition_index, data.error_code)
+            && let Some(topic) = moved_topic(&image, topic, data.error_code)
+            && let Some((leader_id, leader_epoch)) = hints.of(topic, data.partition_index)
         {
-            if !leaders.contains(&leader.leader_id) {
-                leaders.push(leader.leader_id);
-            }
-            data.current_leader = leader;
+            data.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch, ..Default::default() };
         }
         match responses.last_mut() {
             Some(response) if last_key == Some(&topic.key) => response.partitions.push(data),
@@ -111,6 +121,7 @@ pub async fn handle(
         last_key = Some(&topic.key);
     }
     drop(state);
+    broker.throttles.leader.record(throttled_bytes, broker.clock.now_ms());
     let session_id = match turn {
         Turn::Whole { wants_session: false } => NO_SESSION,
         Turn::Whole { wants_session: true } => {
@@ -118,8 +129,23 @@ pub async fn handle(
         }
         Turn::Incremental { id, .. } => id,
     };
-    let node_endpoints = leaders.into_iter().filter_map(|leader| endpoint(broker, context, leader)).collect();
+    let endpoints = hints.endpoints(broker, context).into_iter();
+    let node_endpoints = endpoints.map(|Endpoint { node_id, host, port, rack }| NodeEndpoint {
+        node_id,
+        host,
+        port,
+        rack,
+        ..Default::default()
+    });
+    let node_endpoints = node_endpoints.collect();
     Ok(FetchResponse { session_id, responses, node_endpoints, ..Default::default() })
+}
+
+/// The rack whose replicas had better be read (KIP-392), where the leader is to look for them.
+fn rack_of(broker: &BrokerState, request: &FetchRequest, version: i16) -> Option<Arc<str>> {
+    let is_looked_for = broker.config.replica_selector_class.as_deref() == Some(RACK_AWARE_SELECTOR);
+    (is_looked_for && version >= FIRST_OF_ANY_REPLICA && !request.rack_id.is_empty())
+        .then(|| Arc::from(request.rack_id.as_str()))
 }
 
 /// Reads until there are records enough, something urgent came up, or the time is over.
@@ -182,32 +208,14 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Who leads a partition that could not be read here for want of leadership.
-fn current_leader(broker: &BrokerState, topic: &Topic, partition: i32, error_code: i16) -> Option<LeaderIdAndEpoch> {
+/// The topic of a partition that could not be read here for want of leadership.
+fn moved_topic<'a>(image: &'a MetadataImage, topic: &Topic, error_code: i16) -> Option<&'a Arc<TopicImage>> {
     let moved = [ErrorCode::NotLeaderOrFollower.code(), ErrorCode::FencedLeaderEpoch.code()];
     if !moved.contains(&error_code) {
         return None;
     }
-    let name = match &topic.key {
-        TopicKey::Name(name) => name.as_str(),
-        TopicKey::Id(_) => topic.name.as_deref()?,
-    };
-    let image = broker.image();
-    let found = image.topic(name)?.partition(partition)?;
-    Some(LeaderIdAndEpoch { leader_id: found.leader, leader_epoch: found.leader_epoch, ..Default::default() })
-}
-
-/// Where a broker is reached by the clients of this listener.
-fn endpoint(broker: &BrokerState, context: &RequestContext, node_id: i32) -> Option<NodeEndpoint> {
-    let image = broker.image();
-    let known = image.brokers().get(&node_id);
-    let (host, port) = if node_id == broker.config.node_id {
-        let (host, port) = broker.endpoint(&context.listener);
-        (host.to_owned(), port)
-    } else {
-        let endpoint = known?.endpoints.iter().find(|endpoint| *endpoint.name == *context.listener)?;
-        (endpoint.host.clone(), endpoint.port)
-    };
-    let rack = known.and_then(|known| known.rack.clone());
-    Some(NodeEndpoint { node_id, host, port: i32::from(port), rack, ..Default::default() })
+    match &topic.key {
+        TopicKey::Name(name) => image.topic(name),
+        TopicKey::Id(id) => image.topic_by_id(*id),
+    }
 }

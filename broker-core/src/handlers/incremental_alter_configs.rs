@@ -3,7 +3,7 @@
 //! Behaviour: sets and removes the settings of topics, brokers (one, or all under the empty name), groups and
 //! subscriptions to the metrics of clients; they are in the metadata log, synced, and in force before the answer goes.
 //! Deviations: of the brokers' settings those of logs can be changed, and others that Kafka changes cannot; unknown
-//! ones, which Kafka keeps, are refused. Brokers' loggers cannot be set.
+//! ones, which Kafka keeps, are refused. Any broker takes what is for another. Brokers' loggers cannot be set.
 //! KIPs: 226, 339, 714, 848
 
 use std::sync::Arc;

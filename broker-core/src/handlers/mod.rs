@@ -21,6 +21,7 @@ pub mod alter_partition;
 pub mod alter_partition_reassignments;
 pub mod alter_share_group_offsets;
 pub mod api_versions;
+pub mod assign_replicas_to_dirs;
 pub mod begin_quorum_epoch;
 pub mod broker_heartbeat;
 pub mod broker_registration;
@@ -57,6 +58,7 @@ pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
+mod leader_hints;
 pub mod leave_group;
 pub mod list_config_resources;
 pub mod list_groups;
@@ -343,6 +345,7 @@ apis! {
     BrokerHeartbeat 0..=2 => broker_heartbeat;
     UnregisterBroker 0..=0 => unregister_broker;
     AllocateProducerIds 0..=0 => allocate_producer_ids;
+    AssignReplicasToDirs 0..=0 => assign_replicas_to_dirs;
 }
 
 /// The requests of clients that only the active controller can answer, which other nodes hand on to it (KIP-590).

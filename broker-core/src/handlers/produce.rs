@@ -21,13 +21,14 @@ use bytes::Bytes;
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::produce_request::PartitionProduceData;
 use rkafka_protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use rkafka_protocol::messages::{ProduceRequest, ProduceResponse};
 use rkafka_protocol::records::{BatchHeader, Compression, MAGIC_V2, RecordError};
 
 use tokio::time::{Instant, timeout_at};
 
+use super::leader_hints::{Endpoint, LeaderHints};
 use super::produce_admission::{self, Admissions};
 use super::{HandlerError, RequestContext};
 use crate::BrokerState;
@@ -39,6 +40,9 @@ use crate::replication::{AppendFailure, Appended, Partition};
 const FIRST_WITH_TOPIC_ID: i16 = 13;
 /// The first version whose clients can read zstd.
 const FIRST_WITH_ZSTD: i16 = 7;
+/// The first version that tells who leads, where this broker does not (KIP-951).
+const FIRST_WITH_LEADER: i16 = 10;
+
 /// A batch that is in the log and not yet as safe as its producer wants it, with the place of its answer.
 struct Unacknowledged {
     topic_at: usize,
@@ -130,7 +134,38 @@ pub async fn handle(
         let wait = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
         acknowledge(unacknowledged, acks, broker.clock.now() + wait, &mut responses).await;
     }
-    Ok(ProduceResponse { responses, ..Default::default() })
+    let node_endpoints =
+        if version >= FIRST_WITH_LEADER { name_leaders(broker, context, by_id, &mut responses) } else { Vec::new() };
+    Ok(ProduceResponse { responses, node_endpoints, ..Default::default() })
+}
+
+/// Tells who leads the partitions that this broker does not, and where those brokers are (KIP-951).
+fn name_leaders(
+    broker: &BrokerState,
+    context: &RequestContext,
+    by_id: bool,
+    responses: &mut [TopicProduceResponse],
+) -> Vec<NodeEndpoint> {
+    let moved = ErrorCode::NotLeaderOrFollower.code();
+    if responses.iter().all(|topic| topic.partition_responses.iter().all(|it| it.error_code != moved)) {
+        return Vec::new();
+    }
+    // Of now: the answer may have waited.
+    let image = broker.image();
+    let mut hints = LeaderHints::default();
+    for response in responses {
+        let found = if by_id { image.topic_by_id(response.topic_id) } else { image.topic(&response.name) };
+        let Some(topic) = found else { continue };
+        for partition in response.partition_responses.iter_mut().filter(|it| it.error_code == moved) {
+            if let Some((leader_id, leader_epoch)) = hints.of(topic, partition.index) {
+                partition.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch, ..Default::default() };
+            }
+        }
+    }
+    let endpoints = hints.endpoints(broker, context).into_iter();
+    let node =
+        |Endpoint { node_id, host, port, rack }| NodeEndpoint { node_id, host, port, rack, ..Default::default() };
+    endpoints.map(node).collect()
 }
 
 /// Whether a batch is already where its producer wants to know it before it is answered.

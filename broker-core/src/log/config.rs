@@ -2,6 +2,8 @@
 
 use rkafka_protocol::records::{Codec, Compression};
 
+use super::throttled_replicas::ThrottledReplicas;
+
 /// Which time a record bears (`message.timestamp.type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TimestampType {
@@ -107,6 +109,11 @@ pub struct LogConfig {
     /// True where the log's owner syncs after each append, many at a time (`log.flush.policy=group`): what is
     /// not on the disk is beyond the high watermark. Default false.
     pub group_commit: bool,
+    /// `leader.replication.throttled.replicas`: where followers are held back that read. The log itself does nothing by it.
+    pub leader_throttled: ThrottledReplicas,
+    /// `follower.replication.throttled.replicas`: which replicas are held back that follow. The log itself does nothing by
+    /// it.
+    pub follower_throttled: ThrottledReplicas,
 }
 
 impl LogConfig {
@@ -152,6 +159,8 @@ impl Default for LogConfig {
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,
             group_commit: false,
+            leader_throttled: ThrottledReplicas::None,
+            follower_throttled: ThrottledReplicas::None,
         }
     }
 }

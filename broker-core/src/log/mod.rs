@@ -25,6 +25,7 @@ mod recovery;
 mod retention;
 mod segment;
 mod sleeping;
+mod throttled_replicas;
 mod time_index;
 mod transaction;
 mod transaction_index;
@@ -42,6 +43,7 @@ pub use producer_state::{BatchMetadata, ProducerEntry, ProducerStates};
 pub use read::{LogRead, TimestampAndOffset};
 pub use recovery::RecoveryReport;
 pub(crate) use sleeping::SleepingLog;
+pub use throttled_replicas::ThrottledReplicas;
 pub use transaction::{AbortedTransaction, TransactionMarker, VerificationGuard};
 pub use validate::{RecordRules, RecordValidator};
 

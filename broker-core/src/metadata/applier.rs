@@ -9,7 +9,6 @@ use crate::BrokerState;
 use crate::MetadataImage;
 use crate::controller::{ConfigResource, ImageDelta, MetadataRecord, TopicChange, TopicImage};
 use crate::coordinator::share::SHARE_STATE_TOPIC;
-use crate::replication::Close;
 use crate::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 
 /// Acts upon the committed metadata, until the broker stops.
@@ -37,6 +36,9 @@ async fn apply(broker: &BrokerState, image: Arc<MetadataImage>) {
         delete_topics(broker, &delta.deleted_topics).await;
     }
     broker.metadata.publish(Arc::clone(&image));
+    if broker.controller.is_active() {
+        broker.reports.tell(&delta);
+    }
     broker.apply_roles(&delta.changed_topics);
     rule_out(broker, &delta, &image);
     move_coordinators(broker, &delta);
@@ -73,19 +75,9 @@ async fn delete_topics(broker: &BrokerState, deleted: &[Arc<TopicImage>]) {
             tracing::error!(topic = %topic.name, error = error.name(), "offsets of a deleted topic stay");
         }
     }
-    // While the cleaner notes nothing of these partitions.
-    let _no_notes = broker.change_partitions();
     for topic in deleted {
         for index in (0..).take(topic.partitions.len()) {
-            broker.forget_follower((topic.id, index));
-            if let Some(partition) = broker.registry.remove((topic.id, index))
-                && let Err(error) = partition.close(Close::Abandon)
-            {
-                tracing::warn!(topic = %topic.name, index, %error, "a deleted partition did not close well");
-            }
-            if let Err(error) = broker.dirs.remove(&topic.name, topic.id, index) {
-                tracing::error!(topic = %topic.name, index, %error, "the log of a deleted partition stays");
-            }
+            broker.remove_replica(topic, index);
         }
     }
     // Before another topic can have the name.

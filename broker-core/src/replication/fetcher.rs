@@ -12,6 +12,7 @@ use rkafka_protocol::messages::{FetchRequest, FetchResponse};
 use super::following::{Fetched, FollowFailure, FollowerPosition};
 use super::partition::Partition;
 use super::registry::PartitionKey;
+use super::throttle::Throttle;
 use crate::config::{BrokerConfig, milliseconds};
 use crate::fetch::{INITIAL_EPOCH, NO_SESSION, next_epoch};
 
@@ -29,6 +30,9 @@ pub(crate) struct FetcherSettings {
     /// `replica.fetch.backoff.ms`: how long a partition rests after an error.
     pub backoff_ms: i64,
 }
+
+/// How long a partition rests that is held back, before it is looked at again.
+const THROTTLED_MS: i64 = 100;
 
 impl FetcherSettings {
     /// As the broker's settings say.
@@ -51,6 +55,8 @@ struct Followed {
     resume_ms: i64,
     /// What the leader's session has been told; `None` where the partition is not in it.
     told: Option<FollowerPosition>,
+    /// Whether all that was committed when the leader answered last is here.
+    is_caught_up: bool,
 }
 
 /// A partition whose end lies outside of the leader's log, so that the leader's bounds are to be asked for.
@@ -67,6 +73,8 @@ pub(crate) struct Fetcher {
     node: i32,
     leader: i32,
     settings: FetcherSettings,
+    /// Holds back what is not caught up (`follower.replication.throttled.rate`).
+    throttle: Arc<Throttle>,
     /// In order, so that the same happens whenever the same is asked.
     partitions: BTreeMap<PartitionKey, Followed>,
     session_id: i32,
@@ -76,11 +84,12 @@ pub(crate) struct Fetcher {
 }
 
 impl Fetcher {
-    pub fn new(node: i32, leader: i32, settings: FetcherSettings) -> Self {
+    pub fn new(node: i32, leader: i32, settings: FetcherSettings, throttle: Arc<Throttle>) -> Self {
         Self {
             node,
             leader,
             settings,
+            throttle,
             partitions: BTreeMap::new(),
             session_id: NO_SESSION,
             session_epoch: INITIAL_EPOCH,
@@ -95,6 +104,7 @@ impl Fetcher {
             partition: Arc::clone(partition),
             resume_ms: i64::MIN,
             told: None,
+            is_caught_up: false,
         });
         followed.partition = Arc::clone(partition);
         followed.resume_ms = i64::MIN;
@@ -112,7 +122,11 @@ impl Fetcher {
         let mut asked: Vec<(PartitionKey, FollowerPosition)> = Vec::new();
         let mut is_any = false;
         let mut gone = Vec::new();
+        let is_exceeded = self.throttle.is_exceeded(now_ms);
         for (key, followed) in &mut self.partitions {
+            if is_exceeded && !followed.is_caught_up && followed.partition.is_throttled_as_follower() {
+                followed.resume_ms = followed.resume_ms.max(now_ms.saturating_add(THROTTLED_MS));
+            }
             if followed.resume_ms > now_ms {
                 if followed.told.take().is_some() {
                     self.forgotten.push(*key);
@@ -235,13 +249,25 @@ impl Fetcher {
             self.session_id = response.session_id;
         }
         let (mut out_of_range, mut appended) = (Vec::new(), Vec::new());
+        let mut throttled_bytes = 0_usize;
         for topic in &response.responses {
             for data in &topic.partitions {
                 let key = (topic.topic_id, data.partition_index);
                 let Some(followed) = self.partitions.get_mut(&key) else { continue };
                 let Some(position) = followed.told else { continue };
                 match apply(&followed.partition, &position, data, now_ms) {
-                    Applied::Appended => appended.push(Arc::clone(&followed.partition)),
+                    Applied::Appended => {
+                        let bytes = data.records.as_ref().map_or(0, |records| records.len());
+                        if followed.partition.is_throttled_as_follower() {
+                            throttled_bytes = throttled_bytes.saturating_add(bytes);
+                        }
+                        let end = followed.partition.log_end().unwrap_or(position.offset);
+                        followed.is_caught_up = end >= data.high_watermark;
+                        appended.push(Arc::clone(&followed.partition));
+                    }
+                    Applied::Done if data.error_code == 0 && data.diverging_epoch.end_offset < 0 => {
+                        followed.is_caught_up = position.offset >= data.high_watermark;
+                    }
                     Applied::Done => {}
                     Applied::OutOfRange => {
                         followed.resume_ms = now_ms.saturating_add(self.settings.backoff_ms);
@@ -252,6 +278,7 @@ impl Fetcher {
                 }
             }
         }
+        self.throttle.record(throttled_bytes, now_ms);
         Ok((out_of_range, appended))
     }
 

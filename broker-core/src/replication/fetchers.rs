@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::fetcher::{Fetcher, FetcherSettings, OutOfRange};
 use super::partition::Partition;
 use super::registry::PartitionKey;
+use super::throttle::Throttle;
 use crate::Clock;
 use crate::locks::lock;
 use crate::log::{LogConfig, LogError};
@@ -36,6 +37,8 @@ pub(crate) struct FetcherContext {
     pub broker_epoch: Arc<AtomicI64>,
     pub clock: Clock,
     pub settings: FetcherSettings,
+    /// Holds back what is not in sync.
+    pub throttle: Arc<Throttle>,
     /// `num.replica.fetchers`.
     pub per_leader: u16,
     /// `replica.socket.timeout.ms`: how long an answer may take.
@@ -78,7 +81,12 @@ impl Fetchers {
         let Some((leader, number)) = at else { return };
         let shared = fetchers.entry((leader, number)).or_insert_with(|| {
             let shared = Arc::new(Shared {
-                fetcher: Mutex::new(Fetcher::new(self.context.node, leader, self.context.settings)),
+                fetcher: Mutex::new(Fetcher::new(
+                    self.context.node,
+                    leader,
+                    self.context.settings,
+                    Arc::clone(&self.context.throttle),
+                )),
                 more: Notify::new(),
             });
             #[expect(clippy::disallowed_methods, reason = "this is the driver of the fetcher")]

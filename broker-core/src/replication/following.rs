@@ -7,7 +7,7 @@
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::records::BatchIter;
 
-use super::partition::Partition;
+use super::partition::{LogState, Partition};
 use super::role::Role;
 use crate::log::{AppendError, Log, LogError};
 use crate::planted::{self, Bug};
@@ -69,6 +69,14 @@ impl Partition {
             })
         })?;
         Ok(found.0)
+    }
+
+    /// Where the log ends, if it is open.
+    pub fn log_end(&self) -> Option<i64> {
+        match &self.state.read().ok()?.log {
+            LogState::Open(log) => Some(log.log_end_offset()),
+            _ => None,
+        }
     }
 
     /// Does `change` as a follower in `leader_epoch`, and wakes consumers that read here.

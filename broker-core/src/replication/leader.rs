@@ -253,6 +253,24 @@ impl LeaderBook {
         }
     }
 
+    /// Whether the controller has a replica in sync.
+    pub fn is_in_sync(&self, id: i32) -> bool {
+        self.isr.contains(&id)
+    }
+
+    /// The follower that a consumer of the records from `offset` on had better read, of those that are `near`: in sync, for
+    /// one that lags may go on doing so, and with the most records.
+    pub fn preferred_follower(&self, offset: i64, near: impl Fn(i32) -> bool) -> Option<i32> {
+        let has_it = |follower: &&Follower| {
+            self.isr.contains(&follower.id)
+                && follower.end >= offset
+                && (0..=offset).contains(&follower.log_start)
+                && near(follower.id)
+        };
+        let best = |follower: &&Follower| (follower.end, follower.caught_up_ms, follower.id);
+        self.followers.iter().filter(has_it).max_by_key(best).map(|follower| follower.id)
+    }
+
     /// Whether the broker is a follower of this leader.
     pub fn has_follower(&self, id: i32) -> bool {
         self.followers.iter().any(|follower| follower.id == id)

@@ -18,6 +18,7 @@ mod role;
 mod serving;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod transactions;
 mod waiters;
 
@@ -34,4 +35,5 @@ pub(crate) use outcome::{AppendFailure, Appended, PartitionRead, ReadFailure};
 pub(crate) use partition::{Close, Partition};
 pub(crate) use registry::{PartitionKey, Registry};
 pub(crate) use serving::FollowerAsk;
+pub(crate) use throttle::Throttles;
 pub(crate) use waiters::Waiter;

@@ -13,6 +13,7 @@ use super::log_dir::LogDir;
 use super::opening::Opening;
 use super::outcome::{AppendFailure, Appended, PartitionRead, ReadFailure};
 use super::role::{Role, RoleWord};
+use super::throttle::Throttled;
 use super::waiters::{Waiter, Waiters};
 use crate::log::{AppendError, AppendInfo, Log, LogConfig, LogError, RecordRules, RecordValidator, VerificationGuard};
 use crate::planted::{self, Bug};
@@ -61,6 +62,7 @@ pub(crate) struct Partition {
     pub(super) role: RoleWord,
     pub(super) state: RwLock<State>,
     log_dir: Arc<LogDir>,
+    pub(super) throttled: Throttled,
     /// `min.insync.replicas`.
     min_insync_replicas: AtomicI32,
     /// The offset behind the last record that readers may see; -1 until the log is open.
@@ -93,14 +95,42 @@ pub(crate) struct Partition {
 impl Partition {
     /// A partition whose log is opened when it is first needed. It has no role until it is told.
     pub fn new(topic: Arc<str>, topic_id: Uuid, index: i32, opening: Opening) -> Arc<Self> {
+        let (log_dir, least) = (Arc::clone(&opening.log_dir), opening.config.min_insync_replicas);
+        Self::build(topic, topic_id, index, log_dir, least, LogState::Unopened(Box::new(opening)))
+    }
+
+    /// A partition of which this broker has no replica, and so no log: whoever asks is told so. It counts as ended, for a
+    /// replica that comes is another one.
+    pub fn without_replica(
+        topic: Arc<str>,
+        topic_id: Uuid,
+        index: i32,
+        leader_epoch: i32,
+        log_dir: Arc<LogDir>,
+    ) -> Arc<Self> {
+        let partition = Self::build(topic, topic_id, index, log_dir, 1, LogState::Closed);
+        partition.closed.store(true, Ordering::Release);
+        partition.become_stranger(leader_epoch);
+        partition
+    }
+
+    fn build(
+        topic: Arc<str>,
+        topic_id: Uuid,
+        index: i32,
+        log_dir: Arc<LogDir>,
+        min_insync_replicas: i32,
+        log: LogState,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             topic,
             topic_id,
             index,
             role: RoleWord::new(),
-            log_dir: Arc::clone(&opening.log_dir),
-            min_insync_replicas: AtomicI32::new(opening.config.min_insync_replicas),
-            state: RwLock::new(State { log: LogState::Unopened(Box::new(opening)), role: Role::None }),
+            log_dir,
+            throttled: Throttled::default(),
+            min_insync_replicas: AtomicI32::new(min_insync_replicas),
+            state: RwLock::new(State { log, role: Role::None }),
             high_watermark: AtomicI64::new(-1),
             last_stable_offset: AtomicI64::new(-1),
             log_start_offset: AtomicI64::new(-1),

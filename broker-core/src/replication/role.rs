@@ -227,6 +227,20 @@ impl Partition {
         }
     }
 
+    /// Whether the controller has a replica in sync; false where this broker does not lead.
+    pub fn is_in_sync(&self, replica: i32) -> bool {
+        self.with_book_read(|book| book.is_in_sync(replica)).unwrap_or(false)
+    }
+
+    /// The follower that a consumer had better read from `offset` on, of those that are `near` (KIP-392); `None` for this
+    /// broker itself, and where it does not lead.
+    pub fn preferred_follower(&self, offset: i64, near: impl Fn(i32) -> bool) -> Option<i32> {
+        if !self.is_replicated() {
+            return None;
+        }
+        self.with_book_read(|book| book.preferred_follower(offset, near))?
+    }
+
     /// Proposes to take followers out of the set in sync that lag (`replica.lag.time.max.ms`). To be asked every half of
     /// that time.
     pub fn propose_shrinkage(&self, now_ms: i64) -> Option<IsrProposal> {

@@ -30,13 +30,9 @@ pub(crate) async fn maintain(broker: Arc<BrokerState>, mut stop: watch::Receiver
     if config.log_flush_policy == FlushPolicy::Group {
         checkpoint_interval = checkpoint_interval.min(GROUP_CHECKPOINT);
     }
-    // Half of the time, so that a replica that lags is out of sync after one and a half of it at most, as in Kafka.
-    let isr_interval = config.replica_lag_time_max / 2;
-    let mut isr_due = started + isr_interval;
     let watermark_interval = config.replica_high_watermark_checkpoint_interval;
     let mut watermark_due = started + watermark_interval;
     let wait = FLUSH_CHECK
-        .min(isr_interval)
         .min(watermark_interval)
         .min(config.log_flush_scheduler_interval)
         .min(config.log_retention_check_interval)
@@ -50,10 +46,6 @@ pub(crate) async fn maintain(broker: Arc<BrokerState>, mut stop: watch::Receiver
         let now = broker.clock.now();
         let retention = now >= retention_due;
         let mut checkpoint = now >= checkpoint_due;
-        if now >= isr_due {
-            isr_due = now + isr_interval;
-            broker.shrink_isrs();
-        }
         if now >= watermark_due {
             watermark_due = now + watermark_interval;
             let has_watermark = |partition: &Arc<Partition>| partition.watermark_to_keep().is_some();

@@ -4,6 +4,7 @@
 mod checks;
 mod cluster;
 mod controller;
+mod fetching;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
