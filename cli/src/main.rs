@@ -3,6 +3,8 @@
 mod args;
 mod commands;
 mod connect;
+#[cfg(test)]
+mod docs;
 mod exit;
 mod final_report;
 mod format;

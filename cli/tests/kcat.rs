@@ -228,3 +228,24 @@ fn what_kcat_does_wrong_is_done_right() {
     let parsed: serde_json::Value = serde_json::from_slice(&got.stdout).unwrap();
     assert_eq!((parsed["payload"]["base64"].as_str(), parsed["broker"].as_i64()), (Some("/w=="), Some(1)));
 }
+
+#[test]
+fn settings_are_listed_and_dumped() {
+    let of = |words: &[&str]| {
+        let mut command = ours();
+        command.args(words);
+        run(command, b"")
+    };
+    let listed = of(&["-X", "list"]);
+    assert_eq!(listed.code, 0);
+    assert_eq!(listed.text().lines().filter(|line| line.starts_with("bootstrap.servers ")).count(), 1);
+    let dumped = of(&["-b", "one:1", "-X", "linger.ms=7", "-X", "dump"]);
+    assert_eq!(dumped.code, 0, "{dumped:?}");
+    let line = dumped.text().lines().find(|line| line.starts_with("linger.ms ")).unwrap();
+    assert!(line.contains(" 7 "), "{line}");
+    for words in [&["-C", "-t", "t", "-s", "avro"][..], &["-C", "-t", "t", "-r", "http://x"], &["-C", "-d", "all"]] {
+        let ran = of(words);
+        assert_eq!(ran.code, 1);
+        assert!(ran.stderr.contains(words[words.len() - 2]), "{}", ran.stderr);
+    }
+}

@@ -86,7 +86,7 @@ impl GroupCoordinator {
         log: &dyn InternalLog,
         group_id: &str,
     ) -> Result<BTreeMap<Uuid, (String, BTreeSet<i32>)>, GroupError> {
-        self.step(log, group_id, |slot| slot.shard.share_states(group_id)).await
+        self.step(log, group_id, |slot| Ok(slot.shard.share_states(group_id))).await
     }
 
     /// Whether a share group is on a partition.

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 
-use super::{Connection, Consent, Form, Partitions};
+use super::{Connection, Consent, ElectLeaders, Form, Partitions, Reassign};
 
 /// Print what the cluster is made of.
 #[derive(Debug, Args)]
@@ -29,6 +29,11 @@ pub enum ClusterCommand {
     /// The directories of the brokers' logs, with sizes
     #[command(alias = "log-dirs")]
     Logdirs(OfCluster),
+    /// Elect leaders, as `rkafka partitions elect-leaders`
+    #[command(alias = "elect-leaders")]
+    Elect(ElectLeaders),
+    /// Move partitions to other brokers, as `rkafka partitions reassign`
+    Reassign(Reassign),
 }
 
 /// Print something of the cluster.

@@ -55,6 +55,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     rkafka::config::duration_ms(text).ok_or_else(|| format!("`{text}` is no time; write 10s, 500ms, 1m or 2h"))
 }
 
+/// From here on a number is a time, where it could be an offset too: it is a date of 1973 or later, and no offset that
+/// people type.
+pub const TIME_DIGITS: usize = 12;
+
 /// A number of milliseconds since 1970, a date, or a time before now such as `-1h`.
 pub fn time(text: &str, now_ms: i64) -> Result<i64, String> {
     if !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit()) {

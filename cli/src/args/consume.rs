@@ -13,6 +13,10 @@ pub struct Consume {
     #[arg(required = true)]
     pub topics: Vec<String>,
 
+    /// Take the topics as regular expressions of whole names; topics that come later are found
+    #[arg(short = 'r', long, requires = "group")]
+    pub regex: bool,
+
     /// Only these partitions, as 0,2 (may be repeated)
     #[arg(short = 'p', long = "partition", value_name = "PARTITIONS", value_delimiter = ',', conflicts_with = "group",
           value_parser = clap::value_parser!(i32).range(0..))]
@@ -62,9 +66,10 @@ pub struct Consume {
 
     /// Read as a member of this group: share the partitions, commit what was printed
     ///
-    /// Committed is what was written to stdout, at auto.commit.interval.ms and at the end; where the reader of a pipe
-    /// closes it, nothing more is, so that no record is lost that it has not read. enable.auto.commit=false commits
-    /// nothing.
+    /// Committed is what was written to stdout and, where that is a pipe, has been read from it: at
+    /// auto.commit.interval.ms and at the end, before which it waits for the reader. Where the reader closes the pipe,
+    /// nothing more is committed: what it has not read comes again, and so may what it has. Whether a reader is done with
+    /// what it has read cannot be seen from here. enable.auto.commit=false commits nothing.
     #[arg(short = 'G', long, value_name = "GROUP")]
     pub group: Option<String>,
 

@@ -10,6 +10,7 @@ mod consume;
 mod groups;
 mod output;
 mod partitions;
+mod placement;
 mod produce;
 mod profile;
 mod quotas;
@@ -25,7 +26,7 @@ pub use configs::{
     AlterConfigs, Configs, ConfigsCommand, DescribeConfigs, GetTopicConfig, TopicConfig, TopicConfigCommand,
     resource_name,
 };
-pub use connection::{Connection, duration, time};
+pub use connection::{Connection, TIME_DIGITS, duration, time};
 pub use consume::Consume;
 pub use groups::{
     DeleteGroupOffsets, DeleteGroups, DescribeGroups, Groups, GroupsCommand, GroupsLag, ListGroups, RemoveMembers,
@@ -33,10 +34,16 @@ pub use groups::{
 };
 pub use output::{Color, Consent, Form, Output, Paint};
 pub use partitions::Partitions;
+pub use placement::{
+    CancelMoves, ElectLeaders, Election, ExecuteMoves, Placement, PlacementCommand, PlanMoves, Reassign,
+    ReassignCommand, VerifyMoves,
+};
 pub use produce::{KcatProduce, OnError, Produce};
 pub use profile::{Profile, ProfileCommand};
 pub use quotas::{AlterQuotas, DeleteQuotas, ListQuotas, QuotaEntity, Quotas, QuotasCommand};
-pub use topics::{AlterTopic, CreateTopic, DeleteTopics, DescribeTopics, ListTopics, Topics, TopicsCommand};
+pub use topics::{
+    AlterTopic, CreateTopic, DeleteTopics, DescribeTopics, ListTopics, Topics, TopicsCommand, TrimTopics,
+};
 
 pub use transactions::{
     AbortTransactions, DescribeTransactions, FindHanging, ListTransactions, TransactionProducers, Transactions,
@@ -91,6 +98,9 @@ pub enum Command {
     /// Delete records
     #[command(alias = "record")]
     Records(Records),
+    /// Move partitions between brokers, elect their leaders
+    #[command(alias = "partition")]
+    Partitions(Placement),
     /// Print what the cluster is made of: brokers, versions, quorum, features, log directories
     Cluster(Cluster),
     /// List and describe transactions, find those that hang, abort them

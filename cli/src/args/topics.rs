@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Connection, Consent, Form, Output, Paint, TopicConfig};
+use super::{Connection, Consent, Form, Output, Paint, Partitions, TopicConfig};
 
 /// List, create, describe and delete topics.
 #[derive(Debug, Args)]
@@ -25,6 +25,9 @@ pub enum TopicsCommand {
     /// Print and change the settings of a topic
     #[command(alias = "configs")]
     Config(TopicConfig),
+    /// Delete the oldest records of topics
+    #[command(alias = "trim-prefix")]
+    Trim(TrimTopics),
     /// Delete topics and all their records
     Delete(DeleteTopics),
 }
@@ -141,6 +144,29 @@ pub struct AlterTopic {
     /// Let the broker check it, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// Delete the oldest records of topics.
+#[derive(Debug, Args)]
+pub struct TrimTopics {
+    /// The topics, or partitions of them as TOPIC:0,4-7
+    #[arg(required = true, value_name = "TOPIC")]
+    pub topics: Vec<Partitions>,
+
+    /// Those before this go: end (all), an offset, or a time as 2026-01-31T12:00:00Z, 2026-01-31, -7d
+    ///
+    /// A number of 12 digits and more is a time in milliseconds since 1970.
+    #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
+    pub to: String,
+
+    #[command(flatten)]
+    pub consent: Consent,
+
+    #[command(flatten)]
+    pub form: Form,
 
     #[command(flatten)]
     pub connection: Connection,

@@ -4,6 +4,7 @@ use rkafka::admin::{Admin, QuorumReplica};
 use serde_json::{Value, json};
 
 use super::items::{Outcome, failure};
+use super::placement;
 use crate::args::{Cluster, ClusterCommand, Connection, OfCluster};
 use crate::connect;
 use crate::exit::{Exit, Failure};
@@ -11,14 +12,15 @@ use crate::format::listing::{Column, Listing, always, wide};
 
 /// Runs the command.
 pub async fn run(args: Cluster) -> Result<Exit, Failure> {
-    let admin = connect::admin(connection(&args)).await?;
     match args.command {
-        ClusterCommand::Info(args) => info(&admin, &args).await,
-        ClusterCommand::Brokers(args) => brokers(&admin, &args).await,
-        ClusterCommand::ApiVersions(args) => api_versions(&admin, &args).await,
-        ClusterCommand::Quorum(args) => quorum(&admin, &args).await,
-        ClusterCommand::Features(args) => features(&admin, &args).await,
-        ClusterCommand::Logdirs(args) => log_dirs(&admin, &args).await,
+        ClusterCommand::Info(args) => info(&connect::admin(&args.connection).await?, &args).await,
+        ClusterCommand::Brokers(args) => brokers(&connect::admin(&args.connection).await?, &args).await,
+        ClusterCommand::ApiVersions(args) => api_versions(&connect::admin(&args.connection).await?, &args).await,
+        ClusterCommand::Quorum(args) => quorum(&connect::admin(&args.connection).await?, &args).await,
+        ClusterCommand::Features(args) => features(&connect::admin(&args.connection).await?, &args).await,
+        ClusterCommand::Logdirs(args) => log_dirs(&connect::admin(&args.connection).await?, &args).await,
+        ClusterCommand::Elect(args) => placement::elect(&args).await,
+        ClusterCommand::Reassign(args) => placement::reassign(args).await,
     }
 }
 
@@ -31,6 +33,8 @@ pub const fn connection(args: &Cluster) -> &Connection {
         | ClusterCommand::Quorum(args)
         | ClusterCommand::Features(args)
         | ClusterCommand::Logdirs(args) => &args.connection,
+        ClusterCommand::Elect(args) => &args.connection,
+        ClusterCommand::Reassign(args) => placement::connection_of_reassign(args),
     }
 }
 
@@ -78,8 +82,7 @@ async fn api_versions(admin: &Admin, args: &OfCluster) -> Result<Exit, Failure> 
             Err(error) => outcome.failed(&failure(&format!("broker {broker}"), error)),
         }
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }
 
 const QUORUM: &[Column] = &[
@@ -190,6 +193,5 @@ async fn log_dirs(admin: &Admin, args: &OfCluster) -> Result<Exit, Failure> {
             }
         }
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }

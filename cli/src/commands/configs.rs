@@ -81,8 +81,7 @@ async fn describe(admin: &Admin, args: &DescribeConfigs) -> Result<Exit, Failure
             None => {}
         }
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }
 
 async fn refused(admin: &Admin, resource: &ConfigResource, error: Error) -> Failure {
@@ -190,6 +189,5 @@ async fn get(admin: &Admin, args: &GetTopicConfig) -> Result<Exit, Failure> {
     };
     let mut listing = Listing::new(COLUMNS);
     entries.into_iter().filter(wanted).for_each(|entry| row(&mut listing, &resource, entry));
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }

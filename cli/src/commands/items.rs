@@ -4,8 +4,9 @@ use std::io::{IsTerminal, Write};
 
 use rkafka::admin::Error;
 
-use crate::args::Consent;
+use crate::args::{Consent, Form, Output};
 use crate::exit::{self, Exit, Failure};
+use crate::format::listing::Listing;
 use crate::report;
 
 /// What became of the items of one command: each failure is said at once, and the whole has one exit code.
@@ -25,6 +26,15 @@ impl Outcome {
     pub fn failed(&mut self, failure: &Failure) {
         report::error(&failure.message);
         self.exits.push(failure.exit);
+    }
+
+    /// Prints what there is to list, and ends. A table of which nothing came has no head either.
+    pub fn end(&self, listing: &Listing, form: &Form) -> Result<Exit, Failure> {
+        let is_table = matches!(form.output, Output::Table | Output::Wide);
+        if !(is_table && listing.is_empty() && !self.exits.is_empty()) {
+            listing.print(form)?;
+        }
+        Ok(self.exit())
     }
 
     /// The failures' own code where nothing was done and they agree; 1 where some was done or they differ.

@@ -10,6 +10,7 @@ mod groups;
 mod items;
 mod manual;
 mod offsets;
+mod placement;
 mod produce;
 mod profile;
 mod quotas;
@@ -67,6 +68,10 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Records(args) => {
             start_log(offsets::connection(&args));
             block_on(one_thread()?, offsets::records(args))
+        }
+        Command::Partitions(args) => {
+            start_log(placement::connection(&args));
+            block_on(one_thread()?, placement::run(args))
         }
         Command::Cluster(args) => {
             start_log(cluster::connection(&args));

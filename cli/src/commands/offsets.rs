@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rkafka::admin::{Admin, ErrorCode, IsolationLevel, OffsetSpec, RecordsToDelete, TopicPartition};
 use serde_json::json;
 
-use super::items::{Act, Outcome, failure, unsaid};
-use crate::args::{Connection, DeleteRecords, Offsets, Partitions, Records, RecordsCommand, time};
+use super::items::{Act, Outcome, unsaid};
+use crate::args::{Connection, Consent, DeleteRecords, Form, Offsets, Partitions, Records, RecordsCommand, time};
 use crate::exit::{Exit, Failure};
 use crate::format::listing::{Column, Listing, always};
 use crate::{connect, report};
@@ -43,8 +43,7 @@ pub async fn run(args: Offsets) -> Result<Exit, Failure> {
             }
         }
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }
 
 /// The partitions of these topics. What is not there is a failure.
@@ -112,6 +111,18 @@ async fn delete(args: &DeleteRecords) -> Result<Exit, Failure> {
         .collect();
     let there = existing(&admin, &wanted, &mut outcome).await?;
     places.retain(|partition, _| there.contains(partition));
+    remove(&admin, places, &args.consent, &args.form, args.connection.quiet, outcome).await
+}
+
+/// Deletes the oldest records of partitions, once that is agreed to, and prints where they begin then.
+pub async fn remove(
+    admin: &Admin,
+    places: BTreeMap<TopicPartition, RecordsToDelete>,
+    consent: &Consent,
+    form: &Form,
+    quiet: bool,
+    mut outcome: Outcome,
+) -> Result<Exit, Failure> {
     if places.is_empty() {
         return Ok(outcome.exit());
     }
@@ -122,7 +133,7 @@ async fn delete(args: &DeleteRecords) -> Result<Exit, Failure> {
             _ => format!("would delete all records of {partition}"),
         })
         .collect();
-    if !Act::DELETE.agreed(&args.consent, &plan)? {
+    if !Act::DELETE.agreed(consent, &plan)? {
         places.iter().for_each(|_| outcome.succeeded());
         return Ok(outcome.exit());
     }
@@ -133,16 +144,16 @@ async fn delete(args: &DeleteRecords) -> Result<Exit, Failure> {
                 outcome.succeeded();
                 let (topic, number) = (&*partition.topic, partition.partition);
                 listing.row(format!("{topic}:{number}"), [json!(topic), json!(number), json!(low)]);
-                if !args.connection.quiet {
+                if !quiet {
                     report::note(&format!("{partition} now begins at {low}"));
                 }
             }
             Err(error) if error.code() == Some(ErrorCode::OffsetOutOfRange) => {
                 outcome.failed(&Failure::failed(format!("{partition}: there is no such offset; it ends before that")));
             }
-            Err(error) => outcome.failed(&failure("records", error)),
+            // It names the partition.
+            Err(error) => outcome.failed(&Failure::from(error)),
         }
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, form)
 }

@@ -59,8 +59,7 @@ async fn list(admin: &Admin, args: &ListTransactions) -> Result<Exit, Failure> {
         let values = [json!(one.transactional_id), json!(one.state.name()), json!(one.producer_id)];
         listing.row(&one.transactional_id, values);
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }
 
 fn title(id: &str) -> String {
@@ -118,8 +117,7 @@ async fn describe(admin: &Admin, args: &DescribeTransactions) -> Result<Exit, Fa
             ],
         );
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }
 
 const PRODUCERS: &[Column] = &[
@@ -166,8 +164,7 @@ async fn producers(admin: &Admin, args: &TransactionProducers) -> Result<Exit, F
             );
         }
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }
 
 const HANGING: &[Column] = &[
@@ -215,8 +212,7 @@ async fn find_hanging(admin: &Admin, args: &FindHanging) -> Result<Exit, Failure
             ],
         );
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }
 
 async fn abort(admin: &Admin, args: &AbortTransactions) -> Result<Exit, Failure> {

@@ -62,8 +62,7 @@ async fn list(args: &ListUsers) -> Result<Exit, Failure> {
             Err(error) => outcome.failed(&failure(&title(&user), error)),
         }
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }
 
 /// How the users log in, in their order. Each that is not there is a failure.
@@ -108,8 +107,7 @@ async fn describe(args: &DescribeUsers) -> Result<Exit, Failure> {
         outcome.succeeded();
         rows(&mut listing, user, &infos);
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }
 
 /// The password, which must never be told again.

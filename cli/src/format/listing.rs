@@ -62,6 +62,11 @@ impl Listing {
         self.rows.push((name.into(), values.into()));
     }
 
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Prints all rows on stdout.
     pub fn print(&self, form: &Form) -> Result<(), Failure> {
         report::answer(&self.text(form.output, colored(form)))

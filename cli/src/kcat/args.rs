@@ -46,6 +46,10 @@ pub struct Kcat {
     pub quiet: bool,
     pub verbose: u8,
     pub settings: Vec<String>,
+    /// `-X list`
+    pub lists_settings: bool,
+    /// `-X dump`
+    pub dumps: bool,
     pub config: Option<PathBuf>,
     pub timeout: Option<Duration>,
     /// Files to send, or the topics of `-G`.
@@ -133,11 +137,14 @@ impl Kcat {
             'H' => self.headers.push(own()),
             'c' => self.count = Some(value.parse().map_err(|_| number())?),
             'f' => self.format = Some(own()),
+            'X' if value == "list" => self.lists_settings = true,
+            'X' if value == "dump" => self.dumps = true,
             // kcat has it that settings of topics may say so.
             'X' => self.settings.push(value.strip_prefix("topic.").unwrap_or(value).to_owned()),
             'F' => self.config = Some(PathBuf::from(value)),
             'm' => self.timeout = Some(Duration::from_secs(value.parse().map_err(|_| number())?)),
-            's' | 'r' => return Err(format!("-{letter}: values by a schema registry are not read here")),
+            's' => return Err("-s: keys and values are printed as they are; -f %s{hex} shows their bytes".to_owned()),
+            'r' => return Err("-r: values by a schema registry are not read here".to_owned()),
             _ => return Err("-d: the log is shown by -v, twice for more".to_owned()),
         }
         Ok(())

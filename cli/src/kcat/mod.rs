@@ -9,18 +9,21 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use self::args::{Kcat, Mode};
-use crate::args::{Command, Connection, Consume, KcatProduce, OnError, Produce};
+use crate::args::{
+    Color, Command, Config, ConfigCommand, Connection, Consume, Explain, Form, KcatProduce, OnError, Output, Paint,
+    Produce,
+};
 use crate::exit::{Exit, Failure};
-use crate::{commands, report};
+use crate::{commands, report, settings};
 
 const HELP: &str = "\
 kcat's command line, as rkafka reads it: -b BROKERS -t TOPIC and one of
   -P [FILES]         produce; each line of stdin is a record, or each file whole (-l FILE: each line of the file)
   -C                 consume
-  -G GROUP TOPICS    consume as a member of a group
+  -G GROUP TOPICS    consume as a member of a group; ^EXPRESSION is all topics whose names begin so
   -L                 list brokers and topics (-J as JSON)
   -Q                 offsets by time, of each -t TOPIC:PARTITION:TIME (-1 the end, -2 the beginning)
-General: -p PARTITION  -X NAME=VALUE  -F FILE (else KCAT_CONFIG, ~/.config/kcat.conf)  -m SECONDS  -q  -v  -V  -h
+General: -p PARTITION  -X NAME=VALUE  -X list  -X dump  -F FILE (else KCAT_CONFIG, ~/.config/kcat.conf)  -m SECONDS  -q  -v  -V  -h
 Produce: -K DELIMITER  -D DELIMITER  -k KEY  -H NAME=VALUE  -z CODEC  -Z empty is null  -c COUNT  -T also to stdout
          -l  -E go on after a record that fails
 Consume: -o beginning|end|N|-N|s@MS|e@MS  -e exit at the end  -c COUNT  -f FORMAT  -J  -K  -D  -Z
@@ -62,7 +65,7 @@ fn read(words: Vec<OsString>) -> Result<Kcat, Failure> {
     let words: Result<Vec<String>, _> = words.into_iter().map(OsString::into_string).collect();
     let words = words.map_err(|word| Failure::usage(format!("{}: this is not UTF-8", word.display())))?;
     let mut kcat = args::parse(&words).map_err(Failure::usage)?;
-    if kcat.mode.is_none() {
+    if kcat.mode.is_none() && !kcat.dumps && !kcat.lists_settings {
         let produces = !std::io::stdin().is_terminal();
         if !kcat.quiet {
             let mode = if produces { "Producer" } else { "Consumer" };
@@ -77,6 +80,17 @@ fn read(words: Vec<OsString>) -> Result<Kcat, Failure> {
 fn start(kcat: Kcat) -> Result<(Exit, bool), Failure> {
     let connection = connection(&kcat);
     let topic = || kcat.topics.last().cloned().ok_or_else(|| Failure::usage("-t <topic> missing"));
+    if kcat.dumps {
+        let form = Form { output: Output::Table, paint: Paint { color: Color::Never } };
+        let explain = Explain { names: Vec::new(), given: false, form, connection };
+        return Ok((commands::run(Command::Config(Config { command: ConfigCommand::Explain(explain) }))?, false));
+    }
+    if kcat.lists_settings {
+        let lines = settings::known().map(|one| format!("{:<45} {} [{}]\n", one.name, one.expected, one.default));
+        // One that several kinds of clients have is one.
+        let lines: std::collections::BTreeSet<String> = lines.collect();
+        return report::answer(&lines.into_iter().collect::<String>()).map(|()| (Exit::Ok, false));
+    }
     let exit = match kcat.mode.clone().unwrap_or(Mode::Help) {
         Mode::Help => report::answer(HELP).map(|()| Exit::Ok),
         Mode::Version => {
@@ -151,14 +165,27 @@ fn produce(kcat: &Kcat, topic: String, connection: Connection) -> Result<Produce
     })
 }
 
+/// An expression of whole names for a topic of `-G`.
+fn whole(topic: &str) -> String {
+    match topic.strip_prefix('^') {
+        Some(rest) if rest.ends_with('$') => topic.to_owned(),
+        Some(_) => format!("{topic}.*"),
+        None => topic.replace('.', "\\."),
+    }
+}
+
 fn consume(
     kcat: &Kcat,
     topics: Vec<String>,
     group: Option<String>,
     connection: Connection,
 ) -> Result<Consume, Failure> {
+    // As librdkafka has it, what begins so is an expression, which the beginning of a name has to match.
+    let regex = group.is_some() && topics.iter().any(|topic| topic.starts_with('^'));
+    let topics = if regex { topics.iter().map(|topic| whole(topic)).collect() } else { topics };
     Ok(Consume {
         topics,
+        regex,
         partitions: kcat.partition.into_iter().filter(|_| group.is_none()).collect(),
         offsets: kcat.offsets.clone(),
         exit_at_end: kcat.exit_at_end,

@@ -126,9 +126,18 @@ impl Broker {
         Self::start(&["--data-dir", directory.to_str().unwrap()])
     }
 
+    /// A broker that keeps its data in `directory`, at the address that one before it had.
+    pub fn on_disk_at(directory: &Path, address: &str) -> Self {
+        Self::listening(address, &["--data-dir", directory.to_str().unwrap()])
+    }
+
     pub fn start(flags: &[&str]) -> Self {
+        Self::listening("127.0.0.1:0", flags)
+    }
+
+    fn listening(address: &str, flags: &[&str]) -> Self {
         let mut child = rkafka()
-            .args(["broker", "run", "--listen", "127.0.0.1:0", "-X", "group.initial.rebalance.delay.ms=0"])
+            .args(["broker", "run", "--listen", address, "-X", "group.initial.rebalance.delay.ms=0"])
             .args(flags)
             .stderr(Stdio::piped())
             .spawn()

@@ -14,7 +14,7 @@ use rkafka::consumer::{Consumer, ConsumerConfig, OffsetReset};
 
 use self::account::Account;
 use self::group::Written;
-use self::output::Output;
+use self::output::{Output, Pipe};
 use self::printer::Printer;
 use self::range::{From, Range, Until};
 use self::session::Session;
@@ -22,6 +22,7 @@ use crate::args::Consume;
 use crate::connect;
 use crate::exit::{Exit, Failure};
 use crate::final_report::{self, FinalReport};
+use crate::settings;
 use crate::signals::Signals;
 
 /// Runs the command.
@@ -48,12 +49,15 @@ async fn read(args: Consume, account: Account) -> Result<Exit, Failure> {
         })
         .await?;
         // Topics are looked up before they are read, so that one that is not there is an answer and never a wait.
-        let partitions = plan::partitions(&admin, &args).await?;
+        let partitions = if args.regex { Vec::new() } else { plan::partitions(&admin, &args).await? };
         if let (true, Printer::Json(leaders)) = (is_kcat, &mut printer) {
-            *leaders = plan::leaders(&admin, &args.topics).await?;
+            *leaders = plan::leaders(&admin, &args).await?;
         }
-        let written = Written::default();
-        let places = if args.group.is_some() {
+        let written = Written::to(Pipe::of_stdout());
+        let places = if args.regex {
+            consumer.subscribe_pattern_with(one_pattern(&args.topics), written.clone())?;
+            Vec::new()
+        } else if args.group.is_some() {
             consumer.subscribe_with(args.topics.iter().map(String::as_str), written.clone())?;
             Vec::new()
         } else {
@@ -98,9 +102,18 @@ async fn read(args: Consume, account: Account) -> Result<Exit, Failure> {
     session.run(limit).await
 }
 
+/// What matches where one of these does.
+fn one_pattern(patterns: &[String]) -> String {
+    match patterns {
+        [one] => one.clone(),
+        several => several.iter().map(|one| format!("({one})")).collect::<Vec<_>>().join("|"),
+    }
+}
+
 /// The settings, and whether offsets are committed.
 fn config(args: &Consume, range: Range) -> Result<(ConsumerConfig, bool), Failure> {
-    let mut config: ConsumerConfig = connect::settings(&args.connection)?;
+    let given = settings::gather(&args.connection)?;
+    let mut config: ConsumerConfig = connect::from_given(&given)?;
     let commits = args.group.is_some() && config.enable_auto_commit;
     // What was handed out is not yet written: this program knows when it is, and commits then.
     config.enable_auto_commit = false;
@@ -108,7 +121,7 @@ fn config(args: &Consume, range: Range) -> Result<(ConsumerConfig, bool), Failur
     if args.group.is_none() {
         config.group_instance_id = None;
         // Only what retention takes away while it is being read leads there.
-        if !args.connection.settings.iter().any(|setting| setting.starts_with("auto.offset.reset")) {
+        if !given.iter().any(|one| one.name == "auto.offset.reset") {
             config.auto_offset_reset = OffsetReset::Earliest;
         }
     } else {
@@ -125,4 +138,30 @@ fn config(args: &Consume, range: Range) -> Result<(ConsumerConfig, bool), Failur
     }
     rkafka::config::Settings::validate(&config).map_err(Failure::usage)?;
     Ok((config, commits))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn where_to_go_on_is_kept_from_wherever_it_was_given() {
+        use clap::Parser;
+
+        use crate::args::{Cli, Command};
+        let of = |words: &[&str]| {
+            let cli = Cli::try_parse_from([&["rkafka", "consume", "t"], words].concat()).unwrap();
+            let Command::Consume(args) = cli.command else { panic!("{words:?}") };
+            config(&args, Range { from: None, until: Until::Never }).unwrap().0.auto_offset_reset
+        };
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "auto.offset.reset=none").unwrap();
+        let path = file.path().to_str().unwrap();
+        assert_eq!(of(&[]), OffsetReset::Earliest);
+        assert_eq!(of(&["-X", "auto.offset.reset=latest"]), OffsetReset::Latest);
+        assert_eq!(of(&["-F", path]), OffsetReset::None);
+        assert_eq!(of(&["-F", path, "-G", "g"]), OffsetReset::None);
+    }
 }

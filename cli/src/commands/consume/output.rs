@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::{mpsc, watch};
@@ -25,6 +27,26 @@ pub struct Output {
     /// The buffer that is being filled.
     pub buffer: Vec<u8>,
     spare: Option<Vec<u8>>,
+    /// How many bytes the thread was given.
+    total: u64,
+}
+
+/// What was written to stdout and has not been read, where it is a pipe. Of a file or a terminal nothing is left unread.
+#[derive(Debug, Clone)]
+pub struct Pipe(Option<Arc<File>>);
+
+impl Pipe {
+    /// Stdout's.
+    pub fn of_stdout() -> Self {
+        let file = std::io::stdout().as_fd().try_clone_to_owned().map(File::from).ok();
+        let is_pipe = |file: &File| file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
+        Self(file.filter(is_pipe).map(Arc::new))
+    }
+
+    /// How many bytes have not been read.
+    pub fn unread(&self) -> u64 {
+        self.0.as_deref().and_then(|file| rustix::io::ioctl_fionread(file).ok()).unwrap_or(0)
+    }
 }
 
 /// Sees whoever reads stdout go away.
@@ -73,7 +95,7 @@ impl Output {
                 }
             }
         })?;
-        Ok((Self { full, written, buffer: Vec::new(), spare: Some(Vec::new()) }, Reader(reader_gone)))
+        Ok((Self { full, written, buffer: Vec::new(), spare: Some(Vec::new()), total: 0 }, Reader(reader_gone)))
     }
 
     /// Gives the thread what is in the buffer, once it has written what it had before. Cancel safe.
@@ -84,6 +106,7 @@ impl Output {
         self.wait().await?;
         let spare = self.spare.take().unwrap_or_default();
         let bytes = std::mem::replace(&mut self.buffer, spare);
+        self.total += bytes.len() as u64;
         // The thread has nothing, so there is room at once.
         self.full.try_send(bytes).map_err(|_| gone())
     }
@@ -92,6 +115,11 @@ impl Output {
     pub async fn flush(&mut self) -> Result<(), WriteError> {
         self.hand_over().await?;
         self.wait().await
+    }
+
+    /// How many bytes have been written, once everything is.
+    pub const fn total(&self) -> u64 {
+        self.total
     }
 
     async fn wait(&mut self) -> Result<(), WriteError> {

@@ -51,8 +51,12 @@ pub async fn partitions(admin: &Admin, args: &Consume) -> Result<Vec<TopicPartit
 ///
 /// # Errors
 /// The cluster does not answer.
-pub async fn leaders(admin: &Admin, topics: &[String]) -> Result<HashMap<TopicPartition, i32>, Failure> {
-    let described = admin.describe_topics(topics).await?;
+pub async fn leaders(admin: &Admin, args: &Consume) -> Result<HashMap<TopicPartition, i32>, Failure> {
+    let topics = match args.regex {
+        true => admin.list_topics().await?.into_iter().map(|topic| topic.name).collect(),
+        false => args.topics.clone(),
+    };
+    let described = admin.describe_topics(&topics).await?;
     let topics = described.into_iter().filter_map(|(name, topic)| Some((name, topic.ok()?)));
     let leaders = topics.flat_map(|(name, topic)| {
         topic.partitions.into_iter().filter_map(move |partition| {

@@ -96,13 +96,21 @@ impl Session {
             End::ReaderGone => End::ReaderGone,
             // Who asked it to end does not want to wait for a reader that is asleep.
             End::Signal(exit) => {
-                let drained = tokio::time::timeout(DRAIN, self.write_all()).await;
-                match drained {
+                let drain = async {
+                    self.write_all().await?;
+                    self.until_read().await
+                };
+                match tokio::time::timeout(DRAIN, drain).await {
                     Ok(Err(End::Failed(failure))) => End::Failed(failure),
                     Ok(Err(End::ReaderGone)) => End::ReaderGone,
                     _ => End::Signal(exit),
                 }
             }
+            // All is committed, and therefore is to be read before.
+            End::Done => match self.write_all().await {
+                Ok(()) => self.until_read().await.err().unwrap_or(End::Done),
+                Err(worse) => worse,
+            },
             end => match self.write_all().await {
                 Ok(()) => end,
                 Err(End::Failed(failure)) if matches!(end, End::Failed(_)) => {
@@ -112,13 +120,14 @@ impl Session {
                 Err(worse) => worse,
             },
         };
-        // A reader that has gone away may have left some of it in the pipe: the group gets that again.
-        let commit = self.commit_every.is_some() && !matches!(end, End::ReaderGone);
         if let Some(written) = self.written.take() {
+            // A reader that has gone away may have left some of it in the pipe, or read it and done nothing with it: the
+            // group gets that again.
+            if matches!(end, End::ReaderGone) {
+                written.forget();
+            }
             let leave = async {
-                if commit {
-                    written.commit(&self.handle).await?;
-                }
+                written.commit(&self.handle).await?;
                 self.consumer.close().await
             };
             match tokio::time::timeout(limit, leave).await {
@@ -267,11 +276,25 @@ impl Session {
             () = self.reader.gone() => Err(End::ReaderGone),
             written = self.output.flush() => {
                 written?;
-                if let (Some(written), Some((place, next_offset))) = (&self.written, self.printed.take()) {
-                    written.note(place, next_offset);
+                // Without an interval for commits there are none, also none when partitions are given up.
+                if let (Some(written), Some((place, next_offset)), Some(_)) =
+                    (&self.written, self.printed.take(), self.commit_every)
+                {
+                    written.note(self.output.total(), place, next_offset);
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Waits until everything written is read, where it is to be committed, and hears signals meanwhile.
+    async fn until_read(&mut self) -> Result<(), End> {
+        let Some(written) = self.written.clone() else { return Ok(()) };
+        tokio::select! {
+            biased;
+            exit = self.signals.next() => Err(End::Signal(exit)),
+            () = self.reader.gone() => Err(End::ReaderGone),
+            () = written.until_read() => Ok(()),
         }
     }
 

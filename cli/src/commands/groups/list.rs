@@ -26,6 +26,5 @@ pub async fn run(admin: &Admin, args: &ListGroups) -> Result<Exit, Failure> {
         let state = group.state.map(|state| state.to_string());
         listing.row(&group.group_id, [json!(group.group_id), json!(kind), json!(state), json!(group.protocol_type)]);
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }

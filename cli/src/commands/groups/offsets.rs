@@ -144,8 +144,7 @@ pub async fn run(admin: &Admin, args: &GroupsLag) -> Result<Exit, Failure> {
             listing.row(name, [json!(id), topic, partition, offset, end, lag, client, member, host, json!(kind)]);
         }
     }
-    listing.print(&args.form)?;
-    Ok(outcome.exit())
+    outcome.end(&listing, &args.form)
 }
 
 /// The values of topic, partition, offset, end, lag, client id, member and host.

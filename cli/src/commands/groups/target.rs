@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rkafka::admin::TopicPartition;
 
-use crate::args::{ResetGroup, time};
+use crate::args::{ResetGroup, TIME_DIGITS, time};
 use crate::exit::Failure;
 
 /// Where to.
@@ -27,9 +27,6 @@ pub enum Target {
     /// Where another group is.
     Group(String),
 }
-
-/// From here on a number is a time: it is a date of 1973 or later, and no offset that people type.
-const TIME_DIGITS: usize = 12;
 
 impl Target {
     /// What the command line says; `now_ms` is what times before now are counted from.

@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod describe;
 mod list;
+mod trim;
 
 use rkafka::admin::{Admin, Error, ErrorCode};
 
@@ -21,6 +22,7 @@ pub async fn run(args: Topics) -> Result<Exit, Failure> {
         TopicsCommand::Describe(args) => describe::run(&connect::admin(&args.connection).await?, &args).await,
         TopicsCommand::Alter(args) => alter::run(&connect::admin(&args.connection).await?, &args).await,
         TopicsCommand::Config(args) => super::configs::of_topic(&args).await,
+        TopicsCommand::Trim(args) => trim::run(&args).await,
         TopicsCommand::Delete(args) => delete::run(&connect::admin(&args.connection).await?, &args).await,
     }
 }
@@ -33,6 +35,7 @@ pub fn connection(args: &Topics) -> &Connection {
         TopicsCommand::Describe(args) => &args.connection,
         TopicsCommand::Alter(args) => &args.connection,
         TopicsCommand::Config(args) => super::configs::connection_of_topic(args),
+        TopicsCommand::Trim(args) => &args.connection,
         TopicsCommand::Delete(args) => &args.connection,
     }
 }

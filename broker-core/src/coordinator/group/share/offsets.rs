@@ -37,14 +37,11 @@ impl GroupShard {
         self.persisted.share(group_id).is_some_and(|group| group.states.has(topic_id, partition))
     }
 
-    /// The partitions that a share group is on, with the names of their topics.
-    ///
-    /// # Errors
-    /// `GROUP_ID_NOT_FOUND`.
-    pub fn share_states(&self, group_id: &str) -> Result<BTreeMap<Uuid, (String, BTreeSet<i32>)>, GroupError> {
-        let group = self.share_group(group_id, false)?;
-        let topics = group.into_iter().flat_map(|group| &group.states.initialized);
-        Ok(topics.map(|(id, topic)| (*id, (topic.name.clone(), topic.partitions.clone()))).collect())
+    /// The partitions that a share group is on, with the names of their topics. As in Kafka, one that is not there, or is of
+    /// another kind, is on none.
+    pub fn share_states(&self, group_id: &str) -> BTreeMap<Uuid, (String, BTreeSet<i32>)> {
+        let topics = self.persisted.share(group_id).into_iter().flat_map(|group| &group.states.initialized);
+        topics.map(|(id, topic)| (*id, (topic.name.clone(), topic.partitions.clone()))).collect()
     }
 
     /// Notes partitions of which an administrator says where the group begins. There may be no such group yet.
