@@ -16,7 +16,7 @@ pub enum Exit {
     Usage = 2,
     /// No broker could be reached, or none answered in time.
     Unreachable = 3,
-    /// A topic, partition or group is not there.
+    /// A topic, partition, group or broker is not there.
     NotFound = 4,
     /// The broker did not take the identity, or refused what it asks.
     Denied = 5,
@@ -85,7 +85,7 @@ impl From<rkafka::consumer::ConsumerError> for Failure {
         use rkafka::consumer::{ConsumerError, PartitionError};
         let exit = match &error {
             ConsumerError::Client { source, .. } => of_client(source),
-            ConsumerError::Config(_) => Exit::Usage,
+            ConsumerError::Config(_) | ConsumerError::BadPattern { .. } => Exit::Usage,
             ConsumerError::UnknownTopicOrPartition { .. } => Exit::NotFound,
             ConsumerError::Group { code, .. }
             | ConsumerError::CommitOutdated { code }
@@ -109,9 +109,9 @@ fn of_client(error: &rkafka::client::Error) -> Exit {
     }
     match error.kind() {
         ErrorKind::Config => Exit::Usage,
-        ErrorKind::Unreachable | ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::UnknownBroker => {
-            Exit::Unreachable
-        }
+        ErrorKind::Unreachable | ErrorKind::Disconnected | ErrorKind::Timeout => Exit::Unreachable,
+        // One that was named.
+        ErrorKind::UnknownBroker => Exit::NotFound,
         _ => Exit::Failed,
     }
 }

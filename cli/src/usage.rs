@@ -89,7 +89,7 @@ fn command(error: &clap::Error) -> String {
     let words: Vec<&str> = usage
         .split_whitespace()
         .skip_while(|word| *word != "rkafka")
-        .take_while(|word| word.bytes().all(|letter| letter.is_ascii_lowercase()))
+        .take_while(|word| word.starts_with(|letter: char| letter.is_ascii_lowercase()))
         .collect();
     if words.is_empty() { "rkafka".to_owned() } else { words.join(" ") }
 }
@@ -122,6 +122,8 @@ mod tests {
             ("rkafka consume t -c", &["--count", "needs a value"]),
             ("rkafka topics list extra", &["`extra`", "`rkafka topics list --help`"]),
             ("rkafka broker run", &["missing: --data-dir"]),
+            ("rkafka partitions elect-leaders", &["<TOPIC|--all>", "`rkafka partitions elect-leaders --help`"]),
+            ("rk topics list extra", &["`rkafka topics list --help`"]),
         ] {
             let line = said(words);
             for part in parts {

@@ -214,3 +214,40 @@ fn transactions_are_listed_described_and_aborted_only_when_told() {
     let words = ["consume", "orders", "-p", "1", "-e", "-X", "isolation.level=read_committed"];
     assert_eq!(broker.ok(&words, b""), b"");
 }
+
+#[test]
+fn failures_name_things_once_and_end_by_what_is_missing() {
+    let broker = with_records();
+    let ran = broker.run(&["configs", "alter", "topic/orders", "-s", "bogus=1"], b"");
+    ran.fails(1, &["rkafka: topic/orders: INVALID_CONFIG", "bogus"]);
+    assert_eq!(ran.stderr.matches("orders").count(), 1, "{}", ran.stderr);
+    let ran = broker.run(&["configs", "describe", "broker/9"], b"");
+    ran.fails(4, &["no broker with the id 9"]);
+    assert!(!ran.stderr.contains("-b HOST"), "{}", ran.stderr);
+    broker.run(&["consume", "-r", "(", "-G", "g"], b"").fails(2, &["`(`"]);
+    for words in [&["transactions", "producers", "clicks"][..], &["records", "delete", "clicks:0:1", "--yes"]] {
+        let ran = broker.run(&[words, &["-o", "json"]].concat(), b"");
+        assert_eq!((ran.code, ran.text()), (4, "[]\n"), "{ran:?}");
+        assert_eq!(broker.run(words, b"").text(), "");
+    }
+}
+
+#[test]
+fn topics_are_trimmed_by_offset_time_and_end() {
+    let broker = with_records();
+    let trim = |words: &[&str]| broker.run(&[&["topics", "trim", "orders", "-q", "-o", "jsonl"], words].concat(), b"");
+    assert_eq!(trim(&["--to", "2020-01-01", "--yes"]).code, 0);
+    assert_eq!(broker.ok(&["consume", "orders", "-e"], b""), b"1\n2\n3\n");
+    ends(
+        &broker.run(&["topics", "trim", "orders:0", "--to", "1"], b""),
+        0,
+        "",
+        "would delete the records of orders-0 before 1\nnothing was deleted; --yes deletes\n",
+    );
+    // Of the other partition there is no such offset.
+    assert_eq!(trim(&["--to", "1", "--yes"]).code, 1);
+    assert_eq!(broker.ok(&["consume", "orders", "-e"], b""), b"2\n3\n");
+    assert_eq!(trim(&["--to", "end", "--yes"]).code, 0);
+    assert_eq!(broker.ok(&["consume", "orders", "-e"], b""), b"");
+    trim(&["--to", "soon"]).fails(2, &["--to soon"]);
+}

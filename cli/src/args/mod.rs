@@ -55,7 +55,7 @@ use clap::{Parser, Subcommand};
 
 /// Kafka on the command line: produce, consume, topics, and a broker of its own.
 #[derive(Debug, Parser)]
-#[command(name = "rkafka", version, disable_help_subcommand = true, after_help = EXIT_CODES)]
+#[command(name = "rkafka", bin_name = "rkafka", version, disable_help_subcommand = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -64,7 +64,8 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done (also when the reader of a pipe closed it); 1 failed, or failed in part; 2 wrong usage or setting;
-3 no broker reached, or none answered in time; 4 topic, partition or group not found; 5 not authenticated or not
+3 no broker reached, or none answered in time; 4 topic, partition, group or
+what else was named not found; 5 not authenticated or not
 authorized; 130, 143 ended by Ctrl-C or SIGTERM after finishing what was under way.
 Records go to stdout, everything else to stderr.";
 

@@ -49,11 +49,20 @@ impl Outcome {
 
 /// The failure of one thing, which is named as `what`.
 pub fn failure(what: &str, error: Error) -> Failure {
+    // Where `what` names the topic, the error need not.
+    let named = match (error.topic(), error.partition()) {
+        (Some(topic), None) if what.contains(topic) => Some(format!("topic {topic}: ")),
+        (Some(topic), Some(partition)) if what.contains(&format!("{topic}-{partition}")) => {
+            Some(format!("{topic}-{partition}: "))
+        }
+        _ => None,
+    };
+    let once = |text: String| named.map_or(text.clone(), |named| text.replacen(&named, "", 1));
     match error.code() {
-        Some(code) => Failure::new(exit::of_code(code), format!("{what}: {error}")),
+        Some(code) => Failure::new(exit::of_code(code), format!("{what}: {}", once(error.to_string()))),
         None => {
             let failure = Failure::from(error);
-            Failure::new(failure.exit, format!("{what}: {}", failure.message))
+            Failure::new(failure.exit, format!("{what}: {}", once(failure.message)))
         }
     }
 }

@@ -124,7 +124,7 @@ pub async fn remove(
     mut outcome: Outcome,
 ) -> Result<Exit, Failure> {
     if places.is_empty() {
-        return Ok(outcome.exit());
+        return outcome.end(&Listing::new(LEFT), form);
     }
     let plan: Vec<String> = places
         .iter()

@@ -136,7 +136,7 @@ async fn producers(admin: &Admin, args: &TransactionProducers) -> Result<Exit, F
     let mut listing = Listing::new(PRODUCERS);
     let partitions = existing(admin, &args.topics, &mut outcome).await?;
     if partitions.is_empty() {
-        return Ok(outcome.exit());
+        return outcome.end(&listing, &args.form);
     }
     for (partition, result) in admin.describe_producers(partitions).await? {
         let states = match result {
@@ -184,7 +184,7 @@ async fn find_hanging(admin: &Admin, args: &FindHanging) -> Result<Exit, Failure
     } else {
         let there = existing(admin, &args.topics, &mut outcome).await?;
         if there.is_empty() {
-            return Ok(outcome.exit());
+            return outcome.end(&Listing::new(HANGING), &args.form);
         }
         Some(there.into_iter().collect())
     };

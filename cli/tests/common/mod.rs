@@ -85,21 +85,19 @@ impl At {
 #[macro_export]
 macro_rules! on_both {
     ($(#[doc = $doc:literal])* fn $name:ident($at:ident: &At) $body:block) => {
+        $(#[doc = $doc])*
+        fn $name($at: &$crate::common::At) $body
+
         mod $name {
-            use super::*;
-
-            $(#[doc = $doc])*
-            fn body($at: &$crate::common::At) $body
-
             #[test]
             fn ours() {
-                body(&$crate::common::Broker::in_memory());
+                super::$name(&$crate::common::Broker::in_memory());
             }
 
             #[test]
             fn real_kafka() {
                 if let Some(kafka) = $crate::common::At::real(concat!(module_path!(), "::real_kafka")) {
-                    body(&kafka);
+                    super::$name(&kafka);
                 }
             }
         }

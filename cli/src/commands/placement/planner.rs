@@ -25,10 +25,8 @@ pub fn place(now: &Replicas, brokers: &[Broker], factor: Option<usize>) -> Resul
     for (partition, replicas) in &mut plan {
         let wanted = factor.unwrap_or(replicas.len()).max(1);
         if wanted > brokers.len() {
-            let there = brokers.len();
-            return Err(format!(
-                "{partition} is to have {wanted} replicas, and there are {there} brokers to have them"
-            ));
+            let there = super::super::items::count(brokers.len(), "broker");
+            return Err(format!("{partition} is to have {wanted} replicas, and only {there} may have them"));
         }
         replicas.retain(|id| brokers.iter().any(|broker| broker.id == *id));
         replicas.truncate(wanted);
@@ -155,6 +153,9 @@ mod tests {
 
     use super::*;
 
+    /// Brokers of partitions and whether they stand in falling order; how many brokers there are; how many are wanted.
+    type Input = (Vec<(std::collections::BTreeSet<i32>, bool)>, usize, Option<usize>);
+
     fn brokers(racks: &[Option<&str>]) -> Vec<Broker> {
         (1..).zip(racks).map(|(id, rack)| Broker { id, rack: rack.map(str::to_owned) }).collect()
     }
@@ -177,7 +178,7 @@ mod tests {
         assert!(plan.values().all(sorted), "{plan:?}");
         assert_eq!(plan[&TopicPartition::new("t", 0)], [1, 2], "it needs no change");
         let too_many = place(&now, &brokers(&[None; 3])[..1], None).unwrap_err();
-        assert!(too_many.contains("t-0") && too_many.contains("1 brokers"), "{too_many}");
+        assert!(too_many.contains("t-0") && too_many.contains("only 1 broker "), "{too_many}");
     }
 
     #[test]
@@ -200,34 +201,33 @@ mod tests {
         let input = (prop::collection::vec(partition, 1..30), 3..8usize, prop::option::of(1..4usize));
         let config =
             ProptestConfig { cases: 200, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..Default::default() };
-        let check =
-            |(partitions, count, factor): (Vec<(std::collections::BTreeSet<i32>, bool)>, usize, Option<usize>)| {
-                let now: Replicas = (0..)
-                    .zip(partitions)
-                    .map(|(number, (ids, reversed))| {
-                        let mut ids: Vec<i32> = ids.into_iter().collect();
-                        if reversed {
-                            ids.reverse();
-                        }
-                        (TopicPartition::new("t", number), ids)
-                    })
-                    .collect();
-                let brokers = brokers(&vec![None; count]);
-                let plan = place(&now, &brokers, factor).unwrap();
-                for (partition, replicas) in &plan {
-                    prop_assert_eq!(replicas.len(), factor.unwrap_or(now[partition].len()));
-                    let mut distinct = replicas.clone();
-                    distinct.sort_unstable();
-                    distinct.dedup();
-                    prop_assert_eq!(distinct.len(), replicas.len());
-                    prop_assert!(replicas.iter().all(|id| brokers.iter().any(|broker| broker.id == *id)));
-                }
-                let load = Board { brokers: &brokers, plan: plan.clone() }.load(false);
-                let (most, least) = (load.values().max().unwrap(), load.values().min().unwrap());
-                prop_assert!(most - least <= 1, "{load:?}");
-                prop_assert_eq!(place(&plan, &brokers, None), Ok(plan));
-                Ok(())
-            };
+        let check = |(partitions, count, factor): Input| {
+            let now: Replicas = (0..)
+                .zip(partitions)
+                .map(|(number, (ids, reversed))| {
+                    let mut ids: Vec<i32> = ids.into_iter().collect();
+                    if reversed {
+                        ids.reverse();
+                    }
+                    (TopicPartition::new("t", number), ids)
+                })
+                .collect();
+            let brokers = brokers(&vec![None; count]);
+            let plan = place(&now, &brokers, factor).unwrap();
+            for (partition, replicas) in &plan {
+                prop_assert_eq!(replicas.len(), factor.unwrap_or(now[partition].len()));
+                let mut distinct = replicas.clone();
+                distinct.sort_unstable();
+                distinct.dedup();
+                prop_assert_eq!(distinct.len(), replicas.len());
+                prop_assert!(replicas.iter().all(|id| brokers.iter().any(|broker| broker.id == *id)));
+            }
+            let load = Board { brokers: &brokers, plan: plan.clone() }.load(false);
+            let (most, least) = (load.values().max().unwrap(), load.values().min().unwrap());
+            prop_assert!(most - least <= 1, "{load:?}");
+            prop_assert_eq!(place(&plan, &brokers, None), Ok(plan));
+            Ok(())
+        };
         TestRunner::new(config).run(&input, check).unwrap();
     }
 }

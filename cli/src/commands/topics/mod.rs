@@ -9,10 +9,10 @@ mod trim;
 
 use rkafka::admin::{Admin, Error, ErrorCode};
 
-use super::items::{Outcome, distinct};
+use super::items::{self, Outcome, distinct};
 use crate::args::{Connection, Topics, TopicsCommand};
 use crate::connect;
-use crate::exit::{self, Exit, Failure};
+use crate::exit::{Exit, Failure};
 
 /// Runs the command.
 pub async fn run(args: Topics) -> Result<Exit, Failure> {
@@ -44,11 +44,7 @@ pub fn connection(args: &Topics) -> &Connection {
 pub async fn failure(admin: &Admin, topic: &str, error: Error) -> Failure {
     match error.code() {
         Some(ErrorCode::UnknownTopicOrPartition) => not_found(admin, topic).await,
-        Some(code) => {
-            let text = error.to_string();
-            let text = text.strip_prefix(&format!("topic {topic}: ")).unwrap_or(&text);
-            Failure::new(exit::of_code(code), format!("topic `{topic}`: {text}"))
-        }
+        Some(_) => items::failure(&format!("topic `{topic}`"), error),
         None => Failure::from(error),
     }
 }
