@@ -21,6 +21,16 @@ pub struct Event {
     pub action: Action,
 }
 
+impl Event {
+    /// The event as a line of JSON, with its line feed. Written at once, a kill leaves the whole line or nothing.
+    pub fn to_json_line(&self) -> String {
+        // Strings, numbers and maps with strings for keys: there is nothing in it that JSON does not have.
+        let mut line = serde_json::to_string(self).unwrap_or_default();
+        line.push('\n');
+        line
+    }
+}
+
 /// Whether an operation begins, or how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{events, history};
-use rkafka_history::{Action, History, Kind, Phase};
+use rkafka_history::{Action, Event, History, Kind, Phase};
 
 /// What is wrong, a history with it and nothing else, and one without anything wrong.
 const CASES: &[(Kind, &str, &str)] = &[
@@ -440,7 +440,8 @@ fn lines_of_json_are_what_events_are() {
          s asks g t = 5
          p send u b info
          p closed";
-    let lines: Vec<String> = events(script).iter().map(|event| serde_json::to_string(event).expect("JSON")).collect();
+    let text: String = events(script).iter().map(Event::to_json_line).collect();
+    let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
         lines[..2],
         [
@@ -448,7 +449,6 @@ fn lines_of_json_are_what_events_are() {
             r#"{"process":"p","id":1,"time":15,"type":"ok","f":"send","partition":"t","value":"a","offset":0,"transaction":"T"}"#,
         ]
     );
-    let text = lines.join("\n") + "\n";
     let read = History::from_json_lines(&text).unwrap();
     assert_eq!(read.judge(), history(script).judge());
     assert!(read.judge().anomalies.is_empty(), "{}", read.judge());

@@ -4,6 +4,7 @@
 //!
 //! * [`TestCluster`] is an embedded broker that can be stopped, crashed and started again.
 //! * [`RealKafka`] is Apache Kafka from its published jars; [`kafka_tool`] runs its tools.
+//! * [`BrokerProcesses`] are brokers of either kind, each a process that can be killed, held and started again.
 //! * [`Cluster`] is either of them, so that one test body runs on both.
 //! * [`RawClient`] and [`RawProducer`] send bare messages, for tests that look at every error.
 //! * [`Child`] is a process that never outlives the test.
@@ -11,6 +12,7 @@
 mod child;
 mod cluster;
 mod lines;
+mod processes;
 mod raw;
 mod real_kafka;
 mod test_cluster;
@@ -21,6 +23,7 @@ mod wait;
 pub use child::Child;
 pub use cluster::Cluster;
 pub use lines::log_lines;
+pub use processes::{BrokerProcesses, Host, Program};
 pub use raw::{Committed, RawClient, RawError};
 pub use real_kafka::{KAFKA_VERSION, RealKafka, kafka_jars, kafka_program, kafka_tool, kafka_tool_command, skipped};
 pub use test_cluster::{TestCluster, TestClusterBuilder};

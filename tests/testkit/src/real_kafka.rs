@@ -7,35 +7,20 @@
 use std::ffi::OsStr;
 use std::hash::Hasher as _;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
 
-use crate::Child;
+use crate::processes::{BrokerProcesses, Host, Program};
 
 /// The version of the reference.
 pub const KAFKA_VERSION: &str = "4.3.1";
 
-/// A cluster of one or more brokers, each also a controller. Ends with all its data when dropped, and with the test's
-/// process at the latest.
+/// A cluster of one or more brokers of Apache Kafka, each also a controller. Ends with all its data when dropped, and with
+/// the test's process at the latest. What can be done with its brokers is what can be done with any [`BrokerProcesses`].
 #[derive(Debug)]
-pub struct RealKafka {
-    folder: PathBuf,
-    jars: PathBuf,
-    brokers: Vec<Broker>,
-    /// Takes the folder along, however the test's process ends: brokers come and go, and the folder stays.
-    _keeper: Child,
-}
-
-#[derive(Debug)]
-struct Broker {
-    port: u16,
-    properties: PathBuf,
-    /// `None` while it is killed.
-    process: Option<Child>,
-}
+pub struct RealKafka(BrokerProcesses);
 
 /// Says on stderr, past the test harness's capture, that a test did not run, and why.
 pub fn skipped(test: &str, why: &str) {
@@ -93,7 +78,7 @@ fn fetch_jars() -> Result<PathBuf, String> {
     if complete.exists() { Ok(jars) } else { Err(format!("{} could not be made", jars.display())) }
 }
 
-fn java(jars: &Path, heap: &str) -> Command {
+pub(crate) fn java(jars: &Path, heap: &str) -> Command {
     java_over(jars.join("*").as_os_str(), heap)
 }
 
@@ -170,23 +155,6 @@ pub fn kafka_tool(class: &str, arguments: &[impl AsRef<OsStr>], input: &[u8]) ->
     Ok(output)
 }
 
-/// Starts a broker by its properties; what it says goes to `server.log` beside them.
-fn run_broker(jars: &Path, properties: &Path) -> Result<Child, String> {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(properties.with_file_name("server.log"));
-    let log = log.map_err(|error| error.to_string())?;
-    let also = log.try_clone().map_err(|error| error.to_string())?;
-    let mut command = java(jars, "512m");
-    command.arg("kafka.Kafka").arg(properties);
-    Child::spawn(&command, None, |command| {
-        command.stdout(log).stderr(also);
-    })
-    .map_err(|error| format!("java: {error}"))
-}
-
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
 impl RealKafka {
     /// The one broker that all tests of this process share. It is started on first use, and ends with the process.
     ///
@@ -210,146 +178,21 @@ impl RealKafka {
     /// # Errors
     /// What is missing or went wrong, in a sentence.
     pub fn start_with(count: u16, properties: impl Fn(usize) -> String) -> Result<Self, String> {
-        let jars = kafka_jars()?;
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?.keep();
-        let mut ports = Vec::new();
-        for _ in 0..count {
-            let pair =
-                (|| Ok::<_, std::io::Error>((free_port()?, free_port()?)))().map_err(|error| error.to_string())?;
-            ports.push(pair);
-        }
-        let voters: Vec<String> = ports
-            .iter()
-            .enumerate()
-            .map(|(index, (_, controller))| format!("{}@127.0.0.1:{controller}", index + 1))
-            .collect();
-        // Any 16 bytes in base64url; the same for every broker.
-        let cluster_id = "cmthZmthLXRlc3RzLTEyMw";
-        let mut sleep = Command::new("sleep");
-        sleep.arg("2147483647");
-        let keeper = Child::spawn(&sleep, Some(&folder), |_| {}).map_err(|error| format!("sleep: {error}"))?;
-        let mut cluster = Self { folder, jars, brokers: Vec::new(), _keeper: keeper };
-        for (index, (port, controller)) in ports.iter().enumerate() {
-            let more = properties(index + 1);
-            cluster.start_broker(index + 1, *port, *controller, &voters.join(","), cluster_id, &more)?;
-        }
-        cluster.wait_until_ready()?;
-        Ok(cluster)
-    }
-
-    fn start_broker(
-        &mut self,
-        id: usize,
-        port: u16,
-        controller: u16,
-        voters: &str,
-        cluster: &str,
-        more: &str,
-    ) -> Result<(), String> {
-        let home = self.folder.join(id.to_string());
-        std::fs::create_dir_all(&home).map_err(|error| error.to_string())?;
-        let replicas = voters.split(',').count().min(3);
-        // Where one broker may go, what is acknowledged is on two, and that it went is noticed soon.
-        let of_several = match replicas {
-            3 => "min.insync.replicas=2\nbroker.session.timeout.ms=4000\nbroker.heartbeat.interval.ms=500\n",
-            _ => "",
-        };
-        let min_isr = replicas.min(2);
-        let properties = format!(
-            "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.voters={voters}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\nlog.dirs={data}\n\
-             num.partitions=3\noffsets.topic.num.partitions=4\noffsets.topic.replication.factor={replicas}\n\
-             transaction.state.log.num.partitions=4\ntransaction.state.log.replication.factor={replicas}\n\
-             transaction.state.log.min.isr={min_isr}\nshare.coordinator.state.topic.num.partitions=4\n\
-             share.coordinator.state.topic.replication.factor={replicas}\n\
-             share.coordinator.state.topic.min.isr=1\ndefault.replication.factor={replicas}\n\
-             group.initial.rebalance.delay.ms=0\ngroup.min.session.timeout.ms=1000\n\
-             group.consumer.min.session.timeout.ms=1000\ngroup.consumer.min.heartbeat.interval.ms=100\n\
-             auto.create.topics.enable=true\n{of_several}{more}\n",
-            data = home.join("data").display()
-        );
-        let file = home.join("server.properties");
-        std::fs::write(&file, properties).map_err(|error| error.to_string())?;
-        let formatted = java(&self.jars, "128m")
-            .args(["kafka.tools.StorageTool", "format", "-t", cluster, "-c"])
-            .arg(&file)
-            .output()
-            .map_err(|error| format!("java: {error}"))?;
-        if !formatted.status.success() {
-            return Err(format!("Kafka could not format its folder: {}", String::from_utf8_lossy(&formatted.stderr)));
-        }
-        let process = run_broker(&self.jars, &file)?;
-        self.brokers.push(Broker { port, properties: file, process: Some(process) });
-        Ok(())
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "waits for another process to come up")]
-    fn wait_until_ready(&mut self) -> Result<(), String> {
-        let deadline = Instant::now() + Duration::from_secs(120);
-        for (index, broker) in self.brokers.iter_mut().enumerate().filter(|(_, broker)| broker.process.is_some()) {
-            // The port opens once the broker has joined the cluster.
-            while TcpStream::connect((Ipv4Addr::LOCALHOST, broker.port)).is_err() {
-                let log = || {
-                    let path = self.folder.join((index + 1).to_string()).join("server.log");
-                    std::fs::read_to_string(path).unwrap_or_default()
-                };
-                if let Some(Ok(Some(status))) = broker.process.as_mut().map(Child::try_wait) {
-                    return Err(format!("Kafka ended with {status}: {}", log()));
-                }
-                if Instant::now() > deadline {
-                    return Err(format!("Kafka did not come up within two minutes: {}", log()));
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        }
-        Ok(())
-    }
-
-    /// The brokers as `bootstrap.servers` has them.
-    pub fn bootstrap(&self) -> String {
-        self.brokers.iter().map(|broker| format!("127.0.0.1:{}", broker.port)).collect::<Vec<_>>().join(",")
-    }
-
-    /// Kills a broker, counted from 0, as `kill -9` does.
-    ///
-    /// # Errors
-    /// The process cannot be killed.
-    pub fn kill(&mut self, index: usize) -> std::io::Result<()> {
-        match self.brokers[index].process.take() {
-            Some(mut process) => process.kill(),
-            None => Ok(()),
-        }
-    }
-
-    /// Stops a broker, counted from 0, in good order, and waits until it is gone. Blocks.
-    ///
-    /// # Panics
-    /// It does not end within two minutes.
-    pub fn stop(&mut self, index: usize) {
-        if let Some(mut process) = self.brokers[index].process.take() {
-            process.signal("TERM");
-            process.wait(Duration::from_secs(120));
-        }
-    }
-
-    /// Starts a broker that was killed or stopped, under its old address and with its old folder, and waits until it answers.
-    /// Blocks.
-    ///
-    /// # Errors
-    /// It does not come up.
-    pub fn revive(&mut self, index: usize) -> Result<(), String> {
-        let broker = &mut self.brokers[index];
-        broker.process = Some(run_broker(&self.jars, &broker.properties)?);
-        self.wait_until_ready()
+        BrokerProcesses::start(Program::Kafka, &vec![Host::local(); usize::from(count)], properties).map(Self)
     }
 }
 
-impl Drop for RealKafka {
-    fn drop(&mut self) {
-        self.brokers.clear();
-        drop(std::fs::remove_dir_all(&self.folder));
+impl Deref for RealKafka {
+    type Target = BrokerProcesses;
+
+    fn deref(&self) -> &BrokerProcesses {
+        &self.0
+    }
+}
+
+impl DerefMut for RealKafka {
+    fn deref_mut(&mut self) -> &mut BrokerProcesses {
+        &mut self.0
     }
 }
 
