@@ -52,17 +52,21 @@ fn told(places: &[(&str, i64)]) -> String {
 
 /// Records that must be there and were read by nobody.
 fn missing(facts: &Facts<'_>, report: &mut Report) {
+    // From where to where each run went, once for all that is missing: runs are long.
+    let mut reached: BTreeMap<&str, Vec<(i64, i64, usize)>> = BTreeMap::new();
+    for run in &facts.runs {
+        if let Some(last) = run.points.iter().map(|point| point.offset).max() {
+            reached.entry(run.partition).or_default().push((run.start, last, run.process));
+        }
+    }
     let mut unseen: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for send in facts.sends.iter().filter(|send| !facts.places.contains_key(send.value)) {
         let Fate::Surely(since) = facts.fate_of_record(send) else { continue };
         let (value, partition) = (send.value, send.partition);
         let passed = send.told.and_then(|offset| {
-            let last = |points: &[crate::facts::Point<'_>]| points.iter().map(|point| point.offset).max();
-            facts.runs.iter().find(|run| {
-                run.partition == partition && run.start <= offset && last(&run.points).is_some_and(|last| last > offset)
-            })
+            let mut of_this = reached.get(partition).into_iter().flatten();
+            of_this.find(|(start, last, _)| *start <= offset && *last > offset).map(|(.., process)| *process)
         });
-        let passed = passed.map(|run| run.process);
         let drained = || {
             let mut all = facts.drained.iter();
             all.find(|(_, of, begun)| *of == partition && since < *begun).map(|(process, ..)| *process)
