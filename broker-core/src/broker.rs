@@ -21,6 +21,7 @@ use crate::controller::{
 };
 use crate::coordinator::transaction::{TRANSACTION_VERSION, TRANSACTION_VERSION_MAX};
 use crate::data_dirs::{DataDirError, DataDirs};
+use crate::disk_work;
 use crate::forwarding::{Nodes, pause};
 use crate::handlers::api_versions::{GROUP_VERSION, METADATA_VERSION, SHARE_VERSION};
 use crate::isr_changes::{isr_changes, run_isr_changes};
@@ -528,7 +529,8 @@ impl BrokerHandle {
         self.quorum_stop.send_replace(true);
         while self.quorum.join_next().await.is_some() {}
         let state = Arc::clone(&self.state);
-        let closed = tokio::task::spawn_blocking(move || close_clean(&state)).await;
+        let storage = Arc::clone(&state.dirs.storage);
+        let closed = disk_work::run(storage.as_ref(), move || close_clean(&state)).await;
         closed.unwrap_or_else(|error| Err(BrokerError::Metadata(format!("the broker did not stop well: {error}"))))
     }
 }

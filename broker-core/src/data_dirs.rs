@@ -174,11 +174,17 @@ impl DataDirs {
             }
             let offsets = read_checkpoints(storage.as_ref(), &path)?;
             let clean = checkpoints::is_clean_shutdown(storage.as_ref(), &path)?;
+            let told = dirs.is_empty().then(|| Arc::clone(&fatal));
+            let log_dir = if storage.is_simulated() {
+                LogDir::simulated(path.clone(), told)
+            } else {
+                LogDir::new(path.clone(), open_max, told)
+            };
             dirs.push(DataDir {
                 id: known_id.unwrap_or_else(|| directory_id(new_id)),
                 clean: clean || known_id.is_none(),
                 offsets: Mutex::new(offsets),
-                log_dir: LogDir::new(path.clone(), open_max, dirs.is_empty().then(|| Arc::clone(&fatal))),
+                log_dir,
                 path,
                 lock: Mutex::new(lock),
             });

@@ -13,9 +13,11 @@ pub mod config;
 mod controller;
 pub mod coordinator;
 mod data_dirs;
+mod disk_work;
 mod fetch;
 mod forwarding;
 pub mod handlers;
+mod inspect;
 mod internal_log;
 mod isr_changes;
 mod kafka_settings;
@@ -44,6 +46,7 @@ pub use controller::{
     TopicImage,
 };
 pub use data_dirs::DataDirError;
+pub use inspect::Replica;
 pub use internal_log::{
     CommittedFuture, InternalLog, InternalRecord, InternalTopicFuture, LogPoint, OFFSETS_TOPIC, ReplayedEntry,
     ReplayedRecord, TRANSACTIONS_TOPIC, TransactionalProducer,

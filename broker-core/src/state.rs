@@ -300,6 +300,7 @@ impl BrokerState {
         let fetchers = self.fetchers.get_or_init(|| {
             Fetchers::new(FetcherContext {
                 node: self.config.node_id,
+                storage: Arc::clone(&self.dirs.storage),
                 peers,
                 broker_epoch: Arc::clone(&self.broker_epoch),
                 clock: self.clock.clone(),

@@ -24,7 +24,7 @@ pub use address::{AddressError, HostPort};
 pub use dial::{Dial, DialError, DialFuture, DialOptions, TcpDial, dial};
 pub use error::FrameError;
 pub use framed::Framed;
-pub use listen::Listener;
+pub use listen::{Accept, AcceptFuture, Listener};
 pub use reader::FrameReader;
 pub use slab::SlabPool;
 pub use stream::{ByteStream, Stream};

@@ -39,6 +39,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rkafka-history", &[]),
     ("rkafka-e2e", &[]),
     ("rkafka-interop", &[]),
+    ("rkafka-sim", &["rkafka", "rkafka-broker-core", "rkafka-net"]),
     ("rkafka-bench", &["rkafka"]),
     ("xtask", &[]),
 ];

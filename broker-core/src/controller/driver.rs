@@ -36,6 +36,8 @@ use crate::{BrokerConfig, Clock};
 pub(crate) const DIRECTORY: &str = "__cluster_metadata-0";
 /// How much of the log is read at once while it is replayed.
 const REPLAY_BYTES: usize = 1024 * 1024;
+/// How long a controller rests that could not do what was due.
+const TICK_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Why the metadata could not be read or changed.
 #[derive(Debug, Error)]
@@ -166,6 +168,8 @@ pub(crate) struct Controller {
     inner: Mutex<Option<Inner>>,
     /// Why it was closed, where that was a failure.
     failure: Mutex<Option<String>>,
+    /// Until when nothing is done by itself, after the disk was full.
+    rests_until: Mutex<Option<Instant>>,
     published: RwLock<Arc<MetadataImage>>,
     /// The images that were committed and that nobody has acted upon yet, in their order.
     committed: Mutex<VecDeque<Arc<MetadataImage>>>,
@@ -230,6 +234,7 @@ impl Controller {
             began,
             inner: Mutex::new(Some(inner)),
             failure: Mutex::default(),
+            rests_until: Mutex::default(),
             published: RwLock::default(),
             committed: Mutex::default(),
             more: Notify::new(),
@@ -419,13 +424,15 @@ impl Controller {
 
     /// Time has passed.
     pub fn tick(&self) {
-        let _ = self.with(|inner, now| {
+        let done = self.with(|inner, now| {
             if inner.raft.deadline().is_some_and(|deadline_ms| deadline_ms <= now.monotonic_ms) {
                 inner.raft.tick(now)?;
                 self.act(inner)?;
             }
             self.poll(inner, now)
         });
+        // What is due stays due while the disk is full, and is not tried all the time.
+        *lock(&self.rests_until) = done.is_err().then(|| self.clock.now() + TICK_BACKOFF);
     }
 
     /// Lets the active controller do what nobody asks for.
@@ -451,7 +458,8 @@ impl Controller {
         let of_quorum = inner.raft.deadline().map(|at| self.moment(at));
         let active = inner.active.as_ref().filter(|active| has_others(&active.decided));
         let of_active = active.map(|active| active.machine.deadline(&View::new(&active.decided, &self.config)));
-        of_quorum.into_iter().chain(of_active).chain(self.snapshot_deadline(inner)).min()
+        let due = of_quorum.into_iter().chain(of_active).chain(self.snapshot_deadline(inner)).min()?;
+        Some((*lock(&self.rests_until)).map_or(due, |rests_until| rests_until.max(due)))
     }
 
     /// Waits until [`Controller::deadline`] may be another one. Cancel safe.

@@ -176,6 +176,10 @@ impl Fetcher {
                 None => topics.push(FetchTopic { topic_id, partitions: vec![partition], ..Default::default() }),
             }
         }
+        // What is asked for again is in the session. A leader that is told to forget it as well would do so last, and it
+        // would not be fetched any more.
+        let partitions = &self.partitions;
+        self.forgotten.retain(|key| partitions.get(key).is_none_or(|followed| followed.told.is_none()));
         let mut forgotten: Vec<ForgottenTopic> = Vec::new();
         // A new session has nothing to forget.
         if self.session_epoch != INITIAL_EPOCH {

@@ -16,9 +16,11 @@ use super::partition::Partition;
 use super::registry::PartitionKey;
 use super::throttle::Throttle;
 use crate::Clock;
+use crate::disk_work;
 use crate::locks::lock;
 use crate::log::{LogConfig, LogError};
 use crate::peer::{Peer, PeerClient, PeerError, Purpose};
+use crate::storage::Storage;
 
 /// The versions in which brokers of one cluster ask each other.
 const FETCH_VERSION: i16 = 17;
@@ -31,6 +33,8 @@ const EARLIEST: i64 = -2;
 pub(crate) struct FetcherContext {
     /// This broker.
     pub node: i32,
+    /// Where the replicas lie.
+    pub storage: Arc<dyn Storage>,
     /// The way to the others.
     pub peers: Arc<dyn PeerClient>,
     /// The epoch of this broker's registration, as it is now.
@@ -157,7 +161,7 @@ async fn fetch(context: &FetcherContext, shared: &Shared, leader: Peer) {
         };
         match taken {
             Ok((out_of_range, appended)) => {
-                flush(appended).await;
+                flush(context, appended).await;
                 for found in out_of_range {
                     if let Err(error) = move_into_range(context, leader, &found).await {
                         tracing::warn!(
@@ -178,7 +182,7 @@ async fn fetch(context: &FetcherContext, shared: &Shared, leader: Peer) {
 }
 
 /// With group commit a copy counts when it is on the disk, and the next fetch tells the leader that it does.
-async fn flush(appended: Vec<Arc<Partition>>) {
+async fn flush(context: &FetcherContext, appended: Vec<Arc<Partition>>) {
     let is_wanted = |partition: &Arc<Partition>| {
         let wants = |log: &mut crate::log::Log| -> bool {
             let config: &LogConfig = log.config();
@@ -190,7 +194,7 @@ async fn flush(appended: Vec<Arc<Partition>>) {
     if unsynced.is_empty() {
         return;
     }
-    let synced = tokio::task::spawn_blocking(move || {
+    let synced = disk_work::run(context.storage.as_ref(), move || {
         unsynced.iter().try_for_each(|partition| partition.flush().map_err(|error: LogError| error.to_string()))
     });
     if let Ok(Err(error)) | Err(error) = synced.await.map_err(|error| error.to_string()) {

@@ -23,6 +23,8 @@ pub(crate) struct LogDir {
     /// Where the failure of this directory is told that the broker cannot do without.
     fatal: Option<Arc<Fatal>>,
     syncs: Arc<Syncs>,
+    /// Whether a task syncs, and no thread: the disk is a simulated one.
+    is_simulated: bool,
     /// Partitions that may have files open, about in the order in which they were used.
     open: Mutex<VecDeque<Weak<Partition>>>,
     /// How many partitions may.
@@ -49,6 +51,23 @@ impl Syncs {
         lock(&self.queue)
     }
 
+    /// Syncs what is queued, and ends.
+    fn run_until_synced(&self) {
+        loop {
+            let round = {
+                let mut queue = self.queue();
+                if queue.unsynced.is_empty() {
+                    queue.is_running = false;
+                    return;
+                }
+                std::mem::take(&mut queue.unsynced)
+            };
+            for partition in round {
+                let _ = partition.sync_queued();
+            }
+        }
+    }
+
     /// Syncs what comes until the directory is closed. What comes during one round is the next round.
     fn run(&self) {
         let mut round = Vec::new();
@@ -71,6 +90,11 @@ impl Syncs {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the driver of a simulated disk's syncs")]
+fn run_as_task(syncs: Arc<Syncs>) {
+    tokio::spawn(async move { syncs.run_until_synced() });
+}
+
 impl LogDir {
     /// A directory that works, of which about `open_max` partitions may have files open at a time. `fatal` is told of its
     /// failure, if it is given.
@@ -80,8 +104,22 @@ impl LogDir {
             failure: OnceLock::new(),
             fatal,
             syncs: Arc::default(),
+            is_simulated: false,
             open: Mutex::default(),
             open_max,
+        })
+    }
+
+    /// As [`LogDir::new`] without a limit, on a simulated disk: a task syncs there, and no thread.
+    pub fn simulated(path: PathBuf, fatal: Option<Arc<Fatal>>) -> Arc<Self> {
+        Arc::new(Self {
+            path,
+            failure: OnceLock::new(),
+            fatal,
+            syncs: Arc::default(),
+            is_simulated: true,
+            open: Mutex::default(),
+            open_max: usize::MAX,
         })
     }
 
@@ -129,6 +167,12 @@ impl LogDir {
         queue.unsynced.push(partition);
         if !queue.is_running {
             let syncs = Arc::clone(&self.syncs);
+            if self.is_simulated {
+                queue.is_running = true;
+                drop(queue);
+                run_as_task(syncs);
+                return;
+            }
             let thread = std::thread::Builder::new().name("rkafka-sync".to_owned()).spawn(move || syncs.run());
             match thread {
                 Ok(_) => queue.is_running = true,

@@ -613,6 +613,14 @@ impl Partition {
         }
     }
 
+    /// Lets `look` look at the log as it is, if it is open, and changes nothing.
+    pub fn look<R>(&self, look: impl FnOnce(&Log) -> R) -> Option<R> {
+        match &self.state.read().ok()?.log {
+            LogState::Open(log) => Some(look(log)),
+            _ => None,
+        }
+    }
+
     /// Looks at the log only if it is open and its disk works: what is asleep stays so.
     pub fn if_open<R>(&self, change: impl FnOnce(&mut Log) -> R) -> Option<R> {
         self.check_dir().ok()?;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use rkafka_protocol::ErrorCode;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 use crate::BrokerState;
 use crate::controller::{ConfigResource, topic_config};
+use crate::disk_work;
 use crate::log::cleaner::{CleanError, CleanStats};
 use crate::log::{LogError, SleepingLog};
 use crate::replication::{Partition, PartitionKey};
@@ -51,7 +51,8 @@ pub(crate) async fn clean_logs(broker: Arc<BrokerState>, mut stop: watch::Receiv
             continue;
         }
         let (broker, stop) = (Arc::clone(&broker), stop.clone());
-        let done = spawn_blocking(move || {
+        let storage = Arc::clone(&broker.dirs.storage);
+        let done = disk_work::run(storage.as_ref(), move || {
             // What was cleaned in part, or has grown meanwhile, comes round again at once.
             while !*stop.borrow() && pass(&broker, &mut memory, &|| !*stop.borrow()) {}
             memory

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::BrokerState;
 use crate::config::FlushPolicy;
 use crate::controller::{ConfigResource, topic_config};
+use crate::disk_work;
 use crate::log::SleepingLog;
 use crate::replication::{Partition, PartitionKey};
 
@@ -70,7 +70,8 @@ pub(crate) async fn maintain(broker: Arc<BrokerState>, mut stop: watch::Receiver
         }
         let broker = Arc::clone(&broker);
         let mut known = std::mem::take(&mut sleeping);
-        let done = spawn_blocking(move || {
+        let storage = Arc::clone(&broker.dirs.storage);
+        let done = disk_work::run(storage.as_ref(), move || {
             for partition in flush {
                 if let Err(error) = partition.flush() {
                     tracing::error!(topic = %partition.topic, partition = partition.index, %error, "cannot sync");

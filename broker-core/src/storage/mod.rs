@@ -64,6 +64,13 @@ pub trait Storage: Send + Sync + Debug {
         None
     }
 
+    /// Whether this stands for a disk in a simulation that runs on one thread. What otherwise waits for the disk on threads
+    /// of its own (syncs, recovery, cleaning, checkpoints) then runs on the runtime's thread, in an order that is the same
+    /// each time.
+    fn is_simulated(&self) -> bool {
+        false
+    }
+
     /// Says whether a file or directory is there.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 }

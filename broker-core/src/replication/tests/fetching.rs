@@ -220,6 +220,7 @@ fn stage() -> Stage {
     let (script, asked) = mpsc::unbounded_channel();
     let (stop, stopped) = watch::channel(false);
     let context = FetcherContext {
+        storage: Arc::new(MemStorage::new()),
         node: NODE,
         peers: Arc::new(Script(script)),
         broker_epoch: Arc::new(AtomicI64::new(9)),
@@ -325,4 +326,18 @@ async fn a_log_outside_of_the_leaders_asks_for_its_bounds() {
     let (_, next, _) = stage.next_fetch().await;
     assert_eq!(asked(&next), [(0, 40, -1)]);
     assert_eq!(partition.log_end(), Some(40));
+}
+
+#[test]
+fn what_comes_back_before_the_leader_was_told_is_not_forgotten() {
+    let (partition, mut fetcher) = (follower(0), fetcher());
+    fetcher.add(&partition);
+    assert_eq!(fetcher.request(1, 0).unwrap().topics.len(), 1);
+    fetcher.respond(&FetchResponse { session_id: 9, ..Default::default() }, 0).unwrap();
+    fetcher.remove((partition.topic_id, partition.index));
+    assert!(fetcher.request(1, 0).is_none(), "nothing is followed");
+    partition.become_follower(LEADER, EPOCH + 1);
+    fetcher.add(&partition);
+    let again = fetcher.request(1, 0).unwrap();
+    assert_eq!((again.topics.len(), again.forgotten_topics_data.len()), (1, 0), "{again:?}");
 }
