@@ -205,8 +205,9 @@ impl Member {
         let events = &life.life.events;
         let moves = events.iter().filter(|(_, event)| !matches!(event, Event::Read { .. } | Event::Committed(_)));
         let moves: Vec<_> = moves.rev().take(6).collect();
+        let thrown: Vec<_> = err.lines().filter(|line| line.starts_with("Exception in thread")).collect();
         let err: Vec<_> = err.lines().rev().take(5).collect();
-        format!("{}: owns {:?}; {moves:?} {err:?}", self.name, self.owned())
+        format!("{}: owns {:?}; {moves:?} {thrown:?} {err:?}", self.name, self.owned())
     }
 }
 
