@@ -17,19 +17,22 @@ use tokio::time::timeout;
 use crate::assignments::run_assignments;
 use crate::config::BrokerConfig;
 use crate::controller::{
-    Controller, ControllerError, Decision, MetadataImage, MetadataRecord, registration_record as as_record, run_quorum,
+    Controller, ControllerError, Decision, ELR_FEATURE, MetadataImage, MetadataRecord, View, controller_record,
+    one_min_isr, registration_record as as_record, run_quorum,
 };
-use crate::coordinator::transaction::{TRANSACTION_VERSION, TRANSACTION_VERSION_MAX};
 use crate::data_dirs::{DataDirError, DataDirs};
 use crate::disk_work;
+use crate::format::bootstrap_levels;
 use crate::forwarding::{Nodes, pause};
-use crate::handlers::api_versions::{GROUP_VERSION, METADATA_VERSION, SHARE_VERSION};
+use crate::handlers::api_versions::FEATURES;
 use crate::isr_changes::{isr_changes, run_isr_changes};
 use crate::log::LogError;
 use crate::metadata::run_applier;
 use crate::peer::NetworkPeers;
-use crate::registration::{leave, register, registration, run_heartbeats};
-use crate::server::{self, Connection, Endpoint, ListenerError};
+use crate::registration::{
+    controller_registration, leave, register, registration, run_controller_registration, run_heartbeats,
+};
+use crate::server::{self, Advertised, Connection, Endpoint, ListenerError};
 use crate::storage::Storage;
 use crate::telemetry::PushedTelemetry;
 use crate::{BrokerState, Clock};
@@ -199,8 +202,8 @@ impl BrokerBuilder {
             ports.push(listener.local_addr().map_err(failed)?.port());
             listeners.push(listener);
         }
-        let endpoints = server::advertised(&config, &addresses, &ports)?;
-        let (state, previous_epoch) = open(config, clock, storage, dialer, endpoints)?;
+        let advertised = server::advertised(&config, &addresses, &ports)?;
+        let (state, previous_epoch) = open(config, clock, storage, dialer, advertised)?;
         let state = Arc::new(state);
         let (stop, stopped) = watch::channel(false);
         let slabs = SlabPool::new(SLABS_RETAINED_BYTES);
@@ -252,6 +255,10 @@ impl BrokerBuilder {
             quorum_stopped,
         ));
         if !state.config.is_alone() {
+            if state.config.is_controller() {
+                let stopped = handle.quorum_stop.subscribe();
+                handle.quorum.spawn(run_controller_registration(Arc::clone(&state), stopped));
+            }
             join_cluster(&state, previous_epoch).await?;
         }
         let tasks = &mut handle.tasks;
@@ -362,7 +369,7 @@ fn open(
     clock: Clock,
     storage: Option<Arc<dyn Storage>>,
     dialer: Arc<dyn Dial>,
-    endpoints: Vec<Endpoint>,
+    advertised: Advertised,
 ) -> Result<(BrokerState, i64), BrokerError> {
     let dirs = DataDirs::open(&config, storage, &mut BrokerState::new_id)?;
     let clean = dirs.were_left_clean();
@@ -373,30 +380,35 @@ fn open(
         metadata_dir,
         &config,
         &dirs.cluster_id,
-        first_records(),
+        first_records(&config, bootstrap_levels(&*dirs.storage, metadata_dir)?),
         dirs.metadata_state(),
         clock.clone(),
     )?);
     let listener = config.inter_broker_listener_name.as_deref().map(str::to_ascii_uppercase);
-    let listener = listener.or_else(|| endpoints.first().map(|endpoint| endpoint.name.to_string())).unwrap_or_default();
+    let first = advertised.to_clients.first().map(|endpoint| endpoint.name.to_string());
+    let listener = listener.or(first).unwrap_or_default();
     let nodes = Arc::new(Nodes::new(&config, &listener, Arc::clone(&controller)));
     let frame_max = usize::try_from(config.socket_request_max_bytes).unwrap_or(usize::MAX);
     let client_id = format!("broker-{}", config.node_id);
     let peers = Arc::new(NetworkPeers::new(dialer, nodes, clock.clone(), client_id, frame_max));
     if !config.is_alone() {
-        return Ok((BrokerState::new(config, clock, dirs, controller, peers, endpoints), previous_epoch));
+        return Ok((BrokerState::new(config, clock, dirs, controller, peers, advertised), previous_epoch));
     }
     let image = controller.image();
     let registered = image.broker(config.node_id).map_or(&[][..], |broker| &broker.log_dirs);
     dirs.scan(&image, config.node_id, registered)?;
     dirs.mark_in_use()?;
-    let state = BrokerState::new(config, clock, dirs, controller, peers, endpoints);
+    let state = BrokerState::new(config, clock, dirs, controller, peers, advertised);
     let request = registration(&state, previous_epoch);
     let epoch = state.controller.submit_alone(|image| {
         let epoch = image.next_offset();
         let mut record = as_record(&request);
         record.broker_epoch = epoch;
         let mut records = vec![MetadataRecord::RegisterBroker(record)];
+        // Without a listener for controllers nobody can ask for it.
+        if !state.controller_endpoints.is_empty() {
+            records.push(controller_record(&controller_registration(&state)));
+        }
         if !clean {
             records.extend(new_leader_epochs(image, state.config.node_id));
         }
@@ -410,18 +422,17 @@ fn open(
     Ok((state, previous_epoch))
 }
 
-/// What the metadata of a new cluster begins with.
-fn first_records() -> Vec<MetadataRecord> {
-    let levels = [
-        ("metadata.version", METADATA_VERSION),
-        ("group.version", GROUP_VERSION),
-        ("share.version", SHARE_VERSION),
-        (TRANSACTION_VERSION, TRANSACTION_VERSION_MAX),
-    ];
-    let record = |(name, feature_level): (&str, i16)| {
-        MetadataRecord::FeatureLevel(FeatureLevelRecord { name: name.to_owned(), feature_level, ..Default::default() })
+/// What the metadata of a new cluster begins with: the levels that it was formatted with, or the highest.
+fn first_records(config: &BrokerConfig, formatted: Option<Vec<(String, i16)>>) -> Vec<MetadataRecord> {
+    let highest = || FEATURES.iter().map(|(name, _, most)| ((*name).to_owned(), *most)).collect();
+    let levels = formatted.unwrap_or_else(highest);
+    let has_elr = levels.iter().any(|(name, level)| name == ELR_FEATURE && *level > 0);
+    let empty = MetadataImage::default();
+    let min_isr = if has_elr { one_min_isr(&View::new(&empty, config)) } else { Vec::new() };
+    let record = |(name, feature_level)| {
+        MetadataRecord::FeatureLevel(FeatureLevelRecord { name, feature_level, ..Default::default() })
     };
-    levels.into_iter().map(record).collect()
+    levels.into_iter().map(record).chain(min_isr).collect()
 }
 
 /// After a stop of a lonely broker that was not in good order, records may be lost that consumers have seen. A new leader epoch for each
@@ -455,15 +466,16 @@ pub struct BrokerHandle {
 }
 
 impl BrokerHandle {
-    /// The address for `bootstrap.servers`: `host:port` of the first listener, as clients are told it.
+    /// The address for `bootstrap.servers`: `host:port` of the first listener, as clients are told it. Empty where the
+    /// node is no broker.
     pub fn bootstrap(&self) -> String {
-        self.state.endpoints.first().map_or_else(String::new, |endpoint| {
-            if endpoint.host.contains(':') {
-                format!("[{}]:{}", endpoint.host, endpoint.port)
-            } else {
-                format!("{}:{}", endpoint.host, endpoint.port)
-            }
-        })
+        self.state.endpoints.first().map_or_else(String::new, address)
+    }
+
+    /// The address for `bootstrap.controllers` (KIP-919): that of the first listener for controllers, empty where there is
+    /// none.
+    pub fn controller_address(&self) -> String {
+        self.state.controller_endpoints.first().map_or_else(String::new, address)
     }
 
     /// The metrics that clients pushed lately (KIP-714), the oldest first: the last 1024 of them at most, and 16 MiB.
@@ -532,6 +544,14 @@ impl BrokerHandle {
         let storage = Arc::clone(&state.dirs.storage);
         let closed = disk_work::run(storage.as_ref(), move || close_clean(&state)).await;
         closed.unwrap_or_else(|error| Err(BrokerError::Metadata(format!("the broker did not stop well: {error}"))))
+    }
+}
+
+fn address(endpoint: &Endpoint) -> String {
+    if endpoint.host.contains(':') {
+        format!("[{}]:{}", endpoint.host, endpoint.port)
+    } else {
+        format!("{}:{}", endpoint.host, endpoint.port)
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use thiserror::Error;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::config::BrokerConfig;
@@ -122,6 +123,8 @@ pub(crate) struct DataDirs {
     pub cluster_id: String,
     /// Told when the first directory fails, without whose metadata the broker cannot go on.
     pub fatal: Arc<Fatal>,
+    /// Told when any directory fails.
+    pub failed: Arc<Notify>,
     dirs: Vec<DataDir>,
     /// Which directory holds which partition, by topic name and index.
     placed: Mutex<HashMap<(String, i32), usize>>,
@@ -151,6 +154,7 @@ impl DataDirs {
         let mut cluster_id: Option<String> = None;
         let mut unmarked = Vec::new();
         let fatal = Arc::new(Fatal::new(None));
+        let failed = Arc::new(Notify::new());
         let open_max = if in_memory { usize::MAX } else { open_partitions_max(paths.len()) };
         for path in paths {
             storage.create_dir_all(&path).map_err(|source| io("create", &path, source))?;
@@ -180,6 +184,7 @@ impl DataDirs {
             } else {
                 LogDir::new(path.clone(), open_max, told)
             };
+            log_dir.tell_failure(Arc::clone(&failed));
             dirs.push(DataDir {
                 id: known_id.unwrap_or_else(|| directory_id(new_id)),
                 clean: clean || known_id.is_none(),
@@ -203,7 +208,7 @@ impl DataDirs {
             };
             meta.write(storage.as_ref(), &dir.path)?;
         }
-        Ok(Self { storage, cluster_id, fatal, dirs, placed: Mutex::default(), gone: OnceLock::new() })
+        Ok(Self { storage, cluster_id, fatal, failed, dirs, placed: Mutex::default(), gone: OnceLock::new() })
     }
 
     /// The directories, in the order of the settings; the first holds the metadata.
@@ -321,6 +326,11 @@ impl DataDirs {
     pub fn registered_ids(&self) -> Vec<Uuid> {
         let gone = self.gone.get().map_or(&[][..], |gone| &gone.ids);
         self.dirs.iter().map(|dir| dir.id).chain(gone.iter().copied()).collect()
+    }
+
+    /// The ids of the directories that failed since the broker started.
+    pub fn offline_ids(&self) -> Vec<Uuid> {
+        self.dirs.iter().filter(|dir| dir.log_dir.failure().is_some()).map(|dir| dir.id).collect()
     }
 
     /// Gives every partition that the broker `node` has a replica of a directory of its own, where one is gone: so the next
@@ -566,7 +576,7 @@ fn open_partitions_max(dirs: usize) -> usize {
 }
 
 /// The ids that stand for no directory and for directories that are not known are below 100.
-fn directory_id(new_id: &mut dyn FnMut() -> Uuid) -> Uuid {
+pub(crate) fn directory_id(new_id: &mut dyn FnMut() -> Uuid) -> Uuid {
     loop {
         let id = new_id();
         if id.as_u128() >= 100 {

@@ -15,6 +15,7 @@ pub mod coordinator;
 mod data_dirs;
 mod disk_work;
 mod fetch;
+pub mod format;
 mod forwarding;
 pub mod handlers;
 mod inspect;

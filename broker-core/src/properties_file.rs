@@ -190,7 +190,9 @@ mod tests {
         let addresses = server::listener_addresses(&loaded.config).unwrap();
         assert_eq!(addresses.iter().map(|address| &*address.name).collect::<Vec<_>>(), ["PLAINTEXT", "CONTROLLER"]);
         let told = server::advertised(&loaded.config, &addresses, &[9092, 9093]).unwrap();
-        assert_eq!((told.len(), told[0].host.as_str(), told[0].port), (1, "localhost", 9092));
+        let (clients, controllers) = (told.to_clients, told.to_controllers);
+        assert_eq!((clients.len(), clients[0].host.as_str(), clients[0].port), (1, "localhost", 9092));
+        assert_eq!((controllers.len(), controllers[0].host.as_str(), controllers[0].port), (1, "localhost", 9093));
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use rkafka_protocol::ErrorCode;
 use rkafka_protocol::messages::broker_registration_request::{Feature, Listener};
-use rkafka_protocol::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest};
+use rkafka_protocol::messages::{
+    BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, ControllerRegistrationRequest,
+    controller_registration_request as of_controller,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -18,6 +21,7 @@ use crate::peer::Purpose;
 
 /// The versions in which brokers and controllers of this cluster talk.
 const REGISTRATION: i16 = 4;
+const CONTROLLER_REGISTRATION: i16 = 0;
 const HEARTBEAT: i16 = 1;
 /// The wait before a registration that was refused is tried again.
 const RETRY: Duration = Duration::from_millis(100);
@@ -57,6 +61,54 @@ pub(crate) fn registration(broker: &BrokerState, previous_broker_epoch: i64) -> 
     }
 }
 
+/// What this controller says of itself when it registers.
+pub(crate) fn controller_registration(broker: &BrokerState) -> ControllerRegistrationRequest {
+    let listeners = broker.controller_endpoints.iter().map(|endpoint| of_controller::Listener {
+        name: endpoint.name.to_string(),
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        security_protocol: 0,
+        ..Default::default()
+    });
+    let features = FEATURES.iter().map(|(name, least, most)| of_controller::Feature {
+        name: (*name).to_owned(),
+        min_supported_version: *least,
+        max_supported_version: *most,
+        ..Default::default()
+    });
+    ControllerRegistrationRequest {
+        controller_id: broker.config.node_id,
+        incarnation_id: BrokerState::new_id(),
+        zk_migration_ready: false,
+        listeners: listeners.collect(),
+        features: features.collect(),
+        ..Default::default()
+    }
+}
+
+/// Registers this controller with the active one, whoever that is by then. Nothing waits for it.
+pub(crate) async fn run_controller_registration(broker: Arc<BrokerState>, mut stop: watch::Receiver<bool>) {
+    let request = controller_registration(&broker);
+    let register = async {
+        loop {
+            let deadline = broker.clock.now() + broker.config.initial_broker_registration_timeout;
+            let answer =
+                ask_controller(&broker, Purpose::Controller, CONTROLLER_REGISTRATION, &request, deadline).await;
+            match answer.map(|answer| ErrorCode::from_code(answer.error_code)) {
+                Ok(ErrorCode::None) => return,
+                Ok(error) => tracing::debug!(error = error.name(), "the registration of this controller is refused"),
+                Err(_) => {}
+            }
+            pause(RETRY).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => {}
+        () = register => {}
+    }
+}
+
 /// Registers with the active controller, whoever that is, and waits until the metadata of this node has got there.
 ///
 /// # Errors
@@ -66,6 +118,7 @@ pub(crate) async fn register(broker: &BrokerState, previous_broker_epoch: i64) -
     let deadline = broker.clock.now() + limit;
     let request = registration(broker, previous_broker_epoch);
     let mut reason = "no active controller was found".to_owned();
+    let mut is_duplicate = false;
     loop {
         let late = || BrokerError::Registration { limit, reason: reason.clone() };
         let answer = ask_controller(broker, Purpose::Heartbeat, REGISTRATION, &request, deadline);
@@ -75,11 +128,16 @@ pub(crate) async fn register(broker: &BrokerState, previous_broker_epoch: i64) -
                 broker.broker_epoch.store(answer.broker_epoch, Ordering::Relaxed);
                 break;
             }
-            // The session of an earlier start ends by itself; another controller is found.
-            error @ (ErrorCode::DuplicateBrokerRegistration | ErrorCode::NotController) => {
-                reason = error.message().to_owned();
+            // The session of an earlier start ends by itself.
+            ErrorCode::DuplicateBrokerRegistration => {
+                if !std::mem::replace(&mut is_duplicate, true) {
+                    let id = broker.config.node_id;
+                    reason = format!("another broker with node.id={id} is heard of in the cluster");
+                    tracing::warn!("{reason}; this one waits until that is so no more (broker.session.timeout.ms)");
+                }
             }
-            ErrorCode::RequestTimedOut => {}
+            // Another controller is found.
+            ErrorCode::NotController | ErrorCode::RequestTimedOut => {}
             error => return Err(BrokerError::Registration { limit, reason: error.message().to_owned() }),
         }
         if broker.clock.now() >= deadline {
@@ -108,7 +166,14 @@ pub(crate) async fn run_heartbeats(broker: Arc<BrokerState>, mut stop: watch::Re
         }
         // While it is fenced it serves nobody, so it asks more often.
         let wait = if is_fenced { interval.min(RETRY) } else { interval };
-        if timeout(wait, stop.wait_for(|stop| *stop)).await.is_ok() {
+        let woken = async {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => true,
+                // So that what lies there is led by others soon.
+                () = broker.dirs.failed.notified() => false,
+            }
+        };
+        if timeout(wait, woken).await == Ok(true) {
             return;
         }
     }
@@ -122,6 +187,7 @@ async fn beat(broker: &BrokerState, want_shut_down: bool, deadline: Instant) -> 
         // The last record that was acted upon.
         current_metadata_offset: broker.metadata.up_to() - 1,
         want_fence: false,
+        offline_log_dirs: broker.dirs.offline_ids(),
         want_shut_down,
         ..Default::default()
     };

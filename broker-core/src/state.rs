@@ -33,7 +33,7 @@ use crate::replication::{
     AlterPartitionSink, Close, FetcherContext, FetcherSettings, Fetchers, IsrProposal, Opening, Partition, Registry,
     Throttles,
 };
-use crate::server::Endpoint;
+use crate::server::{Advertised, Endpoint};
 use crate::share::ShareLeader;
 use crate::telemetry::Telemetry;
 use crate::{Clock, InternalLog, LogPoint, OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
@@ -71,6 +71,8 @@ pub struct BrokerState {
     /// What of the controller's decisions is known here, and done.
     pub(crate) metadata: AppliedMetadata,
     pub(crate) endpoints: Vec<Endpoint>,
+    /// Where this node is found as a controller.
+    pub(crate) controller_endpoints: Vec<Endpoint>,
     /// The consumer groups.
     pub(crate) groups: GroupCoordinator,
     pub(crate) fetch_sessions: FetchSessions,
@@ -109,7 +111,7 @@ impl BrokerState {
         dirs: DataDirs,
         controller: Arc<Controller>,
         peers: Arc<dyn PeerClient>,
-        endpoints: Vec<Endpoint>,
+        advertised: Advertised,
     ) -> Self {
         let throttles = Throttles::of(&config);
         Self {
@@ -131,7 +133,8 @@ impl BrokerState {
             controller,
             peers,
             fenced: watch::Sender::new(true),
-            endpoints,
+            endpoints: advertised.to_clients,
+            controller_endpoints: advertised.to_controllers,
             telemetry: Telemetry::default(),
             broker_epoch: Arc::new(AtomicI64::new(-1)),
             registry: Registry::default(),

@@ -105,7 +105,8 @@ async fn brokers_settings_are_in_force_at_once_and_after_a_restart() {
     let all = describe(&mut client, BROKER, "").await;
     assert_eq!(
         all.iter().map(|it| (it.name.as_str(), it.config_source)).collect::<Vec<_>>(),
-        [("message.max.bytes", 3)]
+        // The second is said for all from the start, as in Kafka (`eligible.leader.replicas.version`).
+        [("message.max.bytes", 3), ("min.insync.replicas", 3)]
     );
 
     drop(client);

@@ -9,6 +9,7 @@ use rkafka_protocol::messages::{
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse,
 };
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::brokers::{self, Registering};
 use super::sessions::Sessions;
@@ -29,6 +30,8 @@ pub(crate) struct ActiveController {
     rebalance: Option<(Duration, Instant)>,
     /// How often leaderless partitions of topics that allow it get a leader uncleanly, and when next.
     unclean: (Duration, Instant),
+    /// The broker whose registration was refused last, as it was started then.
+    refused: Option<(i32, Uuid)>,
 }
 
 impl ActiveController {
@@ -44,6 +47,7 @@ impl ActiveController {
                 next(Duration::from_secs(seconds))
             }),
             unclean: next(config.unclean_leader_election_interval),
+            refused: None,
         }
     }
 
@@ -74,7 +78,10 @@ impl ActiveController {
             }
             Err(refusal) => {
                 let (broker, reason) = (request.broker_id, &refusal.message);
-                tracing::warn!(broker, reason, "the registration of a broker is refused");
+                // It asks again and again.
+                if self.refused.replace((broker, request.incarnation_id)) != Some((broker, request.incarnation_id)) {
+                    tracing::warn!(broker, reason, "the registration of a broker is refused");
+                }
                 let error_code = refusal.error.code();
                 BrokerRegistrationResponse { error_code, broker_epoch: -1, ..Default::default() }
             }

@@ -128,7 +128,7 @@ fn alter_one(
         .collect())
 }
 
-/// Checks that there is a resource whose settings can be told and changed.
+/// Checks that there is a resource whose settings this node can tell, and change.
 ///
 /// # Errors
 /// There is none of this kind, or none of this name.

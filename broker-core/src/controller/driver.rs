@@ -5,6 +5,8 @@
 
 mod snapshots;
 
+pub(crate) use snapshots::records_of as snapshot_records;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
@@ -490,6 +492,11 @@ impl Controller {
             Some(inner) if clean => Ok(inner.raft.into_log().close(true).map(drop)?),
             _ => Ok(()),
         }
+    }
+
+    /// The time, for what stands beside the machine.
+    pub fn clock_now(&self) -> Instant {
+        self.clock.now()
     }
 
     /// A time of the machine as the clock has it.

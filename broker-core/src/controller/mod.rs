@@ -16,7 +16,6 @@ mod elections;
 mod features;
 pub(crate) mod group_config;
 mod image;
-#[cfg_attr(not(test), expect(dead_code, reason = "controllers do not register yet"))]
 mod nodes;
 mod partition_change;
 mod placement;
@@ -36,15 +35,15 @@ pub(crate) use alter_partition::alter_partition;
 pub(crate) use brokers::{registration_record, unregister as unregister_broker};
 pub(crate) use configs::{alter as alter_configs, check_resource};
 pub(crate) use directories::assign_directories;
-pub(crate) use driver::{Committed, Controller, ControllerError, DIRECTORY as METADATA_DIRECTORY};
+pub(crate) use driver::{Committed, Controller, ControllerError, DIRECTORY as METADATA_DIRECTORY, snapshot_records};
 pub(crate) use elections::{Asked as AskedElection, elect_leaders};
-pub(crate) use features::update as update_features;
+pub(crate) use features::{one_min_isr, update as update_features};
 pub use image::{
     BrokerImage, ConfigResource, ControllerImage, DIRECTORY_LOST, DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED,
     EndpointImage, FeatureRange, ImageDelta, MetadataImage, NO_LEADER, PartitionChange, PartitionImage, TopicChange,
     TopicImage, is_internal,
 };
-pub(crate) use nodes::allocate_producer_ids;
+pub(crate) use nodes::{allocate_producer_ids, controller_record, register_controller};
 pub(crate) use quorum_driver::run_quorum;
 pub(crate) use reassignments::{alter_reassignments, reassignments};
 pub(crate) use records::MetadataRecord;
@@ -53,7 +52,7 @@ pub(crate) use topic_name::invalid_reason as invalid_topic_name_reason;
 pub(crate) use topics::{
     CreatedTopic, DeletedTopic, create as create_topics, create_partitions, delete as delete_topics,
 };
-pub(crate) use view::View;
+pub(crate) use view::{ELR_FEATURE, View};
 
 /// The feature whose level says which records there are, and in which versions.
 pub(crate) const METADATA_VERSION_FEATURE: &str = "metadata.version";

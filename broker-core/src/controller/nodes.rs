@@ -45,6 +45,12 @@ pub(crate) fn allocate_producer_ids(
 
 /// Registers a controller, so that all know where it is and which features it knows.
 pub(crate) fn register_controller(request: &ControllerRegistrationRequest) -> Decision<ControllerRegistrationResponse> {
+    let reply = ControllerRegistrationResponse { error_message: None, ..Default::default() };
+    Decision { records: vec![controller_record(request)], reply }
+}
+
+/// The registration of a controller as a record.
+pub(crate) fn controller_record(request: &ControllerRegistrationRequest) -> MetadataRecord {
     let endpoints = request.listeners.iter().map(|listener| ControllerEndpoint {
         name: listener.name.clone(),
         host: listener.host.clone(),
@@ -58,13 +64,11 @@ pub(crate) fn register_controller(request: &ControllerRegistrationRequest) -> De
         max_supported_version: feature.max_supported_version,
         ..Default::default()
     });
-    let record = RegisterControllerRecord {
+    MetadataRecord::RegisterController(RegisterControllerRecord {
         controller_id: request.controller_id,
         incarnation_id: request.incarnation_id,
         end_points: endpoints.collect(),
         features: features.collect(),
         ..Default::default()
-    };
-    let reply = ControllerRegistrationResponse { error_message: None, ..Default::default() };
-    Decision { records: vec![MetadataRecord::RegisterController(record)], reply }
+    })
 }

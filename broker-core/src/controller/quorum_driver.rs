@@ -1,12 +1,14 @@
 //! The driver of the quorum's machine: its timer, and its requests to other controllers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rkafka_protocol::ErrorCode;
 use rkafka_protocol::wire::Request;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::driver::{Call, Controller};
 use crate::peer::{Peer, PeerClient, PeerError, Purpose};
@@ -18,6 +20,8 @@ const BEGIN_QUORUM_EPOCH: i16 = 1;
 const END_QUORUM_EPOCH: i16 = 1;
 const FETCH: i16 = 18;
 const FETCH_SNAPSHOT: i16 = 1;
+/// For how long a controller may be silent until it is told of.
+const SILENT_MAX: Duration = Duration::from_secs(3);
 
 /// Runs until the node stops.
 pub(crate) async fn run_quorum(
@@ -41,6 +45,7 @@ async fn drive(
     calls: &mut mpsc::UnboundedReceiver<Call>,
 ) {
     let mut under_way = JoinSet::new();
+    let mut troubles = Troubles::default();
     loop {
         let due = async {
             match controller.deadline() {
@@ -55,20 +60,82 @@ async fn drive(
                 let (controller, peers) = (Arc::clone(controller), Arc::clone(peers));
                 under_way.spawn(async move {
                     let answer = ask(&*peers, to, request, within).await;
-                    let answer = answer.map_err(|error| {
-                        tracing::debug!(%error, "a controller does not answer");
-                        CallFailed
-                    });
-                    controller.answered(id, answer);
+                    let trouble = trouble_of(&answer);
+                    controller.answered(id, answer.map_err(|_| CallFailed));
+                    Some((to, trouble))
                 });
             }
-            Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
+            Some(done) = under_way.join_next(), if !under_way.is_empty() => {
+                if let Ok(Some((node, trouble))) = done {
+                    troubles.note(node, trouble, controller.clock_now());
+                }
+            }
             () = due => controller.tick(),
             () = controller.rearmed() => {}
         }
         if let Some(snapshot) = controller.begin_snapshot() {
             let controller = Arc::clone(controller);
-            under_way.spawn(async move { controller.write_snapshot(snapshot).await });
+            under_way.spawn(async move {
+                controller.write_snapshot(snapshot).await;
+                None
+            });
+        }
+    }
+}
+
+/// Why another controller is of no use.
+#[derive(Debug)]
+enum Trouble {
+    /// It does not answer, as it is with one that has not been started yet.
+    Silent(String),
+    /// It answers that it is of another cluster, which time does not heal.
+    OtherCluster,
+}
+
+fn trouble_of(answer: &Result<RaftResponse, PeerError>) -> Option<Trouble> {
+    let code = match answer {
+        Err(error) => return Some(Trouble::Silent(error.to_string())),
+        Ok(RaftResponse::Vote(response)) => response.error_code,
+        Ok(RaftResponse::BeginQuorumEpoch(response)) => response.error_code,
+        Ok(RaftResponse::EndQuorumEpoch(response)) => response.error_code,
+        Ok(RaftResponse::Fetch(response)) => response.error_code,
+        Ok(RaftResponse::FetchSnapshot(response)) => response.error_code,
+    };
+    (code == ErrorCode::InconsistentClusterId.code()).then_some(Trouble::OtherCluster)
+}
+
+/// Tells operators of controllers that are of no use, once each time, and not of those that are a little late.
+#[derive(Debug, Default)]
+struct Troubles {
+    /// Since when a controller is silent, and whether that was told.
+    since: BTreeMap<i32, (Instant, bool)>,
+}
+
+impl Troubles {
+    fn note(&mut self, node: i32, trouble: Option<Trouble>, now: Instant) {
+        let Some(trouble) = trouble else {
+            if self.since.remove(&node).is_some_and(|(_, is_told)| is_told) {
+                tracing::info!(node, "the controller answers again");
+            }
+            return;
+        };
+        let (since, is_told) = self.since.entry(node).or_insert((now, false));
+        if *is_told {
+            return;
+        }
+        match trouble {
+            Trouble::OtherCluster => {
+                *is_told = true;
+                tracing::warn!(
+                    "node {node} is of another cluster than this one: compare `cluster.id` in meta.properties of both, \
+                     and `controller.quorum.voters`, from which it follows where nothing was formatted"
+                );
+            }
+            Trouble::Silent(reason) if now.saturating_duration_since(*since) >= SILENT_MAX => {
+                *is_told = true;
+                tracing::warn!("a controller does not answer: {reason}");
+            }
+            Trouble::Silent(_) => {}
         }
     }
 }

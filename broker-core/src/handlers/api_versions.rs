@@ -14,6 +14,7 @@ use rkafka_protocol::{ApiKey, ErrorCode};
 
 use super::{HandlerError, OFFERED, OFFERED_TO_CONTROLLERS, RequestContext};
 use crate::BrokerState;
+use crate::controller::ELR_FEATURE;
 use crate::coordinator::transaction::{TRANSACTION_VERSION, TRANSACTION_VERSION_MAX};
 
 /// The level of `metadata.version` that a new cluster gets: that of Kafka 4.3.
@@ -22,8 +23,12 @@ pub(crate) const METADATA_VERSION: i16 = 30;
 pub(crate) const GROUP_VERSION: i16 = 1;
 /// The level of `share.version` that a new cluster gets: share groups of KIP-932.
 pub(crate) const SHARE_VERSION: i16 = 1;
+/// The level of `eligible.leader.replicas.version` that a new cluster gets: replicas that may lead though they are not in
+/// sync (KIP-966).
+pub(crate) const ELR_VERSION: i16 = 1;
 /// Features that this broker knows: name, lowest and highest level.
 pub(crate) const FEATURES: &[(&str, i16, i16)] = &[
+    (ELR_FEATURE, 0, ELR_VERSION),
     ("group.version", 0, GROUP_VERSION),
     ("metadata.version", 7, METADATA_VERSION),
     ("share.version", 0, SHARE_VERSION),

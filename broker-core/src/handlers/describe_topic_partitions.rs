@@ -96,8 +96,8 @@ fn describe(topic: &TopicImage, partitions: &[(i32, &PartitionImage)]) -> Descri
                 leader_epoch: partition.leader_epoch,
                 replica_nodes: partition.replicas.clone(),
                 isr_nodes: partition.isr.clone(),
-                eligible_leader_replicas: Some(Vec::new()),
-                last_known_elr: Some(Vec::new()),
+                eligible_leader_replicas: Some(partition.elr.clone()),
+                last_known_elr: Some(partition.last_known_elr.clone()),
                 ..Default::default()
             })
             .collect(),

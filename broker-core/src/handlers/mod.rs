@@ -27,6 +27,7 @@ pub mod broker_heartbeat;
 pub mod broker_registration;
 pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
+pub mod controller_registration;
 pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;
@@ -345,6 +346,7 @@ apis! {
     BrokerHeartbeat 0..=2 => broker_heartbeat;
     UnregisterBroker 0..=0 => unregister_broker;
     AllocateProducerIds 0..=0 => allocate_producer_ids;
+    ControllerRegistration 0..=0 => controller_registration;
     AssignReplicasToDirs 0..=0 => assign_replicas_to_dirs;
 }
 

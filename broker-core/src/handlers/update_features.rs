@@ -25,9 +25,10 @@ pub async fn handle(
     request: UpdateFeaturesRequest,
     _version: i16,
 ) -> Result<UpdateFeaturesResponse, HandlerError> {
+    let quorum: Vec<i32> = broker.config.voters().into_iter().map(|(id, ..)| id).collect();
     let decided = broker.submit(|image| {
         let view = View::new(image, &broker.config);
-        let decision = update_features(&view, FEATURES, &[broker.config.node_id], &request.feature_updates);
+        let decision = update_features(&view, FEATURES, &quorum, &request.feature_updates);
         if request.validate_only { Decision { records: Vec::new(), ..decision } } else { decision }
     });
     let refused = match decided.await {

@@ -24,7 +24,7 @@ pub struct SnapshotBuilder<W: SnapshotWriter> {
 }
 
 impl<W: SnapshotWriter> SnapshotBuilder<W> {
-    pub(super) fn begin(writer: W, date_ms: i64) -> Result<Self, RaftError> {
+    pub(crate) fn begin(writer: W, date_ms: i64) -> Result<Self, RaftError> {
         let mut builder = Self { writer, next_offset: 0, date_ms };
         let header = SnapshotHeaderRecord { version: 0, last_contained_log_timestamp: date_ms, ..Default::default() };
         builder.control(ControlRecordType::SnapshotHeader, &header)?;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::Partition;
 
@@ -22,6 +22,8 @@ pub(crate) struct LogDir {
     failure: OnceLock<String>,
     /// Where the failure of this directory is told that the broker cannot do without.
     fatal: Option<Arc<Fatal>>,
+    /// Told of the failure of any directory.
+    failed: OnceLock<Arc<Notify>>,
     syncs: Arc<Syncs>,
     /// Whether a task syncs, and no thread: the disk is a simulated one.
     is_simulated: bool,
@@ -103,6 +105,7 @@ impl LogDir {
             path,
             failure: OnceLock::new(),
             fatal,
+            failed: OnceLock::new(),
             syncs: Arc::default(),
             is_simulated: false,
             open: Mutex::default(),
@@ -116,11 +119,18 @@ impl LogDir {
             path,
             failure: OnceLock::new(),
             fatal,
+            failed: OnceLock::new(),
             syncs: Arc::default(),
             is_simulated: true,
             open: Mutex::default(),
             open_max: usize::MAX,
         })
+    }
+
+    /// Has `failed` told if the directory fails.
+    pub fn tell_failure(&self, failed: Arc<Notify>) {
+        // Set once: a directory is opened once.
+        let _ = self.failed.set(failed);
     }
 
     /// Takes note of a partition that is about to open files, and closes those of others where there are too many.
@@ -149,6 +159,9 @@ impl LogDir {
             return;
         }
         tracing::error!(dir = %self.path.display(), reason, "the data directory is offline until the broker starts again");
+        if let Some(failed) = self.failed.get() {
+            failed.notify_one();
+        }
         if let Some(fatal) = &self.fatal {
             fatal.send_if_modified(|told| {
                 let is_first = told.is_none();

@@ -79,7 +79,7 @@ pub(crate) struct ListenerAddress {
     pub is_for_controllers: bool,
 }
 
-/// Where clients find a listener.
+/// Where clients find a listener, or controllers theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub name: Arc<str>,
@@ -151,30 +151,40 @@ pub(crate) fn listener_addresses(config: &BrokerConfig) -> Result<Vec<ListenerAd
     Ok(addresses)
 }
 
-/// What clients and brokers are told: the advertised listener of each name, or else the listener's own address with its
-/// `ports`. Controllers are found by `controller.quorum.voters`.
+/// What others are told of the listeners.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Advertised {
+    /// To clients and brokers.
+    pub to_clients: Vec<Endpoint>,
+    /// To whoever asks for the controllers. Nodes of the cluster find them by `controller.quorum.voters`.
+    pub to_controllers: Vec<Endpoint>,
+}
+
+/// What others are told: the advertised listener of each name, or else the listener's own address with its `ports`.
 pub(crate) fn advertised(
     config: &BrokerConfig,
     listeners: &[ListenerAddress],
     ports: &[u16],
-) -> Result<Vec<Endpoint>, ListenerError> {
+) -> Result<Advertised, ListenerError> {
     let told = config.advertised_listeners.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
     let is_stray = |told: &&ListenerAddress| listeners.iter().all(|listener| listener.name != told.name);
     if let Some(stray) = told.iter().find(is_stray) {
         return Err(ListenerError::NotListening(stray.name.to_string()));
     }
-    Ok(listeners
-        .iter()
-        .zip(ports)
-        .filter(|(listener, _)| !listener.is_for_controllers)
-        .map(|(listener, port)| {
-            let told = told.iter().find(|told| told.name == listener.name);
-            let host = told.map_or(&listener.host, |told| &told.host);
-            let host = if matches!(host.as_str(), "" | "0.0.0.0" | "::") { "localhost" } else { host };
-            let port = told.map_or(*port, |told| if told.port == 0 { *port } else { told.port });
-            Endpoint { name: Arc::clone(&listener.name), host: host.to_owned(), port }
-        })
-        .collect())
+    let mut advertised = Advertised::default();
+    for (listener, port) in listeners.iter().zip(ports) {
+        let told = told.iter().find(|told| told.name == listener.name);
+        let host = told.map_or(&listener.host, |told| &told.host);
+        let host = if matches!(host.as_str(), "" | "0.0.0.0" | "::") { "localhost" } else { host };
+        let port = told.map_or(*port, |told| if told.port == 0 { *port } else { told.port });
+        let endpoint = Endpoint { name: Arc::clone(&listener.name), host: host.to_owned(), port };
+        let of_kind = match listener.is_for_controllers {
+            true => &mut advertised.to_controllers,
+            false => &mut advertised.to_clients,
+        };
+        of_kind.push(endpoint);
+    }
+    Ok(advertised)
 }
 
 #[cfg(test)]
@@ -192,7 +202,7 @@ mod tests {
             listeners[1],
             ListenerAddress { name: "INSIDE".into(), host: "::1".to_owned(), port: 9093, is_for_controllers: false }
         );
-        let endpoints = advertised(&config, &listeners, &[4000, 9093]).unwrap();
+        let endpoints = advertised(&config, &listeners, &[4000, 9093]).unwrap().to_clients;
         assert_eq!((endpoints[0].host.as_str(), endpoints[0].port), ("localhost", 4000));
         assert_eq!((endpoints[1].host.as_str(), endpoints[1].port), ("broker.example", 19093));
     }

@@ -8,7 +8,7 @@ mod listener;
 mod maintenance;
 mod recovery;
 
-pub(crate) use address::{Endpoint, ListenerAddress, advertised, listener_addresses};
+pub(crate) use address::{Advertised, Endpoint, ListenerAddress, advertised, listener_addresses};
 pub(crate) use cleaner::clean_logs;
 pub(crate) use connection::{Connection, serve};
 pub(crate) use limits::{Limits, connections_max};

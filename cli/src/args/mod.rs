@@ -14,6 +14,7 @@ mod placement;
 mod produce;
 mod profile;
 mod quotas;
+mod storage;
 mod topics;
 mod transactions;
 mod users;
@@ -41,6 +42,7 @@ pub use placement::{
 pub use produce::{KcatProduce, OnError, Produce};
 pub use profile::{Profile, ProfileCommand};
 pub use quotas::{AlterQuotas, DeleteQuotas, ListQuotas, QuotaEntity, Quotas, QuotasCommand};
+pub use storage::{FormatStorage, Storage, StorageCommand, StorageInfo};
 pub use topics::{
     AlterTopic, CreateTopic, DeleteTopics, DescribeTopics, ListTopics, Topics, TopicsCommand, TrimTopics,
 };
@@ -109,6 +111,8 @@ pub enum Command {
     Transactions(Transactions),
     /// Run a broker
     Broker(Broker),
+    /// Format and look at the data directories of brokers, as kafka-storage does
+    Storage(Storage),
     /// Say which settings are in force, and where each was given
     Config(Config),
     /// Do as kcat does: its letters, its lines, its exit codes

@@ -1,5 +1,6 @@
 //! `rkafka broker run`.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rkafka::broker::{Broker, BrokerConfig, BrokerError};
@@ -36,20 +37,7 @@ fn raise_file_limit() {
 fn config(args: &BrokerRun) -> Result<BrokerConfig, Failure> {
     let mut config = BrokerConfig::new();
     if let Some(path) = &args.config {
-        let file = path.display();
-        let text =
-            std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("cannot read {file}: {error}")))?;
-        let loaded =
-            BrokerConfig::load_properties(&text).map_err(|error| Failure::usage(format!("{file}, {error}")))?;
-        for warning in &loaded.warnings {
-            report::note(&format!("{file}, {warning}"));
-        }
-        if args.verbose > 0 {
-            for note in &loaded.notes {
-                report::note(&format!("{file}, {note}"));
-            }
-        }
-        config = loaded.config;
+        config = load(path, args.verbose > 0)?;
     }
     for setting in &args.settings {
         let (name, value) = connect::name_and_value("-X", setting)?;
@@ -75,6 +63,18 @@ fn config(args: &BrokerRun) -> Result<BrokerConfig, Failure> {
     Ok(config)
 }
 
+/// Reads a file of settings, and says what of it is left out; with `all` also what has nothing to change here.
+pub fn load(path: &Path, all: bool) -> Result<BrokerConfig, Failure> {
+    let file = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("cannot read {file}: {error}")))?;
+    let loaded = BrokerConfig::load_properties(&text).map_err(|error| Failure::usage(format!("{file}, {error}")))?;
+    let notes = loaded.notes.iter().filter(|_| all);
+    for line in loaded.warnings.iter().chain(notes) {
+        report::note(&format!("{file}, {line}"));
+    }
+    Ok(loaded.config)
+}
+
 fn listen_on(config: &mut BrokerConfig, address: &str) -> Result<(), Failure> {
     let bad = || Failure::usage(format!("--listen {address}: write HOST:PORT, such as 127.0.0.1:9092"));
     let parsed: HostPort = address.parse().map_err(|_| bad())?;
@@ -85,10 +85,19 @@ fn listen_on(config: &mut BrokerConfig, address: &str) -> Result<(), Failure> {
 async fn serve(config: BrokerConfig) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let (node, place) = (config.node_id, place(&config));
+    let role = if config.is_broker() { "broker" } else { "controller" };
     let begun = now();
-    let broker = Broker::start(config).await.map_err(no_start)?;
+    // One of several waits for the others, and may be told to end before they are there.
+    let broker = tokio::select! {
+        started = Broker::start(config) => started.map_err(no_start)?,
+        exit = signals.next() => {
+            report::error("stopped before it was ready");
+            return Ok(exit);
+        }
+    };
     let took = now() - begun;
-    report::note(&format!("rkafka broker {node} ready on {}, {place}, in {}", broker.bootstrap(), millis(took)));
+    let address = if role == "broker" { broker.bootstrap() } else { broker.controller_address() };
+    report::note(&format!("rkafka {role} {node} ready on {address}, {place}, in {}", millis(took)));
     tokio::select! {
         _ = signals.next() => {}
         // As Kafka: without its metadata the broker ends, for whoever watches over it to start it again.

@@ -14,6 +14,7 @@ mod placement;
 mod produce;
 mod profile;
 mod quotas;
+mod storage;
 pub mod topics;
 mod transactions;
 mod users;
@@ -82,6 +83,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             block_on(one_thread()?, transactions::run(args))
         }
         Command::Broker(args) => broker::run(args),
+        Command::Storage(args) => storage::run(args),
         Command::Config(args) => config::run(&args),
         Command::Kcat { words } => Ok(if crate::kcat::run(words) == 0 { Exit::Ok } else { Exit::Failed }),
         Command::Completion { shell } => manual::completion(shell),

@@ -22,6 +22,14 @@ impl Cluster {
         Self::Embedded(TestCluster::start().await)
     }
 
+    /// Three brokers of rkafka's, all in memory.
+    ///
+    /// # Panics
+    /// They do not start.
+    pub async fn three() -> Self {
+        Self::Embedded(TestCluster::builder().brokers(3).start().await)
+    }
+
     /// Apache Kafka, where it can be had; else `None`, after saying on stderr that `test` did not run, and why.
     pub async fn real(test: &str) -> Option<Self> {
         let kafka = tokio::task::spawn_blocking(RealKafka::shared).await;
@@ -80,14 +88,25 @@ impl Cluster {
     }
 }
 
-/// Declares a test that runs twice: on the embedded broker, and on Apache Kafka where it can be had.
+/// Declares a test that runs twice: on the embedded broker, and on Apache Kafka where it can be had. With `and three` before
+/// it, it runs on three embedded brokers too.
 ///
 /// ```text
 /// on_both! { async fn a_record_comes_back(cluster: &Cluster) { .. } }
+/// on_both! { and three; async fn a_record_comes_back(cluster: &Cluster) { .. } }
 /// ```
 #[macro_export]
 macro_rules! on_both {
-    ($(#[doc = $doc:literal])* async fn $name:ident($cluster:ident: &Cluster) $body:block) => {
+    (and three; $(#[doc = $doc:literal])* async fn $name:ident($cluster:ident: &Cluster) $body:block) => {
+        $crate::on_both!(@ {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn three_brokers() {
+                let cluster = $crate::Cluster::three().await;
+                body(&cluster).await;
+            }
+        } $(#[doc = $doc])* async fn $name($cluster: &Cluster) $body);
+    };
+    (@ { $($more:item)* } $(#[doc = $doc:literal])* async fn $name:ident($cluster:ident: &Cluster) $body:block) => {
         mod $name {
             use super::*;
 
@@ -100,6 +119,8 @@ macro_rules! on_both {
                 body(&cluster).await;
             }
 
+            $($more)*
+
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn real_kafka() {
                 let test = concat!(module_path!(), "::real_kafka");
@@ -108,5 +129,8 @@ macro_rules! on_both {
                 }
             }
         }
+    };
+    ($(#[doc = $doc:literal])* async fn $name:ident($cluster:ident: &Cluster) $body:block) => {
+        $crate::on_both!(@ {} $(#[doc = $doc])* async fn $name($cluster: &Cluster) $body);
     };
 }

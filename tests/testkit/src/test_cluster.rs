@@ -1,11 +1,12 @@
-//! An embedded broker that a test can stop, crash and start again.
+//! Embedded brokers that a test can stop, crash and start again.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rkafka_broker_core::{Broker, BrokerConfig, BrokerError, BrokerHandle};
+use rkafka_broker_core::{Broker, BrokerConfig, BrokerError, BrokerHandle, Cluster};
 use tokio::sync::oneshot;
 
 use crate::create_topic;
@@ -14,7 +15,7 @@ use crate::create_topic;
 const PORT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A change of the broker's settings.
-type Change = Box<dyn Fn(BrokerConfig) -> BrokerConfig + Send>;
+type Change = Arc<dyn Fn(BrokerConfig) -> BrokerConfig + Send + Sync>;
 
 /// What is to be started.
 #[must_use]
@@ -22,6 +23,7 @@ pub struct TestClusterBuilder {
     topics: Vec<(String, i32)>,
     changes: Vec<Change>,
     on_disk: bool,
+    brokers: u16,
 }
 
 impl std::fmt::Debug for TestClusterBuilder {
@@ -41,9 +43,16 @@ impl TestClusterBuilder {
         self
     }
 
-    /// Changes the broker's settings, at every start.
-    pub fn broker(mut self, change: impl Fn(BrokerConfig) -> BrokerConfig + Send + 'static) -> Self {
-        self.changes.push(Box::new(change));
+    /// So many brokers with ids from 1 on, each a controller too. Topics have as many replicas as there are brokers, but for
+    /// those that say otherwise.
+    pub fn brokers(mut self, count: u16) -> Self {
+        self.brokers = count.max(1);
+        self
+    }
+
+    /// Changes the settings of each broker, at every start.
+    pub fn broker(mut self, change: impl Fn(BrokerConfig) -> BrokerConfig + Send + Sync + 'static) -> Self {
+        self.changes.push(Arc::new(change));
         self
     }
 
@@ -61,8 +70,11 @@ impl TestClusterBuilder {
         let folder = self.on_disk.then(|| tempfile::tempdir().expect("a temporary folder"));
         let (orders, inbox) = mpsc::channel();
         let (ready, started) = oneshot::channel();
-        let mut host =
-            Host { changes: self.changes, data: folder.as_ref().map(|folder| folder.path().join("data")), port: 0 };
+        let mut host = Host {
+            changes: self.changes,
+            data: folder.as_ref().map(|folder| folder.path().join("data")),
+            ports: vec![0; usize::from(self.brokers)],
+        };
         let thread = std::thread::Builder::new()
             .name("test-cluster".to_owned())
             .spawn(move || host.run(&inbox, ready))
@@ -78,8 +90,8 @@ impl TestClusterBuilder {
     }
 }
 
-/// An embedded broker on a free port of 127.0.0.1, on threads of its own. Dropped, it stops in good order and its
-/// records are gone.
+/// An embedded broker, or several, on free ports of 127.0.0.1, on threads of their own. Dropped, they stop in good order
+/// and their records are gone.
 #[derive(Debug)]
 pub struct TestCluster {
     orders: mpsc::Sender<(Order, oneshot::Sender<Result<(), String>>)>,
@@ -93,6 +105,9 @@ enum Order {
     Stop,
     Crash,
     Start,
+    StopOne(i32),
+    CrashOne(i32),
+    StartOne(i32),
 }
 
 impl TestCluster {
@@ -106,15 +121,15 @@ impl TestCluster {
 
     /// A broker with settings, topics or files.
     pub fn builder() -> TestClusterBuilder {
-        TestClusterBuilder { topics: Vec::new(), changes: Vec::new(), on_disk: false }
+        TestClusterBuilder { topics: Vec::new(), changes: Vec::new(), on_disk: false, brokers: 1 }
     }
 
-    /// The address for `bootstrap.servers`; it stays the same over restarts.
+    /// The addresses for `bootstrap.servers`; they stay the same over restarts.
     pub fn bootstrap(&self) -> String {
         self.bootstrap.clone()
     }
 
-    /// Where the broker keeps its files.
+    /// Where the broker keeps its files; of several, each has a folder in there, named by its id.
     ///
     /// # Panics
     /// It keeps none.
@@ -157,6 +172,30 @@ impl TestCluster {
         self.start_again().await;
     }
 
+    /// Stops one of several brokers in good order: what it leads is led by others first.
+    ///
+    /// # Panics
+    /// It does not run, or does not stop in good order.
+    pub async fn stop_broker(&self, id: i32) {
+        self.order(Order::StopOne(id)).await;
+    }
+
+    /// Stops one of several brokers from one moment to the next, as [`TestCluster::crash`] does.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub async fn crash_broker(&self, id: i32) {
+        self.order(Order::CrashOne(id)).await;
+    }
+
+    /// Starts one of several brokers again, at the same address.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub async fn start_broker_again(&self, id: i32) {
+        self.order(Order::StartOne(id)).await;
+    }
+
     async fn order(&self, order: Order) {
         let (reply, done) = oneshot::channel();
         self.orders.send((order, reply)).expect("the broker's thread lives");
@@ -179,11 +218,44 @@ impl Drop for TestCluster {
     }
 }
 
-/// What lives on the broker's thread.
+/// What lives on the brokers' thread.
 struct Host {
     changes: Vec<Change>,
     data: Option<PathBuf>,
-    port: u16,
+    /// Where each broker is found by clients; 0 before the first start.
+    ports: Vec<u16>,
+}
+
+/// What runs.
+enum Running {
+    Nothing,
+    One(Box<BrokerHandle>),
+    Several(Cluster),
+}
+
+impl Running {
+    fn bootstrap(&self) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            Self::One(broker) => broker.bootstrap(),
+            Self::Several(cluster) => cluster.bootstrap(),
+        }
+    }
+
+    async fn stop(self) -> Result<(), String> {
+        let stopped = match self {
+            Self::Nothing => Ok(()),
+            Self::One(broker) => broker.shutdown().await,
+            Self::Several(cluster) => cluster.shutdown().await,
+        };
+        stopped.map_err(|error| error.to_string())
+    }
+
+    /// Takes one of several out.
+    fn take(&mut self, id: i32) -> Result<BrokerHandle, String> {
+        let taken = if let Self::Several(cluster) = self { cluster.take(id) } else { None };
+        taken.ok_or_else(|| format!("broker {id} of several does not run"))
+    }
 }
 
 impl Host {
@@ -197,58 +269,112 @@ impl Host {
             Ok(runtime) => runtime,
             Err(error) => return drop(ready.send(Err(error.to_string()))),
         };
-        let mut broker = match runtime.block_on(self.start()) {
-            Ok(broker) => Some(broker),
+        let mut running = match runtime.block_on(self.start()) {
+            Ok(running) => running,
             Err(error) => return drop(ready.send(Err(error))),
         };
-        let bootstrap = broker.as_ref().map(BrokerHandle::bootstrap).unwrap_or_default();
-        self.port = bootstrap.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
+        let bootstrap = running.bootstrap();
+        let port_of = |address: &str| address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
+        self.ports = bootstrap.split(',').map(port_of).collect();
         drop(ready.send(Ok(bootstrap)));
         while let Ok((order, reply)) = inbox.recv() {
             let result = match order {
-                Order::Stop => match broker.take() {
-                    Some(broker) => runtime.block_on(broker.shutdown()).map_err(|error| error.to_string()),
-                    None => Ok(()),
-                },
+                Order::Stop => runtime.block_on(std::mem::replace(&mut running, Running::Nothing).stop()),
                 Order::Crash => {
                     let _entered = runtime.enter();
-                    drop(broker.take());
+                    running = Running::Nothing;
                     Ok(())
                 }
-                Order::Start if broker.is_some() => Err("it runs already".to_owned()),
-                Order::Start => runtime.block_on(self.start()).map(|started| broker = Some(started)),
+                Order::Start if !matches!(running, Running::Nothing) => Err("it runs already".to_owned()),
+                Order::Start => runtime.block_on(self.start()).map(|started| running = started),
+                Order::StopOne(id) => running
+                    .take(id)
+                    .and_then(|broker| runtime.block_on(broker.shutdown()).map_err(|error| error.to_string())),
+                Order::CrashOne(id) => {
+                    let _entered = runtime.enter();
+                    running.take(id).map(drop)
+                }
+                Order::StartOne(id) => match &mut running {
+                    Running::Several(cluster) => {
+                        runtime.block_on(on_free_ports(async || cluster.start_again(id).await))
+                    }
+                    _ => Err(format!("broker {id} is not one of several")),
+                },
             };
             drop(reply.send(result));
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "waits for a port to be free again")]
-    async fn start(&self) -> Result<BrokerHandle, String> {
-        let begun = Instant::now();
-        loop {
-            let mut config = BrokerConfig::new()
-                .listeners(format!("PLAINTEXT://127.0.0.1:{}", self.port))
-                .group_initial_rebalance_delay(Duration::ZERO)
-                // As the reference has them, so that a test need not wait long for a member that is gone.
-                .group_min_session_timeout(Duration::from_secs(1))
-                .group_consumer_min_session_timeout(Duration::from_secs(1))
-                .group_consumer_min_heartbeat_interval(Duration::from_millis(100))
-                .offsets_topic_num_partitions(4);
-            config = match &self.data {
-                Some(data) => config.log_dirs(vec![data.display().to_string()]),
-                None => config.in_memory(true),
-            };
-            for change in &self.changes {
-                config = change(config);
+    async fn start(&self) -> Result<Running, String> {
+        match *self.ports {
+            [port] => {
+                let start = async || Broker::start(self.config_of(BrokerConfig::new(), port)).await;
+                Ok(Running::One(Box::new(on_free_ports(start).await?)))
             }
-            match Broker::start(config).await {
-                Ok(broker) => return Ok(broker),
-                // A client's own end of a connection may have the port for a moment.
-                Err(BrokerError::Bind { .. }) if self.port != 0 && begun.elapsed() < PORT_LIMIT => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                Err(error) => return Err(error.to_string()),
+            ref ports => self.start_several(ports).await.map(Running::Several),
+        }
+    }
+
+    fn config_of(&self, config: BrokerConfig, port: u16) -> BrokerConfig {
+        let config = config
+            .listeners(format!("PLAINTEXT://127.0.0.1:{port}"))
+            // As the reference has them, so that a test need not wait long for a member that is gone.
+            .group_initial_rebalance_delay(Duration::ZERO)
+            .group_min_session_timeout(Duration::from_secs(1))
+            .group_consumer_min_session_timeout(Duration::from_secs(1))
+            .group_consumer_min_heartbeat_interval(Duration::from_millis(100))
+            .offsets_topic_num_partitions(4);
+        let config = match &self.data {
+            Some(data) => config.log_dirs(vec![data.display().to_string()]),
+            None => config.in_memory(true),
+        };
+        self.changes.iter().fold(config, |config, change| change(config))
+    }
+
+    /// Starts brokers that are a cluster.
+    async fn start_several(&self, ports: &[u16]) -> Result<Cluster, String> {
+        // Ports that stay the same over restarts; somebody else may take one in between, so that it is tried again.
+        let begin = async || {
+            let held: Vec<TcpListener> = ports
+                .iter()
+                .filter_map(|port| TcpListener::bind(("127.0.0.1", *port)).ok().filter(|_| *port == 0))
+                .collect();
+            let free = held.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.port());
+            let ports: Vec<u16> = if held.is_empty() { ports.to_vec() } else { free.collect() };
+            drop(held);
+            let factor = i16::try_from(ports.len()).unwrap_or(i16::MAX);
+            let changes = self.changes.clone();
+            let data = self.data.clone();
+            Cluster::brokers(i32::from(factor))
+                .with(move |config| {
+                    let id = config.node_id;
+                    let at = usize::try_from(id - 1).unwrap_or_default();
+                    let port = ports.get(at).copied().unwrap_or_default();
+                    let for_controllers = config.listeners.get(1).cloned().unwrap_or_default();
+                    let data = data.as_ref().map(|data| data.join(id.to_string()));
+                    let host = Host { changes: changes.clone(), data, ports: Vec::new() };
+                    // The addresses once more, for what is changed must not take away that of the controller.
+                    let config = host.config_of(config.in_memory(false).default_replication_factor(factor), port);
+                    config.listeners(vec![format!("PLAINTEXT://127.0.0.1:{port}"), for_controllers])
+                })
+                .start()
+                .await
+        };
+        on_free_ports(begin).await
+    }
+}
+
+/// Starts something, again for as long as a port is not free: a client's own end of a connection may have it for a moment.
+#[expect(clippy::disallowed_methods, reason = "waits for a port to be free again")]
+async fn on_free_ports<T>(mut start: impl AsyncFnMut() -> Result<T, BrokerError>) -> Result<T, String> {
+    let begun = Instant::now();
+    loop {
+        match start().await {
+            Ok(started) => return Ok(started),
+            Err(BrokerError::Bind { .. }) if begun.elapsed() < PORT_LIMIT => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
+            Err(error) => return Err(error.to_string()),
         }
     }
 }
@@ -269,5 +395,23 @@ mod tests {
         let address = bootstrap.clone();
         let refused = tokio::task::spawn_blocking(move || create_topic(&address, "kept", 1, &[])).await;
         assert!(refused.is_err(), "the topic is there already");
+    }
+
+    #[tokio::test]
+    async fn one_of_several_goes_and_comes_back() {
+        let cluster = TestCluster::builder().brokers(3).on_disk().start().await;
+        let bootstrap = cluster.bootstrap();
+        assert_eq!(bootstrap.split(',').count(), 3);
+        cluster.crash_broker(1).await;
+        let address = bootstrap.split(',').nth(1).expect("the second").to_owned();
+        tokio::task::spawn_blocking(move || create_topic(&address, "t", 1, &[]))
+            .await
+            .expect("two of three are enough");
+        cluster.start_broker_again(1).await;
+        cluster.stop_broker(2).await;
+        cluster.start_broker_again(2).await;
+        cluster.restart().await;
+        assert_eq!(cluster.bootstrap(), bootstrap);
+        assert!(cluster.data_dir().join("3/__cluster_metadata-0").is_dir());
     }
 }

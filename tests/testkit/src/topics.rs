@@ -13,7 +13,7 @@ const VERSION: i16 = 7;
 /// No answer about a topic is larger.
 const ANSWER_MAX: u32 = 1 << 20;
 
-/// Creates a topic with one replica per partition, through the first address of `bootstrap`. Blocks.
+/// Creates a topic with the default number of replicas, through the first address of `bootstrap`. Blocks.
 ///
 /// # Panics
 /// The topic cannot be created.
@@ -29,7 +29,7 @@ fn try_create(bootstrap: &str, name: &str, partitions: i32, configs: &[(&str, &s
         topics: vec![CreatableTopic {
             name: name.to_owned(),
             num_partitions: partitions,
-            replication_factor: 1,
+            replication_factor: -1,
             configs: configs
                 .iter()
                 .map(|(name, value)| CreatableTopicConfig {

@@ -109,7 +109,7 @@ async fn write(snapshot: Snapshot) -> Result<DiskSnapshot, ControllerError> {
 }
 
 /// The records of a snapshot, but for those that frame it.
-pub(super) fn records_of(snapshot: &Bytes) -> Result<Vec<MetadataRecord>, ControllerError> {
+pub(crate) fn records_of(snapshot: &Bytes) -> Result<Vec<MetadataRecord>, ControllerError> {
     let mut arena = DecompressArena::default();
     let mut records = Vec::new();
     for batch in BatchIter::new(snapshot) {
