@@ -137,6 +137,24 @@ fn ok(bootstrap: &str, words: &[&str], input: &[u8]) -> String {
     String::from_utf8(ran.stdout).unwrap()
 }
 
+/// Waits until all replicas of a topic are in sync. Before that the next to be killed may be the last that has everything,
+/// and nobody leads until it is back.
+fn all_in_sync(bootstrap: &str, topic: &str) {
+    let is_so = || {
+        let described = ok(bootstrap, &["topics", "describe", topic], b"");
+        let rows = described.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut rows = rows.filter(|row| row.first().is_some_and(|first| first.parse::<u32>().is_ok())).peekable();
+        rows.peek().is_some() && rows.all(|row| row.len() > 3 && row[2].len() == row[3].len())
+    };
+    let mut looks = 0;
+    while !is_so() {
+        looks += 1;
+        assert!(looks < 2_000, "replicas of {topic} are not in sync");
+        #[expect(clippy::disallowed_methods, reason = "a test that looks again")]
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn lines(from: usize, to: usize) -> String {
     (from..to).map(|n| format!("{n:05}\n")).collect()
 }
@@ -174,11 +192,13 @@ fn three_nodes_of_the_quickstart_outlive_kills_and_stops() {
         node.kill();
         write(100);
         node.start_again();
+        all_in_sync(&all, "t");
     }
     for node in &mut nodes {
         assert_eq!(node.stop(), Some(0), "it was asked to");
         write(100);
         node.start_again();
+        all_in_sync(&all, "t");
     }
     let total = write(1);
     assert_eq!(sorted(&ok(&all, &["consume", "t", "-e"], b"")), lines(0, total));
