@@ -60,20 +60,21 @@ impl ClusterBuilder {
         let mut bound = Vec::new();
         let mut voters = Vec::new();
         for id in 1..=self.brokers {
-            let address = HostPort::new("127.0.0.1", 0);
-            let failed = |source| BrokerError::Bind { address: address.to_string(), source };
-            let listener = Listener::bind(&address).await.map_err(failed)?;
-            let port = listener.local_addr().map_err(failed)?.port();
-            voters.push(format!("{id}@127.0.0.1:{port}"));
-            bound.push((id, port, listener));
+            // Both are known before the start, so that a node that starts again is where clients know it.
+            let for_clients = bind().await?;
+            let for_controllers = bind().await?;
+            voters.push(format!("{id}@127.0.0.1:{}", for_controllers.0));
+            bound.push((id, for_clients, for_controllers));
         }
         let mut cluster = Cluster { nodes: Vec::new(), configs: Vec::new(), clock: self.clock, dialer: self.dialer };
         let mut starting = JoinSet::new();
-        for (id, port, listener) in bound {
+        for (id, (client_port, for_clients), (controller_port, for_controllers)) in bound {
+            let listeners =
+                format!("{FOR_CLIENTS}://127.0.0.1:{client_port},{FOR_CONTROLLERS}://127.0.0.1:{controller_port}");
             let mut config = BrokerConfig::new()
                 .in_memory(true)
                 .node_id(id)
-                .listeners(format!("{FOR_CLIENTS}://127.0.0.1:0,{FOR_CONTROLLERS}://127.0.0.1:{port}").as_str())
+                .listeners(listeners.as_str())
                 .controller_listener_names(FOR_CONTROLLERS)
                 .controller_quorum_voters(voters.join(",").as_str())
                 .group_initial_rebalance_delay(Duration::ZERO);
@@ -81,7 +82,8 @@ impl ClusterBuilder {
                 config = change(config);
             }
             cluster.configs.push(config.clone());
-            let builder = cluster.builder(config).bound(FOR_CONTROLLERS, listener);
+            let builder = cluster.builder(config);
+            let builder = builder.bound(FOR_CLIENTS, for_clients).bound(FOR_CONTROLLERS, for_controllers);
             starting.spawn(async move { (id, builder.start().await) });
         }
         while let Some(started) = starting.join_next().await {
@@ -92,6 +94,15 @@ impl ClusterBuilder {
         cluster.nodes.sort_by_key(|(id, _)| *id);
         Ok(cluster)
     }
+}
+
+/// Listens on some port.
+async fn bind() -> Result<(u16, Listener), BrokerError> {
+    let address = HostPort::new("127.0.0.1", 0);
+    let failed = |source| BrokerError::Bind { address: address.to_string(), source };
+    let listener = Listener::bind(&address).await.map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    Ok((port, listener))
 }
 
 /// Brokers in one process that are a cluster: each is a controller too, and keeps its data in memory unless it is told
@@ -156,7 +167,7 @@ impl Cluster {
         Some(self.nodes.remove(at).1)
     }
 
-    /// Starts a node again that was taken out. What it kept in memory is gone.
+    /// Starts a node again that was taken out, where it was. What it kept in memory is gone.
     ///
     /// # Errors
     /// As [`Broker::start`]: its port may be another's by now.
