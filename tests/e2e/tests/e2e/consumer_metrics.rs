@@ -96,7 +96,17 @@ on_both! {
         let handle = consumer.handle();
         let value = |name, group| handle.metrics().value(name, group).unwrap_or_else(|| panic!("no {name}"));
         consumer.assign([(topic.as_str(), 0, Start::Offset(2))]).expect("assigned");
-        while in_time("the end", consumer.recv_until_end()).await.expect("no error").is_some() {}
+        let mut offsets = Vec::new();
+        while let Some(record) = in_time("the end", consumer.recv_until_end()).await.expect("no error") {
+            offsets.push(record.offset());
+        }
+        assert_eq!(offsets, (2..10).collect::<Vec<_>>());
+        // What a response gave is counted when the last of it is dropped, which the fetcher may hold a moment longer.
+        eventually("all is counted", || async {
+            let counted = value("records-consumed-total", FETCH);
+            if counted > 0.0 { Ok(()) } else { Err(format!("{counted}")) }
+        })
+        .await;
         let snapshot = handle.metrics();
         let fetched = |name| snapshot.value(name, FETCH).unwrap_or_else(|| panic!("no {name}"));
         assert_eq!((fetched("records-consumed-total"), fetched("bytes-consumed-total")), (8.0, 8.0 * 109.0));
