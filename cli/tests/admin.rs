@@ -92,18 +92,6 @@ fn settings_are_printed_set_and_taken_back() {
     assert_eq!((&group["name"], &group["value"]), (&"consumer.session.timeout.ms".into(), &"50000".into()));
 }
 
-trait CodeAnd {
-    fn code_and(&self, code: i32, part: &str);
-}
-
-impl CodeAnd for Ran {
-    #[track_caller]
-    fn code_and(&self, code: i32, part: &str) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert!(self.stderr.contains(part), "{}", self.stderr);
-    }
-}
-
 #[test]
 fn offsets_are_those_that_are_asked_for() {
     let broker = with_records();

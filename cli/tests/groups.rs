@@ -151,18 +151,6 @@ fn a_reset_that_cannot_be_is_refused() {
     reset(&["--topic", "orders:7", "--to", "earliest"]).code_and(4, "no partition 7");
 }
 
-trait CodeAnd {
-    fn code_and(&self, code: i32, part: &str);
-}
-
-impl CodeAnd for Ran {
-    #[track_caller]
-    fn code_and(&self, code: i32, part: &str) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert!(self.stderr.contains(part), "{}", self.stderr);
-    }
-}
-
 #[test]
 fn a_group_in_use_is_refused_with_its_members_named() {
     let broker = with_group();

@@ -1,18 +1,17 @@
 //! The typed face: what cannot be read stops nothing, and what has to be awaited first is lost by no dropped future.
 
+mod common;
+
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use rkafka_consumer::serialization::{
-    Deserializer, Payload, Preparation, SerializationContext, SerializationError, Side, StringDeserializer,
-};
+use common::Numbers;
+use rkafka_consumer::serialization::{Side, StringDeserializer};
 use rkafka_consumer::{
     ClientSettings, Consumer, ConsumerConfig, OffsetReset, Start, TopicPartition, TypedConsumer, TypedError,
 };
-use rkafka_protocol::records::HeadersView;
 use rkafka_testkit::{RawClient, RawProducer, TestCluster, TransactionProtocol};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -36,48 +35,9 @@ fn config(cluster: &TestCluster) -> ConsumerConfig {
         .enable_auto_commit(false)
 }
 
-/// Numbers as text, of which those above 3 need something first, once each.
-#[derive(Default, Clone)]
-struct Numbers {
-    prepared: Arc<Mutex<Vec<u32>>>,
-    preparations: Arc<AtomicUsize>,
-}
-
-impl<'a> Deserializer<'a, u32> for Numbers {
-    fn deserialize(
-        &self,
-        context: SerializationContext<'_>,
-        _headers: HeadersView<'a>,
-        data: Option<Payload<'a>>,
-    ) -> Result<u32, SerializationError> {
-        let bytes = data.ok_or_else(|| SerializationError::null(context, "number"))?;
-        let text = std::str::from_utf8(bytes.as_slice()).map_err(|_| SerializationError::new(context, "no text"))?;
-        let number = text.parse().map_err(|_| SerializationError::new(context, "no number"))?;
-        if number > 3 && !self.prepared.lock().unwrap().contains(&number) {
-            return Err(SerializationError::unprepared(context));
-        }
-        Ok(number)
-    }
-
-    fn prepare<'b>(
-        &'b self,
-        context: SerializationContext<'b>,
-        _headers: HeadersView<'b>,
-        data: Option<Payload<'b>>,
-    ) -> Preparation<'b> {
-        Box::pin(async move {
-            self.preparations.fetch_add(1, Ordering::SeqCst);
-            for _ in 0..3 {
-                tokio::task::yield_now().await;
-            }
-            let text = String::from_utf8_lossy(data.as_deref().unwrap_or_default()).into_owned();
-            if text == "6" {
-                return Err(SerializationError::new(context, "the registry does not know it"));
-            }
-            self.prepared.lock().unwrap().push(text.parse().unwrap());
-            Ok(())
-        })
-    }
+/// Numbers of which one can never be prepared.
+fn numbers() -> Numbers {
+    Numbers { missing: Some(6), ..Numbers::default() }
 }
 
 /// Polls `future` so many times at most, then drops it.
@@ -98,7 +58,7 @@ async fn polled<T>(mut polls: u32, future: impl Future<Output = T>) -> Option<T>
 async fn a_record_that_cannot_be_read_names_its_place_and_stops_nothing() {
     let cluster = cluster(&["1", "secret", "2", "7", "6", "3"]).await;
     let consumer = Consumer::connect(config(&cluster)).await.unwrap();
-    let mut typed = TypedConsumer::<Option<String>, u32>::with(consumer, StringDeserializer, Numbers::default());
+    let mut typed = TypedConsumer::<Option<String>, u32>::with(consumer, StringDeserializer, numbers());
     typed.assign([("t", 0, Start::Beginning)]).unwrap();
     let mut seen = Vec::new();
     for _ in 0..6 {
@@ -154,7 +114,7 @@ async fn dropped_futures_lose_no_record_that_is_being_read() {
     let cluster = cluster(&texts).await;
     for seed in 0..5_u32 {
         let consumer = Consumer::connect(config(&cluster).group_id(format!("g{seed}"))).await.unwrap();
-        let numbers = Numbers::default();
+        let numbers = numbers();
         let mut typed = TypedConsumer::<Option<String>, u32>::with(consumer, StringDeserializer, numbers.clone());
         typed.assign([("t", 0, Start::Beginning)]).unwrap();
         let (mut seen, mut round) = (Vec::new(), 0_u32);
@@ -192,7 +152,7 @@ async fn typed_records_and_bytes_come_in_one_order() {
     let cluster = cluster(&texts).await;
     let config = config(&cluster).enable_auto_offset_store(false);
     let consumer = Consumer::connect(config).await.unwrap();
-    let mut typed = TypedConsumer::<Option<String>, u32>::with(consumer, StringDeserializer, Numbers::default());
+    let mut typed = TypedConsumer::<Option<String>, u32>::with(consumer, StringDeserializer, numbers());
     typed.assign([("t", 0, Start::Beginning)]).unwrap();
     let (mut seen, mut round, mut first) = (Vec::new(), 0_u32, None);
     let work = async {

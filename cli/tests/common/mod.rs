@@ -209,6 +209,13 @@ impl Ran {
             assert!(self.stderr.contains(part), "`{part}` is missing: {}", self.stderr);
         }
     }
+
+    /// Asserts that it ended with this code, and said this among other things.
+    #[track_caller]
+    pub fn code_and(&self, code: i32, part: &str) {
+        assert_eq!(self.code, code, "{self:?}");
+        assert!(self.stderr.contains(part), "{}", self.stderr);
+    }
 }
 
 pub fn run(mut command: Command, input: &[u8]) -> Ran {

@@ -2,6 +2,8 @@
 //! other faces.
 
 mod blocking;
+#[path = "../common/mod.rs"]
+mod common;
 mod typed;
 
 use std::sync::Arc;

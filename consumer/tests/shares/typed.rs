@@ -1,62 +1,18 @@
 //! The typed face: what cannot be read stops nothing and is not lost, and what has to be awaited first neither.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::task::Poll;
 
-use rkafka_consumer::serialization::{
-    Deserializer, Payload, Preparation, SerializationContext, SerializationError, Side, StringDeserializer,
-};
+use rkafka_consumer::serialization::{Side, StringDeserializer};
 use rkafka_consumer::{
     AcknowledgeType, AcknowledgementMode, ShareDeserializationError, TypedShareConsumer, TypedShareError,
     TypedShareRecord,
 };
-use rkafka_protocol::records::HeadersView;
 
+use super::common::Numbers;
 use super::*;
 
 type Numbered = TypedShareRecord<Option<String>, u32>;
-
-/// Numbers as text, of which those above 3 need something first, once each.
-#[derive(Default, Clone)]
-struct Numbers {
-    prepared: Arc<Mutex<Vec<u32>>>,
-    preparations: Arc<AtomicUsize>,
-}
-
-impl<'a> Deserializer<'a, u32> for Numbers {
-    fn deserialize(
-        &self,
-        context: SerializationContext<'_>,
-        _headers: HeadersView<'a>,
-        data: Option<Payload<'a>>,
-    ) -> Result<u32, SerializationError> {
-        let bytes = data.ok_or_else(|| SerializationError::null(context, "number"))?;
-        let text = std::str::from_utf8(bytes.as_slice()).map_err(|_| SerializationError::new(context, "no text"))?;
-        let number = text.parse().map_err(|_| SerializationError::new(context, "no number"))?;
-        if number > 3 && !self.prepared.lock().unwrap().contains(&number) {
-            return Err(SerializationError::unprepared(context));
-        }
-        Ok(number)
-    }
-
-    fn prepare<'b>(
-        &'b self,
-        _context: SerializationContext<'b>,
-        _headers: HeadersView<'b>,
-        data: Option<Payload<'b>>,
-    ) -> Preparation<'b> {
-        Box::pin(async move {
-            self.preparations.fetch_add(1, Ordering::SeqCst);
-            for _ in 0..3 {
-                tokio::task::yield_now().await;
-            }
-            let text = String::from_utf8_lossy(data.as_deref().unwrap_or_default()).into_owned();
-            self.prepared.lock().unwrap().push(text.parse().unwrap());
-            Ok(())
-        })
-    }
-}
 
 async fn typed(
     cluster: &TestCluster,
